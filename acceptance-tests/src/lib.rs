@@ -1,0 +1,1 @@
+//! Helpers of the acceptance tests: real Terraform, a real registry, a real agent.

@@ -1,0 +1,1 @@
+//! Ids, validated specs, states and the pure planner.

@@ -1,0 +1,1 @@
+//! Ledger, reconciler, ports and events; knows neither tonic nor Linux.

@@ -1,0 +1,1 @@
+//! References, the registry client, import, the object store, the merge and collection.

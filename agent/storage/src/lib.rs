@@ -1,0 +1,1 @@
+//! An instance's root file system: the image's EROFS under one overlay.

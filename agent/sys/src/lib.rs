@@ -1,0 +1,1 @@
+//! Every syscall, mount, netlink message, cgroup write and atomic write; the one place for unsafe.

@@ -1,0 +1,2 @@
+//! The Terraform provider for Berth.
+fn main() {}

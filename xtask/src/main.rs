@@ -1,0 +1,2 @@
+//! Build, quickstart, test, ci, bench, docs, tidy.
+fn main() {}
