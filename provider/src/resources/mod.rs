@@ -1,3 +1,5 @@
 //! The resources: of each, its schema, its model, its pure plan, and its calls to the agent.
 
+pub mod image;
 pub mod instance;
+pub mod remote;
