@@ -1,63 +1,13 @@
-//! An attribute of a model: null, unknown, or known; and what all models can do with theirs.
+//! What all models can do with their attributes, each null, unknown, or known.
 
 use std::collections::BTreeMap;
 
-/// A value as Terraform has it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Attr<T> {
-    /// Absent.
-    #[default]
-    Null,
-    /// Known after apply.
-    Unknown,
-    /// There.
-    Known(T),
-}
-
-impl<T> Attr<T> {
-    /// The value, where it is known.
-    pub fn known(&self) -> Option<&T> {
-        match self {
-            Self::Known(value) => Some(value),
-            Self::Null | Self::Unknown => None,
-        }
-    }
-
-    /// The value, where it is known.
-    pub fn into_known(self) -> Option<T> {
-        match self {
-            Self::Known(value) => Some(value),
-            Self::Null | Self::Unknown => None,
-        }
-    }
-
-    /// Whether it is absent.
-    pub fn is_null(&self) -> bool {
-        matches!(self, Self::Null)
-    }
-
-    /// Whether it is known after apply.
-    pub fn is_unknown(&self) -> bool {
-        matches!(self, Self::Unknown)
-    }
-}
-
-impl Attr<String> {
-    /// The text, where it is known.
-    pub fn text(&self) -> Option<&str> {
-        self.known().map(String::as_str)
-    }
-}
-
-impl<T> From<Option<T>> for Attr<T> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Null, Self::Known)
-    }
-}
+pub use tfplugin::Attr;
+use tfplugin::timeouts::Timeouts;
 
 /// An empty text is an absent one: the wire has no other way to say it.
 pub fn non_empty(text: &str) -> Attr<String> {
-    Some(text.to_owned()).filter(|text| !text.is_empty()).into()
+    if text.is_empty() { Attr::Null } else { Attr::from(text) }
 }
 
 /// What a model and its parts can do.
@@ -78,7 +28,7 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(String, bool, i64);
+plain!(String, bool, i64, Timeouts);
 
 impl<T: Part> Part for Attr<T> {
     fn fill(&mut self, fresh: Self) {
@@ -159,7 +109,7 @@ pub fn keep_spelling<M: PartialEq>(
     read: impl Fn(&str) -> Option<M>,
     canonical: impl FnOnce() -> String,
 ) -> Attr<String> {
-    match prior.and_then(Attr::text).filter(|text| read(text).as_ref() == Some(meaning)) {
+    match prior.and_then(Attr::as_str).filter(|text| read(text).as_ref() == Some(meaning)) {
         Some(text) => Attr::Known(text.to_owned()),
         None => Attr::Known(canonical()),
     }
@@ -180,10 +130,12 @@ pub fn settle(
 /// Makes a model: a struct of attributes that can be filled and searched for unknowns.
 macro_rules! model {
     ($(#[$doc:meta])* pub struct $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, PartialEq, Eq, Default)]
-        pub struct $name {
-            $($(#[$field_doc])* pub $field: $kind,)*
+        tfplugin::model! {
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Default)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $kind,)*
+            }
         }
 
         impl $crate::attr::Part for $name {
@@ -213,7 +165,7 @@ mod tests {
         let fresh = ["a", "b", "c", "d"].map(|key| (key.to_owned(), "fresh".to_owned()));
         planned.fill(map(fresh));
         assert!(!planned.has_unknown());
-        let texts: Vec<_> = planned.known().unwrap().values().map(|value| value.text()).collect();
+        let texts: Vec<_> = planned.known().unwrap().values().map(|value| value.as_str()).collect();
         assert_eq!(texts, [Some("1"), Some("fresh"), None]);
     }
 }

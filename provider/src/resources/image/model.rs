@@ -1,6 +1,7 @@
 //! `berth_image` as Terraform has it.
 
 use serde::{Deserialize, Serialize};
+use tfplugin::timeouts::Timeouts;
 
 use crate::attr::{Attr, List, Map, model};
 
@@ -16,7 +17,7 @@ model! {
         /// Whether a destroy leaves the image on the host.
         keep_on_destroy: Attr<bool>,
         /// How long operations may take.
-        timeouts: Attr<TimeoutsModel>,
+        timeouts: Attr<Timeouts>,
         /// Digest of the platform's manifest.
         id: Attr<String>,
         /// `host/repository@digest`.
@@ -29,18 +30,6 @@ model! {
         created: Attr<String>,
         /// What it asks for.
         config: Attr<ConfigModel>,
-    }
-}
-
-model! {
-    /// How long operations may take.
-    pub struct TimeoutsModel {
-        /// A duration.
-        create: Attr<String>,
-        /// A duration.
-        update: Attr<String>,
-        /// A duration.
-        delete: Attr<String>,
     }
 }
 
@@ -102,8 +91,6 @@ model! {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ImagePrivate {
-    /// The agent it was made on.
-    pub agent_id: String,
     /// The pin.
     pub pin_id: String,
     /// The reference as the agent has it, to tell a change from another spelling.

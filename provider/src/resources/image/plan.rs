@@ -2,8 +2,8 @@
 
 use super::model::{ImageModel, ImagePrivate, Moved};
 use crate::attr::{Attr, Part};
-use crate::report::{Path, Report, capital};
-use crate::text::{duration, reference};
+use crate::report::{self, Diagnostic, Path, capital};
+use crate::text::reference;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -15,26 +15,17 @@ pub struct Planned {
 }
 
 /// Checks what is known.
-pub fn validate(model: &ImageModel) -> Vec<Report> {
+pub fn validate(model: &ImageModel) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if let Some(Err(error)) = model.reference.text().map(reference::check) {
-        found.push(Report::error(Path::to("reference"), capital(&error.to_string()), error.advice()));
+    if let Some(Err(error)) = model.reference.as_str().map(reference::check) {
+        found.push(report::error(Path::at("reference"), capital(&error.to_string()), error.advice()));
     }
-    if let Some(platform) = model.platform.text().filter(|it| !is_platform(it)) {
-        found.push(Report::error(
-            Path::to("platform"),
+    if let Some(platform) = model.platform.as_str().filter(|it| !is_platform(it)) {
+        found.push(report::error(
+            Path::at("platform"),
             format!("\"{platform}\" is no platform"),
             "Write \"linux/amd64\", \"linux/arm64\" or \"linux/arm/v7\", or leave it out for the host's.",
         ));
-    }
-    if let Some(timeouts) = model.timeouts.known() {
-        let all = [("create", &timeouts.create), ("update", &timeouts.update), ("delete", &timeouts.delete)];
-        for (name, attr) in all {
-            if let Some(Err(error)) = attr.text().map(duration::parse) {
-                let path = Path::to("timeouts").attribute(name);
-                found.push(Report::error(path, capital(&error.to_string()), error.advice()));
-            }
-        }
     }
     found
 }
@@ -80,15 +71,15 @@ pub fn update(
         ..prior.clone()
     };
     let mut replaced_by = Vec::new();
-    if model.host.is_unknown() || !same_host(prior.host.text(), model.host.text()) {
-        replaced_by.push(Path::to("host"));
+    if model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str()) {
+        replaced_by.push(Path::at("host"));
     }
     match (&prior.platform, &model.platform) {
         (before, Attr::Null) => model.platform = before.clone(),
         (Attr::Known(before), Attr::Known(now)) if before.eq_ignore_ascii_case(now) => {
             model.platform = Attr::Known(before.clone());
         }
-        _ => replaced_by.push(Path::to("platform")),
+        _ => replaced_by.push(Path::at("platform")),
     }
     if model.reference.has_unknown() || prior.reference != model.reference {
         model.id = Attr::Unknown;
@@ -104,7 +95,7 @@ pub fn update(
 
 /// What the tag means by now, where that is another image than the pinned one.
 fn moved<'a>(prior: &ImageModel, private: &'a ImagePrivate) -> Option<&'a Moved> {
-    private.moved.as_ref().filter(|moved| prior.id.text() != Some(&moved.image_digest))
+    private.moved.as_ref().filter(|moved| prior.id.as_str() != Some(&moved.image_digest))
 }
 
 /// Whether the agent has to do anything.

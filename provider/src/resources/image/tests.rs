@@ -71,7 +71,7 @@ fn the_platform_replaces_only_when_it_means_another() {
     let same = ImageModel { platform: known("linux/amd64"), ..config() };
     assert_eq!(plan(&prior, &same, &private()).model, prior);
     let other = ImageModel { platform: known("linux/arm64"), ..config() };
-    assert_eq!(plan(&prior, &other, &private()).replaced_by, [Path::to("platform")]);
+    assert_eq!(plan(&prior, &other, &private()).replaced_by, [Path::at("platform")]);
 }
 
 #[test]
@@ -86,6 +86,6 @@ fn malformed_arguments_are_named() {
     let model =
         ImageModel { reference: known("nginx"), platform: known("windows/amd64"), ..ImageModel::default() };
     let paths: Vec<_> = validate(&model).into_iter().map(|report| report.path).collect();
-    assert_eq!(paths, [Path::to("reference"), Path::to("platform")]);
+    assert_eq!(paths, [Path::at("reference"), Path::at("platform")]);
     assert_eq!(validate(&config()), []);
 }

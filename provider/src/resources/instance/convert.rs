@@ -18,11 +18,11 @@ pub type Labels = BTreeMap<String, String>;
 
 /// What the agent is asked for. The model has been validated: what cannot be read is left out.
 pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
-    let text = |attr: &Attr<String>| attr.text().unwrap_or_default().to_owned();
-    let optional = |attr: &Attr<String>| attr.text().map(str::to_owned);
+    let text = |attr: &Attr<String>| attr.as_str().unwrap_or_default().to_owned();
+    let optional = |attr: &Attr<String>| attr.as_str().map(str::to_owned);
     wire::InstanceSpec {
         name: text(&model.name),
-        r#type: model.kind.text().unwrap_or(CONTAINER).to_owned(),
+        r#type: model.r#type.as_str().unwrap_or(CONTAINER).to_owned(),
         image: text(&model.image),
         entrypoint: strings(&model.entrypoint),
         command: strings(&model.command),
@@ -31,7 +31,7 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         user: optional(&model.user),
         hostname: optional(&model.hostname),
         stop_signal: optional(&model.stop_signal),
-        stop_timeout_ms: model.stop_timeout.text().and_then(|text| duration::parse(text).ok()),
+        stop_timeout_ms: model.stop_timeout.as_str().and_then(|text| duration::parse(text).ok()),
         restart_triggers: plain_map(&model.restart_triggers),
         labels: effective_labels(model, defaults).into_iter().collect(),
         description: optional(&model.description),
@@ -50,7 +50,7 @@ pub fn effective_labels(model: &InstanceModel, defaults: &Labels) -> Labels {
 }
 
 fn strings(attr: &List<String>) -> Option<wire::StringList> {
-    let values = attr.known()?.iter().filter_map(|value| value.text().map(str::to_owned)).collect();
+    let values = attr.known()?.iter().filter_map(|value| value.as_str().map(str::to_owned)).collect();
     Some(wire::StringList { values })
 }
 
@@ -59,18 +59,18 @@ fn plain_map<M: FromIterator<(String, String)>>(attr: &Map<String>) -> M {
 }
 
 fn environment<M: FromIterator<(String, wire::EnvironmentValue)>>(attr: &Map<String>) -> M {
-    let value = |value: &Attr<String>| wire::EnvironmentValue { value: value.text().map(str::to_owned) };
+    let value = |value: &Attr<String>| wire::EnvironmentValue { value: value.as_str().map(str::to_owned) };
     attr.known().into_iter().flatten().map(|(key, it)| (key.clone(), value(it))).collect()
 }
 
 fn restart(model: Option<&RestartModel>) -> wire::RestartPolicy {
-    let policy = match model.and_then(|model| model.policy.text()).unwrap_or(DEFAULT_POLICY) {
+    let policy = match model.and_then(|model| model.policy.as_str()).unwrap_or(DEFAULT_POLICY) {
         "no" => Policy::No,
         "on-failure" => Policy::OnFailure,
         _ => Policy::Always,
     };
     let retries = model.and_then(|model| model.max_retries.known().copied()).unwrap_or(0);
-    let backoff = model.and_then(|model| model.backoff.text()).and_then(|text| duration::parse(text).ok());
+    let backoff = model.and_then(|model| model.backoff.as_str()).and_then(|text| duration::parse(text).ok());
     wire::RestartPolicy {
         policy: policy.into(),
         max_retries: u32::try_from(retries).unwrap_or(u32::MAX),
@@ -81,19 +81,19 @@ fn restart(model: Option<&RestartModel>) -> wire::RestartPolicy {
 fn limits(model: Option<&LimitsModel>) -> wire::Limits {
     let Some(model) = model else { return wire::Limits::default() };
     wire::Limits {
-        cpu_millis: model.cpu.text().and_then(|text| cpu::parse(text).ok()).unwrap_or(0),
-        memory_bytes: model.memory.text().and_then(|text| size::parse(text).ok()).unwrap_or(0),
+        cpu_millis: model.cpu.as_str().and_then(|text| cpu::parse(text).ok()).unwrap_or(0),
+        memory_bytes: model.memory.as_str().and_then(|text| size::parse(text).ok()).unwrap_or(0),
         pids: model.pids.known().copied().and_then(|pids| u64::try_from(pids).ok()).unwrap_or(0),
     }
 }
 
 fn to_port(model: &PortModel) -> wire::Port {
-    let number = |attr: &Attr<String>| attr.text().and_then(|text| port::parse(text).ok()).map_or(0, u32::from);
+    let number = |attr: &Attr<String>| attr.as_str().and_then(|text| port::parse(text).ok()).map_or(0, u32::from);
     wire::Port {
         container_port: number(&model.container_port),
         host_port: number(&model.host_port),
-        host_address: model.host_address.text().unwrap_or(DEFAULT_HOST_ADDRESS).to_owned(),
-        protocol: model.protocol.text().unwrap_or(DEFAULT_PROTOCOL).to_owned(),
+        host_address: model.host_address.as_str().unwrap_or(DEFAULT_HOST_ADDRESS).to_owned(),
+        protocol: model.protocol.as_str().unwrap_or(DEFAULT_PROTOCOL).to_owned(),
     }
 }
 
@@ -107,7 +107,7 @@ pub fn from_wire(instance: &wire::Instance, prior: Option<&InstanceModel>, defau
     InstanceModel {
         host: kept(|it| &it.host),
         name: Attr::Known(spec.name.clone()),
-        kind: or_default(prior.map(|it| &it.kind), &spec.r#type, CONTAINER),
+        r#type: or_default(prior.map(|it| &it.r#type), &spec.r#type, CONTAINER),
         image: read_image(instance, spec, prior),
         on_image_change: kept(|it| &it.on_image_change),
         entrypoint: read_list(&spec.entrypoint),
@@ -168,7 +168,7 @@ fn or_default(prior: Option<&Attr<String>>, actual: &str, default: &str) -> Attr
 
 /// The image as the user wrote it, while the agent still runs what that means.
 fn read_image(instance: &wire::Instance, spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> Attr<String> {
-    let prior = prior.and_then(|prior| prior.image.text());
+    let prior = prior.and_then(|prior| prior.image.as_str());
     let same = |text: &&str| [&spec.image, &instance.image_reference].iter().any(|it| it.as_str() == *text);
     match prior.filter(same) {
         Some(text) => Attr::Known(text.to_owned()),

@@ -1,5 +1,7 @@
 //! `berth_instance` as Terraform has it.
 
+use tfplugin::timeouts::Timeouts;
+
 use crate::attr::{Attr, List, Map, model};
 
 model! {
@@ -10,7 +12,7 @@ model! {
         /// Unique on its host.
         name: Attr<String>,
         /// `container`.
-        kind: Attr<String>,
+        r#type: Attr<String>,
         /// An image's id or a reference.
         image: Attr<String>,
         /// What a change of `image` does.
@@ -46,7 +48,7 @@ model! {
         /// Limits of resources.
         limits: Attr<LimitsModel>,
         /// How long operations may take.
-        timeouts: Attr<TimeoutsModel>,
+        timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.
         id: Attr<String>,
         /// What is.
@@ -106,18 +108,6 @@ model! {
     }
 }
 
-model! {
-    /// How long operations may take.
-    pub struct TimeoutsModel {
-        /// A duration.
-        create: Attr<String>,
-        /// A duration.
-        update: Attr<String>,
-        /// A duration.
-        delete: Attr<String>,
-    }
-}
-
 /// Where an instance listens when nothing is said.
 pub const DEFAULT_HOST_ADDRESS: &str = "127.0.0.1";
 /// The protocol of a port when nothing is said.
@@ -162,6 +152,6 @@ impl InstanceModel {
 
     /// What a change of its image does.
     pub fn image_change(&self) -> OnImageChange {
-        OnImageChange::read(self.on_image_change.text()).unwrap_or(OnImageChange::Rebuild)
+        OnImageChange::read(self.on_image_change.as_str()).unwrap_or(OnImageChange::Rebuild)
     }
 }

@@ -10,7 +10,7 @@ use super::convert::{Labels, effective_labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
 use crate::attr::{Attr, Map, Part, map, settle};
 use crate::client::hosts::Setting;
-use crate::report::{Path, Report};
+use crate::report::{self, Diagnostic, Path};
 use crate::text::{cpu, duration, reference, size};
 
 /// What a change does, from the mildest to the harshest.
@@ -45,13 +45,13 @@ pub struct Planned {
     /// What changes.
     pub changes: Vec<Change>,
     /// What the user is told.
-    pub reports: Vec<Report>,
+    pub reports: Vec<Diagnostic>,
 }
 
 impl Planned {
     /// The arguments that make Terraform replace the instance.
     pub fn replaced_by(&self) -> impl Iterator<Item = Path> {
-        self.changes.iter().filter(|change| change.effect == Effect::Replace).map(|it| Path::to(it.argument))
+        self.changes.iter().filter(|change| change.effect == Effect::Replace).map(|it| Path::at(it.argument))
     }
 }
 
@@ -70,7 +70,7 @@ pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
     model.exit_code = Attr::Unknown;
     model.addresses = Attr::Unknown;
     model.mac_addresses = Attr::Unknown;
-    if let Some(id) = model.image.text().filter(|image| reference::is_id(image)) {
+    if let Some(id) = model.image.as_str().filter(|image| reference::is_id(image)) {
         model.image_id = Attr::Known(id.to_owned());
     }
     model.effective_labels = planned_labels(&model, defaults);
@@ -88,7 +88,7 @@ pub fn update(
     let mut model = settled(prior, config);
     model.effective_labels = planned_labels(&model, defaults);
     let mut changes = changes(prior, &model, defaults);
-    if model.host.is_unknown() || !same_host(prior.host.text(), model.host.text()) {
+    if model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str()) {
         changes.push(Change { argument: "host", effect: Effect::Replace });
     }
     let starts = changes.iter().any(|change| {
@@ -201,7 +201,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         }
     };
     add("name", rename, old.name != new.name || model.name.has_unknown());
-    add("type", Effect::Replace, old.r#type != new.r#type || model.kind.has_unknown());
+    add("type", Effect::Replace, old.r#type != new.r#type || model.r#type.has_unknown());
     add("image", image_effect(prior, model), prior.image != model.image);
     restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
@@ -211,7 +211,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
 
 /// A changed text that means the image that runs already changes nothing on the host.
 fn image_effect(prior: &InstanceModel, model: &InstanceModel) -> Effect {
-    let runs_already = model.image.text().is_some_and(|it| prior.image_id.text() == Some(it));
+    let runs_already = model.image.as_str().is_some_and(|it| prior.image_id.as_str() == Some(it));
     match model.image_change() {
         _ if runs_already => Effect::InPlace,
         OnImageChange::Replace => Effect::Replace,
@@ -238,7 +238,7 @@ fn computed(prior: &InstanceModel, model: &mut InstanceModel, starts: bool) {
         model.ipv4_address = prior.ipv4_address.clone();
         model.addresses = prior.addresses.clone();
     }
-    model.image_id = match model.image.text() {
+    model.image_id = match model.image.as_str() {
         _ if prior.image == model.image => prior.image_id.clone(),
         Some(id) if reference::is_id(id) => Attr::Known(id.to_owned()),
         _ => Attr::Unknown,
@@ -246,12 +246,12 @@ fn computed(prior: &InstanceModel, model: &mut InstanceModel, starts: bool) {
 }
 
 /// Says that a running instance is interrupted, and by what.
-fn warning(prior: &InstanceModel, model: &InstanceModel, changes: &[Change]) -> Option<Report> {
+fn warning(prior: &InstanceModel, model: &InstanceModel, changes: &[Change]) -> Option<Diagnostic> {
     let harshest = changes.iter().map(|change| change.effect).max()?;
     if !prior.is_wanted() || !model.is_wanted() {
         return None;
     }
-    let name = prior.name.text().unwrap_or_default();
+    let name = prior.name.as_str().unwrap_or_default();
     let (summary, consequence) = match harshest {
         Effect::Restart => (
             format!("The instance {name} will be restarted"),
@@ -272,5 +272,5 @@ fn warning(prior: &InstanceModel, model: &InstanceModel, changes: &[Change]) -> 
         [some @ .., last] => format!("{} and {last} change", some.join(", ")),
         [] => return None,
     };
-    Some(Report::warning(Path::to(first), summary, format!("Because {what}. {consequence}")))
+    Some(report::warning(Path::at(first), summary, format!("Because {what}. {consequence}")))
 }

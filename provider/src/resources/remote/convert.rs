@@ -7,10 +7,10 @@ use crate::attr::Attr;
 
 /// What the agent is asked for. The password is the configuration's, which no state holds.
 pub fn to_spec(model: &RemoteModel, password: Option<&str>) -> wire::RemoteSpec {
-    let optional = |attr: &Attr<String>| attr.text().map(str::to_owned);
+    let optional = |attr: &Attr<String>| attr.as_str().map(str::to_owned);
     wire::RemoteSpec {
-        name: model.name.text().unwrap_or_default().to_owned(),
-        address: model.address.text().unwrap_or_default().to_owned(),
+        name: model.name.as_str().unwrap_or_default().to_owned(),
+        address: model.address.as_str().unwrap_or_default().to_owned(),
         username: optional(&model.username),
         password: password.map(str::to_owned),
         insecure: model.insecure.known().copied().unwrap_or(false),
@@ -29,7 +29,7 @@ pub fn from_wire(remote: &wire::Remote, prior: Option<&RemoteModel>, private: &R
     RemoteModel {
         host: prior.map(|prior| prior.host.clone()).unwrap_or_default(),
         name: Attr::Known(spec.name.clone()),
-        address: match prior.and_then(|prior| prior.address.text()) {
+        address: match prior.and_then(|prior| prior.address.as_str()) {
             Some(text) if same_address(text, &spec.address) => Attr::Known(text.to_owned()),
             _ => Attr::Known(spec.address.clone()),
         },
@@ -44,7 +44,7 @@ pub fn from_wire(remote: &wire::Remote, prior: Option<&RemoteModel>, private: &R
             _ if spec.insecure => Attr::Known(true),
             _ => Attr::Null,
         },
-        ca_certificate: match prior.and_then(|prior| prior.ca_certificate.text()) {
+        ca_certificate: match prior.and_then(|prior| prior.ca_certificate.as_str()) {
             Some(text) if spec.ca_certificate.as_deref().map(str::trim) == Some(text.trim()) => {
                 Attr::Known(text.to_owned())
             }

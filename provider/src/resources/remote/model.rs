@@ -1,6 +1,7 @@
 //! `berth_remote` as Terraform has it.
 
 use serde::{Deserialize, Serialize};
+use tfplugin::timeouts::Timeouts;
 
 use crate::attr::{Attr, model};
 
@@ -28,21 +29,9 @@ model! {
         /// A path on the host.
         docker_config: Attr<String>,
         /// How long operations may take.
-        timeouts: Attr<TimeoutsModel>,
+        timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.
         id: Attr<String>,
-    }
-}
-
-model! {
-    /// How long operations may take.
-    pub struct TimeoutsModel {
-        /// A duration.
-        create: Attr<String>,
-        /// A duration.
-        update: Attr<String>,
-        /// A duration.
-        delete: Attr<String>,
     }
 }
 
@@ -50,8 +39,6 @@ model! {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RemotePrivate {
-    /// The agent it was made on.
-    pub agent_id: String,
     /// Whether we gave it a password.
     pub has_password: bool,
 }

@@ -3,8 +3,8 @@
 use super::convert::{same_address, to_spec};
 use super::model::RemoteModel;
 use crate::attr::{Attr, settle};
-use crate::report::{Path, Report, capital};
-use crate::text::{duration, name};
+use crate::report::{self, Diagnostic, Path, capital};
+use crate::text::name;
 
 /// A plan.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -16,31 +16,22 @@ pub struct Planned {
 }
 
 /// Checks what is known.
-pub fn validate(model: &RemoteModel) -> Vec<Report> {
+pub fn validate(model: &RemoteModel) -> Vec<Diagnostic> {
     let mut found = Vec::new();
-    if let Some(Err(error)) = model.name.text().map(name::check_remote) {
+    if let Some(Err(error)) = model.name.as_str().map(name::check_remote) {
         let detail = "A remote's name is up to 63 letters, digits, hyphens and underscores, and neither begins nor \
                       ends with a hyphen.";
-        found.push(Report::error(Path::to("name"), capital(&error.to_string()), detail));
+        found.push(report::error(Path::at("name"), capital(&error.to_string()), detail));
     }
     check_address(model, &mut found);
     check_credentials(model, &mut found);
     check_paths(model, &mut found);
-    if let Some(timeouts) = model.timeouts.known() {
-        let all = [("create", &timeouts.create), ("update", &timeouts.update), ("delete", &timeouts.delete)];
-        for (name, attr) in all {
-            if let Some(Err(error)) = attr.text().map(duration::parse) {
-                let path = Path::to("timeouts").attribute(name);
-                found.push(Report::error(path, capital(&error.to_string()), error.advice()));
-            }
-        }
-    }
     found
 }
 
-fn check_address(model: &RemoteModel, found: &mut Vec<Report>) {
-    let Some(address) = model.address.text() else { return };
-    let error = |summary: String, detail: &str| Report::error(Path::to("address"), summary, detail);
+fn check_address(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
+    let Some(address) = model.address.as_str() else { return };
+    let error = |summary: String, detail: &str| report::error(Path::at("address"), summary, detail);
     let rest = match address.split_once("://") {
         Some(("https", rest)) => rest,
         Some(("http", rest)) => {
@@ -70,20 +61,20 @@ fn check_address(model: &RemoteModel, found: &mut Vec<Report>) {
     }
 }
 
-fn check_credentials(model: &RemoteModel, found: &mut Vec<Report>) {
+fn check_credentials(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
     let given = |attr: &Attr<String>| !attr.is_null();
     if given(&model.password_wo) && model.username.is_null() {
         let detail = "A registry asks for both. Set username too.";
-        found.push(Report::error(Path::to("username"), "There is a password but no username", detail));
+        found.push(report::error(Path::at("username"), "There is a password but no username", detail));
     }
     if given(&model.username) && model.password_wo.is_null() {
         let detail = "A registry asks for both. Set password_wo too.";
-        found.push(Report::error(Path::to("password_wo"), "There is a username but no password", detail));
+        found.push(report::error(Path::at("password_wo"), "There is a username but no password", detail));
     }
     if !model.password_wo_version.is_null() && model.password_wo.is_null() {
         let detail = "Set password_wo, or leave both out to clear the password.";
-        let path = Path::to("password_wo_version");
-        found.push(Report::error(path, "There is a version of a password but no password", detail));
+        let path = Path::at("password_wo_version");
+        found.push(report::error(path, "There is a version of a password but no password", detail));
     }
     let ways = [
         ("username", &model.username),
@@ -93,28 +84,28 @@ fn check_credentials(model: &RemoteModel, found: &mut Vec<Report>) {
     let used: Vec<_> = ways.iter().filter(|(_, attr)| given(attr)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = used.as_slice() {
         let detail = "Each is a way to find the credentials. Keep one of them.";
-        found.push(Report::error(Path::to(second), format!("{first} and {second} exclude each other"), detail));
+        found.push(report::error(Path::at(second), format!("{first} and {second} exclude each other"), detail));
     }
 }
 
-fn check_paths(model: &RemoteModel, found: &mut Vec<Report>) {
+fn check_paths(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
     let word = |text: &str| {
         !text.is_empty()
             && !text.starts_with(['-', '.'])
             && text.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
     };
-    if let Some(helper) = model.credential_helper.text().filter(|it| !word(it)) {
+    if let Some(helper) = model.credential_helper.as_str().filter(|it| !word(it)) {
         let detail = "Write what follows docker-credential- in the program's name, such as \"pass\".";
         let summary = format!("\"{helper}\" is no credential helper");
-        found.push(Report::error(Path::to("credential_helper"), summary, detail));
+        found.push(report::error(Path::at("credential_helper"), summary, detail));
     }
-    if model.docker_config.text().is_some_and(|path| !path.starts_with('/')) {
+    if model.docker_config.as_str().is_some_and(|path| !path.starts_with('/')) {
         let detail = "Write the absolute path of a config.json on the host.";
-        found.push(Report::error(Path::to("docker_config"), "docker_config is no absolute path", detail));
+        found.push(report::error(Path::at("docker_config"), "docker_config is no absolute path", detail));
     }
-    if model.ca_certificate.text().is_some_and(|text| !text.contains("-----BEGIN CERTIFICATE-----")) {
+    if model.ca_certificate.as_str().is_some_and(|text| !text.contains("-----BEGIN CERTIFICATE-----")) {
         let detail = "Give the certificate's PEM text, for example with file(\"ca.pem\").";
-        found.push(Report::error(Path::to("ca_certificate"), "ca_certificate is no PEM certificate", detail));
+        found.push(report::error(Path::at("ca_certificate"), "ca_certificate is no PEM certificate", detail));
     }
 }
 
@@ -137,11 +128,11 @@ pub fn update(
         ..config.clone()
     };
     let mut replaced_by = Vec::new();
-    if model.host.is_unknown() || !same_host(prior.host.text(), model.host.text()) {
-        replaced_by.push(Path::to("host"));
+    if model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str()) {
+        replaced_by.push(Path::at("host"));
     }
     if prior.name != model.name {
-        replaced_by.push(Path::to("name"));
+        replaced_by.push(Path::at("name"));
     }
     Planned { model, replaced_by }
 }

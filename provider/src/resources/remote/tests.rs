@@ -54,7 +54,7 @@ fn the_name_and_the_host_replace() {
     let prior = from_wire(&remote(true), Some(&config()), &private());
     let renamed = RemoteModel { name: known("other"), host: known("node1"), ..config() };
     let planned = update(&prior, &renamed, |one, other| one == other);
-    assert_eq!(planned.replaced_by, [Path::to("host"), Path::to("name")]);
+    assert_eq!(planned.replaced_by, [Path::at("host"), Path::at("name")]);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn arguments_that_cannot_be_are_named() {
     let paths = |model: RemoteModel| -> Vec<Path> { validate(&model).into_iter().map(|it| it.path).collect() };
     assert_eq!(paths(config()), []);
     let plain = RemoteModel { address: known("http://a"), ..config() };
-    assert_eq!(paths(plain.clone()), [Path::to("address")]);
+    assert_eq!(paths(plain.clone()), [Path::at("address")]);
     assert_eq!(paths(RemoteModel { insecure: Attr::Known(true), ..plain }), []);
     let bad = RemoteModel {
         name: known("sha256"),
@@ -84,6 +84,6 @@ fn arguments_that_cannot_be_are_named() {
     let reports = validate(&bad);
     let names = ["name", "address", "username", "docker_config", "credential_helper", "docker_config", "ca_certificate"];
     let found: Vec<_> = reports.iter().map(|report| report.path.clone()).collect();
-    assert_eq!(found, names.map(Path::to));
+    assert_eq!(found, names.map(Path::at));
     assert!(reports.iter().all(|report| !report.summary.contains("secret")));
 }
