@@ -172,7 +172,11 @@ pub fn validate(model: &ProviderModel) -> Vec<Diagnostic> {
         }
         if let Some(other) = host.unreachable.as_str().filter(|it| !["error", "warn"].contains(it)) {
             let summary = format!("\"{other}\" is no way to treat a host that is down");
-            found.push(report::error(path("unreachable"), summary, "Write \"error\" (the default) or \"warn\"."));
+            found.push(report::error(
+                path("unreachable"),
+                summary,
+                "Write \"error\" (the default) or \"warn\".",
+            ));
         }
     }
     if let Some(Err(error)) = model.wait_for_host.as_str().map(duration::parse) {
@@ -277,7 +281,8 @@ mod tests {
     #[test]
     fn the_environment_stands_behind_the_configuration() {
         let environment = Environment { host: Some("ssh://env".to_owned()), ..Environment::default() };
-        let target = |model: &ProviderModel, environment| settings(model, environment).target(None).unwrap().label;
+        let target =
+            |model: &ProviderModel, environment| settings(model, environment).target(None).unwrap().label;
         let empty = ProviderModel::default();
         assert_eq!(target(&empty, Environment::default()), DEFAULT_ADDRESS);
         assert_eq!(target(&empty, environment.clone()), "ssh://env");
@@ -287,7 +292,8 @@ mod tests {
 
     #[test]
     fn an_unknown_address_makes_only_its_own_host_unknown() {
-        let hosts = [("later".to_owned(), host(Attr::Unknown)), ("now".to_owned(), host(Attr::from("ssh://now")))];
+        let hosts =
+            [("later".to_owned(), host(Attr::Unknown)), ("now".to_owned(), host(Attr::from("ssh://now")))];
         let model = ProviderModel { hosts: map(hosts), host: Attr::from("now"), ..ProviderModel::default() };
         let settings = settings(&model, Environment::default());
         assert!(settings.target(None).is_ok());

@@ -2,6 +2,12 @@
 
 pub mod attr;
 pub mod client;
+pub mod config;
+pub mod data_sources;
+pub mod provider;
 pub mod report;
 pub mod resources;
 pub mod text;
+
+#[cfg(test)]
+mod schema_tests;

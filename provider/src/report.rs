@@ -84,7 +84,10 @@ mod tests {
             let words: Vec<_> = words.iter().map(|word| (*word).to_owned()).collect();
             path(&words, kind)
         };
-        assert_eq!(read(&["ports", "http", "host_port"]), Path::at("ports").key("http").attribute("host_port"));
+        assert_eq!(
+            read(&["ports", "http", "host_port"]),
+            Path::at("ports").key("http").attribute("host_port")
+        );
         assert_eq!(read(&["environment", "A"]), Path::at("environment").key("A"));
         assert_eq!(read(&["command", "2"]), Path::at("command").index(2));
         assert_eq!(read(&["limits", "memory"]), Path::at("limits").attribute("memory"));

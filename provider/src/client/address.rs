@@ -52,7 +52,9 @@ impl AddressError {
                  must be a key of the provider's hosts."
             }
             Self::Path(_) => "Write three slashes: unix:///run/berth/agent.sock.",
-            Self::Host(_) => "Write https://host:port or ssh://[user@]host[:port], with nothing after the port.",
+            Self::Host(_) => {
+                "Write https://host:port or ssh://[user@]host[:port], with nothing after the port."
+            }
             Self::Port(_) => "Write the port the agent listens on, as in https://host:7443.",
         }
     }

@@ -55,7 +55,9 @@ impl DialError {
         match self {
             Self::Tls(TlsError::Missing(argument)) => Some(argument),
             Self::Tls(
-                TlsError::File { argument, .. } | TlsError::Pem { argument, .. } | TlsError::Unusable { argument, .. },
+                TlsError::File { argument, .. }
+                | TlsError::Pem { argument, .. }
+                | TlsError::Unusable { argument, .. },
             ) => Some(argument),
             Self::Tls(TlsError::ServerName(_)) => Some("server_name"),
             _ => None,
@@ -162,9 +164,12 @@ fn from_transport(error: tonic::transport::Error, said: &Said) -> DialError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(own) = current.downcast_ref::<SharedDialError>() {
-            return own.0.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_else(|| {
-                DialError::NoAnswer { said: said.text(), source: Arc::new(NothingMore) }
-            });
+            return own
+                .0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take()
+                .unwrap_or_else(|| DialError::NoAnswer { said: said.text(), source: Arc::new(NothingMore) });
         }
         cause = current.source();
     }
@@ -226,7 +231,10 @@ fn open_ssh(
 ) -> Result<Box<dyn Stream>, DialError> {
     let mut command = Command::new("ssh");
     // No terminal is ours to ask a question on. Its own process group: Ctrl-C is for us to handle.
-    command.args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"]).process_group(0).kill_on_drop(true);
+    command
+        .args(["-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"])
+        .process_group(0)
+        .kill_on_drop(true);
     if let Some(port) = port {
         command.args(["-p", &port.to_string()]);
     }

@@ -162,16 +162,20 @@ impl AgentError {
                 "{}.\n\nThe agent goes on with what it was asked for. The next plan shows how far it got.",
                 sentence(&chain(self))
             ),
-            Self::Outdated { .. } => "Install the agent that belongs to this version of the provider.".to_owned(),
+            Self::Outdated { .. } => {
+                "Install the agent that belongs to this version of the provider.".to_owned()
+            }
             Self::Failed { source, .. } => {
                 format!("The agent answered {:?}: {}", source.code(), source.message())
             }
             Self::Cut { .. } => {
                 "The agent may have been stopped. The next plan shows how far it got.".to_owned()
             }
-            Self::TimedOut { .. } => "The agent goes on with what it was asked for; the next plan shows how far \
+            Self::TimedOut { .. } => {
+                "The agent goes on with what it was asked for; the next plan shows how far \
                                       it got. A longer time can be given in timeouts."
-                .to_owned(),
+                    .to_owned()
+            }
             Self::Interrupted { .. } => {
                 "The agent goes on with what it was asked for; the next plan shows how far it got.".to_owned()
             }

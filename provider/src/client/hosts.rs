@@ -111,11 +111,14 @@ impl HostError {
     pub fn explain(&self) -> String {
         match self {
             Self::Unknown(_) => {
-                "It depends on something that is made in the same apply. Apply that first, with -target.".to_owned()
+                "It depends on something that is made in the same apply. Apply that first, with -target."
+                    .to_owned()
             }
-            Self::NoSuchHost { keys, .. } if keys.is_empty() => "The provider's hosts has no entries. Write an \
+            Self::NoSuchHost { keys, .. } if keys.is_empty() => {
+                "The provider's hosts has no entries. Write an \
                                                                  address, or add an entry."
-                .to_owned(),
+                    .to_owned()
+            }
             Self::NoSuchHost { keys, .. } => {
                 format!("The keys of the provider's hosts are: {}.", keys.join(", "))
             }
@@ -144,15 +147,19 @@ impl HostSettings {
             Some(Setting::Unknown) => return Err(unknown()),
             Some(Setting::Known(entry)) => Target {
                 label: format!("{name} ({})", entry.address),
-                address: Address::parse(&entry.address)
-                    .map_err(|source| HostError::Address { name: name.to_owned(), source: Arc::new(source) })?,
+                address: Address::parse(&entry.address).map_err(|source| HostError::Address {
+                    name: name.to_owned(),
+                    source: Arc::new(source),
+                })?,
                 tls: entry.tls.clone(),
                 warn_when_unreachable: entry.warn_when_unreachable,
             },
             None if name.contains("://") => Target {
                 label: name.to_owned(),
-                address: Address::parse(name)
-                    .map_err(|source| HostError::Address { name: name.to_owned(), source: Arc::new(source) })?,
+                address: Address::parse(name).map_err(|source| HostError::Address {
+                    name: name.to_owned(),
+                    source: Arc::new(source),
+                })?,
                 tls: TlsText::default(),
                 warn_when_unreachable: false,
             },
@@ -221,7 +228,11 @@ impl Hosts {
     }
 
     /// The agent of a resource's host.
-    pub async fn connect(&self, host: Option<&str>, patience: Patience) -> Result<Arc<Connection>, HostError> {
+    pub async fn connect(
+        &self,
+        host: Option<&str>,
+        patience: Patience,
+    ) -> Result<Arc<Connection>, HostError> {
         let target = self.settings.target(host)?;
         let slot = self.slot(&target.label);
         let mut slot = slot.lock().await;

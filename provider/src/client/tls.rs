@@ -114,7 +114,11 @@ fn text(value: &Option<String>, argument: &'static str) -> Result<String, TlsErr
         let source = rustls::pki_types::pem::Error::NoItemsFound;
         return Err(TlsError::Pem { argument, source });
     }
-    std::fs::read_to_string(value).map_err(|source| TlsError::File { argument, path: value.to_owned(), source })
+    std::fs::read_to_string(value).map_err(|source| TlsError::File {
+        argument,
+        path: value.to_owned(),
+        source,
+    })
 }
 
 fn certificates(text: &str, argument: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsError> {

@@ -3,3 +3,4 @@
 pub mod image;
 pub mod instance;
 pub mod remote;
+pub mod session;

@@ -89,7 +89,10 @@ pub fn read_failed(
 }
 
 /// The agent a change asks, waited for as the provider's configuration says.
-pub async fn reach_for_change(cx: &Context<Berth>, host: &Attr<String>) -> Result<Arc<Connection>, Diagnostics> {
+pub async fn reach_for_change(
+    cx: &Context<Berth>,
+    host: &Attr<String>,
+) -> Result<Arc<Connection>, Diagnostics> {
     let berth = Arc::clone(cx.client());
     let connect = berth.hosts.connect(host.as_str(), Patience::WaitForHost);
     let connection = tokio::select! {
@@ -100,6 +103,26 @@ pub async fn reach_for_change(cx: &Context<Berth>, host: &Attr<String>) -> Resul
         }
     };
     Ok(connection)
+}
+
+/// The agent an import asks.
+pub async fn reach_for_import(
+    cx: &Context<Berth>,
+    host: &Attr<String>,
+) -> Result<Arc<Connection>, Diagnostics> {
+    let berth = Arc::clone(cx.client());
+    let connection = berth.hosts.connect(host.as_str(), Patience::OneAttempt).await;
+    connection.map_err(|error| report::from_host(&error).into())
+}
+
+/// An import of something that is not there.
+pub fn nothing_to_import(what: &str, name: &str, connection: &Connection, list: &str) -> Diagnostic {
+    let summary = format!("There is no {what} {name} on {}", connection.label);
+    let detail = format!(
+        "An import names what is on a host already: [HOSTKEY,]NAME, or [HOSTKEY,]REFERENCE for an image. \"{list}\" \
+         shows what there is."
+    );
+    report::error(Path::root(), summary, detail)
 }
 
 /// Whether the agent that answers is not the one that made the thing.
@@ -113,7 +136,8 @@ pub fn refuse_another(cx: &Context<Berth>, connection: &Connection) -> Result<()
     if !is_another(cx, connection) {
         return Ok(());
     }
-    let detail = "Plan again: what is on that host will be made anew. If that is wrong, correct the host's address.";
+    let detail =
+        "Plan again: what is on that host will be made anew. If that is wrong, correct the host's address.";
     let summary = format!("Another agent answers at {}", connection.label);
     Err(report::error(Path::root(), summary, detail).into())
 }

@@ -59,7 +59,7 @@ pub fn parse(text: &str) -> Result<u64, DurationError> {
         total = total.checked_add(part).ok_or_else(out_of_range)?;
         rest = after;
     }
-    if total % 1_000 != 0 {
+    if !total.is_multiple_of(1_000) {
         return Err(out_of_range());
     }
     u64::try_from(total / 1_000).ok().filter(|ms| *ms <= i64::MAX as u64).ok_or_else(out_of_range)

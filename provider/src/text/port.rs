@@ -61,7 +61,10 @@ impl Listener {
 /// The first earlier entry that each clashing entry clashes with.
 pub fn clashes(listeners: &[Listener]) -> Vec<(&Listener, &Listener)> {
     let clash = |(index, listener): (usize, &'_ Listener)| {
-        listeners[..index].iter().position(|earlier| earlier.clashes_with(listener)).map(|earlier| (index, earlier))
+        listeners[..index]
+            .iter()
+            .position(|earlier| earlier.clashes_with(listener))
+            .map(|earlier| (index, earlier))
     };
     let pairs = listeners.iter().enumerate().filter_map(clash);
     pairs.map(|(later, earlier)| (&listeners[later], &listeners[earlier])).collect()

@@ -75,7 +75,9 @@ pub fn parse(text: &str) -> Result<u64, SizeError> {
         },
     };
     let bytes = decimal(number, factor).ok_or_else(malformed)?;
-    bytes.filter(|bytes| *bytes <= i64::MAX as u64).ok_or_else(|| SizeError::OutOfRange { text: text.to_owned() })
+    bytes
+        .filter(|bytes| *bytes <= i64::MAX as u64)
+        .ok_or_else(|| SizeError::OutOfRange { text: text.to_owned() })
 }
 
 fn ambiguous(text: &str, number: &str, unit: &str) -> Option<SizeError> {
@@ -137,7 +139,8 @@ mod tests {
         for text in ["", "MiB", "-1", "1.2.3MiB", "1.MiB", "12 apples", "1e3", "0x10"] {
             assert!(matches!(parse(text), Err(SizeError::Malformed { .. })), "{text}: {:?}", parse(text));
         }
-        for text in ["0.3B", "9223372036854775808", "99999999999999999999999999999999999999999", "9999999PiB"] {
+        for text in ["0.3B", "9223372036854775808", "99999999999999999999999999999999999999999", "9999999PiB"]
+        {
             assert!(matches!(parse(text), Err(SizeError::OutOfRange { .. })), "{text}: {:?}", parse(text));
         }
     }

@@ -88,7 +88,8 @@ fn limits(model: Option<&LimitsModel>) -> wire::Limits {
 }
 
 fn to_port(model: &PortModel) -> wire::Port {
-    let number = |attr: &Attr<String>| attr.as_str().and_then(|text| port::parse(text).ok()).map_or(0, u32::from);
+    let number =
+        |attr: &Attr<String>| attr.as_str().and_then(|text| port::parse(text).ok()).map_or(0, u32::from);
     wire::Port {
         container_port: number(&model.container_port),
         host_port: number(&model.host_port),
@@ -99,7 +100,11 @@ fn to_port(model: &PortModel) -> wire::Port {
 
 /// An instance as the agent has it, in the words of `prior` where they say the same.
 /// Without a prior, as in an import, a default is absent.
-pub fn from_wire(instance: &wire::Instance, prior: Option<&InstanceModel>, defaults: &Labels) -> InstanceModel {
+pub fn from_wire(
+    instance: &wire::Instance,
+    prior: Option<&InstanceModel>,
+    defaults: &Labels,
+) -> InstanceModel {
     let empty = wire::InstanceSpec::default();
     let spec = instance.spec.as_ref().unwrap_or(&empty);
     let kept = |attr: fn(&InstanceModel) -> &Attr<String>| prior.map(attr).cloned().unwrap_or_default();
@@ -167,7 +172,11 @@ fn or_default(prior: Option<&Attr<String>>, actual: &str, default: &str) -> Attr
 }
 
 /// The image as the user wrote it, while the agent still runs what that means.
-fn read_image(instance: &wire::Instance, spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> Attr<String> {
+fn read_image(
+    instance: &wire::Instance,
+    spec: &wire::InstanceSpec,
+    prior: Option<&InstanceModel>,
+) -> Attr<String> {
     let prior = prior.and_then(|prior| prior.image.as_str());
     let same = |text: &&str| [&spec.image, &instance.image_reference].iter().any(|it| it.as_str() == *text);
     match prior.filter(same) {
@@ -230,7 +239,10 @@ fn read_labels(spec: &wire::InstanceSpec, prior: Option<&InstanceModel>, default
     read_map(kept, own)
 }
 
-fn read_restart(actual: Option<&wire::RestartPolicy>, prior: Option<&Attr<RestartModel>>) -> Attr<RestartModel> {
+fn read_restart(
+    actual: Option<&wire::RestartPolicy>,
+    prior: Option<&Attr<RestartModel>>,
+) -> Attr<RestartModel> {
     let actual = actual.cloned().unwrap_or_default();
     let known = prior.and_then(Attr::known);
     let policy = match actual.policy() {
@@ -272,7 +284,12 @@ fn read_limits(actual: Option<&wire::Limits>, prior: Option<&Attr<LimitsModel>>)
     let model = LimitsModel {
         cpu: match millis {
             0 => Attr::Null,
-            _ => keep_spelling(known.map(|it| &it.cpu), &millis, |text| cpu::parse(text).ok(), || cpu::format(millis)),
+            _ => keep_spelling(
+                known.map(|it| &it.cpu),
+                &millis,
+                |text| cpu::parse(text).ok(),
+                || cpu::format(millis),
+            ),
         },
         memory: match bytes {
             0 => Attr::Null,
@@ -288,7 +305,11 @@ fn read_limits(actual: Option<&wire::Limits>, prior: Option<&Attr<LimitsModel>>)
     if known.is_none() && model == LimitsModel::default() { Attr::Null } else { Attr::Known(model) }
 }
 
-fn read_ports(instance: &wire::Instance, spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> Map<PortModel> {
+fn read_ports(
+    instance: &wire::Instance,
+    spec: &wire::InstanceSpec,
+    prior: Option<&InstanceModel>,
+) -> Map<PortModel> {
     let prior = prior.map(|it| &it.ports);
     let read = |(name, asked): (&String, &wire::Port)| {
         let before = prior.and_then(Attr::known).and_then(|ports| ports.get(name)).and_then(Attr::known);
@@ -300,7 +321,11 @@ fn read_ports(instance: &wire::Instance, spec: &wire::InstanceSpec, prior: Optio
         let port = PortModel {
             container_port: Attr::Known(asked.container_port.to_string()),
             host_port,
-            host_address: or_default(before.map(|it| &it.host_address), &asked.host_address, DEFAULT_HOST_ADDRESS),
+            host_address: or_default(
+                before.map(|it| &it.host_address),
+                &asked.host_address,
+                DEFAULT_HOST_ADDRESS,
+            ),
             protocol: or_default(before.map(|it| &it.protocol), &asked.protocol, DEFAULT_PROTOCOL),
         };
         (name.clone(), port)

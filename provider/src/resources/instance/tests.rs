@@ -25,7 +25,11 @@ fn config() -> InstanceModel {
         image: known(DIGEST),
         environment: map([("MODE".to_owned(), "test".to_owned())]),
         stop_timeout: known("90s"),
-        limits: Attr::Known(LimitsModel { memory: known("512MiB"), cpu: known("1.50"), ..LimitsModel::default() }),
+        limits: Attr::Known(LimitsModel {
+            memory: known("512MiB"),
+            cpu: known("1.50"),
+            ..LimitsModel::default()
+        }),
         ports: map([("http".to_owned(), PortModel { container_port: known("80"), ..PortModel::default() })]),
         ..InstanceModel::default()
     }
@@ -90,7 +94,11 @@ fn equal_spellings_are_no_change() {
     let prior = state(&config());
     let other = InstanceModel {
         stop_timeout: known("1m30s"),
-        limits: Attr::Known(LimitsModel { memory: known("536870912"), cpu: known("1.5"), ..LimitsModel::default() }),
+        limits: Attr::Known(LimitsModel {
+            memory: known("536870912"),
+            cpu: known("1.5"),
+            ..LimitsModel::default()
+        }),
         ..config()
     };
     let planned = plan(&prior, &other);

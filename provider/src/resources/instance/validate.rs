@@ -56,7 +56,9 @@ fn image(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
     if let Some(Err(error)) = model.image.as_str().map(reference::check_id_or_reference) {
         found.push(report::error(Path::at("image"), capital(&error.to_string()), error.advice()));
     }
-    if model.on_image_change.known().is_some() && OnImageChange::read(model.on_image_change.as_str()).is_none() {
+    if model.on_image_change.known().is_some()
+        && OnImageChange::read(model.on_image_change.as_str()).is_none()
+    {
         found.push(report::error(
             Path::at("on_image_change"),
             "There is no such way to change an image",
@@ -68,7 +70,8 @@ fn image(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
 fn process(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
     check_list("entrypoint", &model.entrypoint, found);
     check_list("command", &model.command, found);
-    let texts = [("user", &model.user), ("working_dir", &model.working_dir), ("stop_signal", &model.stop_signal)];
+    let texts =
+        [("user", &model.user), ("working_dir", &model.working_dir), ("stop_signal", &model.stop_signal)];
     for (argument, attr) in texts {
         if attr.as_str().is_some_and(|text| text.is_empty() || text.contains('\0')) {
             found.push(report::error(
@@ -101,7 +104,11 @@ fn check_list(argument: &str, attr: &List<String>, found: &mut Vec<Diagnostic>) 
             found.push(report::error(path(), format!("An element of {argument} is null"), detail));
         } else if value.as_str().is_some_and(|text| text.contains('\0')) {
             let detail = "The kernel ends an argument at a NUL; it cannot hold one.";
-            found.push(report::error(path(), format!("An element of {argument} holds a NUL character"), detail));
+            found.push(report::error(
+                path(),
+                format!("An element of {argument} holds a NUL character"),
+                detail,
+            ));
         }
     }
 }
@@ -109,7 +116,8 @@ fn check_list(argument: &str, attr: &List<String>, found: &mut Vec<Diagnostic>) 
 fn maps(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
     for (key, value) in model.environment.known().into_iter().flatten() {
         if let Err(error) = environment::check(key, value.as_str()) {
-            let detail = "The kernel ends a variable at a NUL and its name at an equals sign; neither can hold one.";
+            let detail =
+                "The kernel ends a variable at a NUL and its name at an equals sign; neither can hold one.";
             let path = Path::at("environment").key(key);
             found.push(report::error(path, capital(&error.to_string()), detail));
         }
@@ -189,7 +197,8 @@ fn check_ports(ports: &Map<PortModel>, found: &mut Vec<Diagnostic>) {
         }
         if let Some(address) = model.host_address.as_str().filter(|it| it.parse::<IpAddr>().is_err()) {
             let summary = format!("\"{address}\" is no IP address");
-            let detail = "Write an address of the host, \"0.0.0.0\" for all of them, or leave it out for 127.0.0.1.";
+            let detail =
+                "Write an address of the host, \"0.0.0.0\" for all of them, or leave it out for 127.0.0.1.";
             found.push(report::error(path("host_address"), summary, detail));
         }
         listeners.extend(listener(name, model));

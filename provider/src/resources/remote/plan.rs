@@ -84,7 +84,11 @@ fn check_credentials(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
     let used: Vec<_> = ways.iter().filter(|(_, attr)| given(attr)).map(|(name, _)| *name).collect();
     if let [first, second, ..] = used.as_slice() {
         let detail = "Each is a way to find the credentials. Keep one of them.";
-        found.push(report::error(Path::at(second), format!("{first} and {second} exclude each other"), detail));
+        found.push(report::error(
+            Path::at(*second),
+            format!("{first} and {second} exclude each other"),
+            detail,
+        ));
     }
 }
 

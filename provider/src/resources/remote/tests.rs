@@ -30,7 +30,7 @@ fn remote(has_password: bool) -> wire::Remote {
 }
 
 fn private() -> RemotePrivate {
-    RemotePrivate { has_password: true, ..RemotePrivate::default() }
+    RemotePrivate { has_password: true }
 }
 
 #[test]
@@ -67,7 +67,8 @@ fn addresses_are_compared_by_what_they_mean() {
 
 #[test]
 fn arguments_that_cannot_be_are_named() {
-    let paths = |model: RemoteModel| -> Vec<Path> { validate(&model).into_iter().map(|it| it.path).collect() };
+    let paths =
+        |model: RemoteModel| -> Vec<Path> { validate(&model).into_iter().map(|it| it.path).collect() };
     assert_eq!(paths(config()), []);
     let plain = RemoteModel { address: known("http://a"), ..config() };
     assert_eq!(paths(plain.clone()), [Path::at("address")]);
@@ -82,7 +83,15 @@ fn arguments_that_cannot_be_are_named() {
         ..config()
     };
     let reports = validate(&bad);
-    let names = ["name", "address", "username", "docker_config", "credential_helper", "docker_config", "ca_certificate"];
+    let names = [
+        "name",
+        "address",
+        "username",
+        "docker_config",
+        "credential_helper",
+        "docker_config",
+        "ca_certificate",
+    ];
     let found: Vec<_> = reports.iter().map(|report| report.path.clone()).collect();
     assert_eq!(found, names.map(Path::at));
     assert!(reports.iter().all(|report| !report.summary.contains("secret")));
