@@ -219,12 +219,13 @@ fn packets_pass_from_one_namespace_to_another() {
         ..pair("vhost", "eth0")
     };
     netlink.create_veth(&spec).unwrap();
+    let pair_ready = started.elapsed();
     let mut inner = inside.netlink();
     inner.set_up("lo").unwrap();
     inner.set_up("eth0").unwrap();
     inner.add_address("eth0", v4("10.1.2.2"), 24).unwrap();
     inner.add_default_route(v4("10.1.2.1"), "eth0").unwrap();
-    println!("bridge ready in {bridge_ready:?}, bridge and interface in {:?}", started.elapsed());
+    println!("bridge {bridge_ready:?}, with pair {pair_ready:?}, with inside {:?}", started.elapsed());
 
     let listener = inside.run(|| TcpListener::bind("10.1.2.2:80").unwrap());
     let client = host
