@@ -6,8 +6,8 @@ use ipnet::Ipv4Net;
 use nftables::{
     batch::Batch,
     expr::{
-        CT, Expression, Fib, FibFlag, FibResult, Map as MapExpression, Meta, MetaKey, NamedExpression, Payload,
-        PayloadField, Prefix,
+        CT, Expression, Fib, FibFlag, FibResult, Map as MapExpression, Meta, MetaKey, NamedExpression,
+        Payload, PayloadField, Prefix,
     },
     schema::{Chain, Element, Map, NfListObject, Nftables, Rule, SetType, SetTypeValue, Table},
     stmt::{AnonymousCounter, Counter, JumpTarget, Match, NAT, NATFamily, Operator, Statement},

@@ -184,6 +184,33 @@ impl Netlink {
         self.list(&RouteNetlinkMessage::GetLink(message), Operation::ListLinks, "links", read_link)
     }
 
+    /// Whether the kernel can make links of a kind, loading its module if need be.
+    ///
+    /// It is asked for a link with more queues than any link may have: it refuses that only after it has found what
+    /// makes such links, so that nothing is made and then to be removed.
+    ///
+    /// # Errors
+    /// If the kernel refuses for a reason that says nothing of the kind: without the right to make links.
+    pub fn supports(&mut self, kind: InfoKind) -> Result<bool, NetlinkError> {
+        let operation = Operation::FindLink;
+        let object = format!("kind {kind}");
+        let mut message = LinkMessage::default();
+        message.attributes.extend([
+            LinkAttribute::IfName("berthprobe".to_owned()),
+            LinkAttribute::NumTxQueues(u32::MAX),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+        ]);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        match self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.errno() {
+                Some(Errno::EINVAL) => Ok(true),
+                Some(Errno::EOPNOTSUPP) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The number of a link that must be there for `operation` on `object`.
     pub(super) fn index(
         &mut self,
