@@ -8,14 +8,24 @@ use crate::world::{HOST, OUTSIDE, World};
 
 const DOCKER: &str = r#"nft -f - <<'END'
 table ip filter {
-  chain DOCKER-USER { counter return; }
-  chain FORWARD { type filter hook forward priority 0; policy drop; counter jump DOCKER-USER; iifname "docker0" accept; }
+  chain DOCKER-USER {
+    counter return
+  }
+  chain FORWARD {
+    type filter hook forward priority 0; policy drop;
+    counter jump DOCKER-USER
+    iifname "docker0" accept
+  }
 }
 END"#;
 
 const STRICT: &str = r#"nft -f - <<'END'
 table inet site {
-  chain fwd { type filter hook forward priority 10; policy accept; iifname "lan0" accept; counter reject; }
+  chain transit {
+    type filter hook forward priority 10; policy accept;
+    iifname "lan0" accept
+    counter reject
+  }
 }
 END"#;
 
@@ -38,7 +48,7 @@ fn a_host_that_has_everything_is_fine() {
 fn a_foreign_chain_that_drops_is_named_and_the_advice_opens_it() {
     for (setup, chain) in [
         (DOCKER, "the chain FORWARD of the table ip filter"),
-        (STRICT, "the chain fwd of the table inet site"),
+        (STRICT, "the chain transit of the table inet site"),
     ] {
         let mut world = World::new();
         let web = world.instance(2);

@@ -50,6 +50,10 @@ impl Netlink {
     /// Makes a pair of veths in one request: the host's end a port of its bridge and up, the peer already in its
     /// namespace under its name. So there is no moment at which a half of it can be left behind.
     ///
+    /// Where `br_netfilter` shows bridged packets to the firewall (as seen in the calling thread's namespace, which
+    /// should be the socket's), a port of a bridge is also set to hairpin mode: translated packets take a way on which
+    /// an instance would otherwise not reach itself through its own published port.
+    ///
     /// # Errors
     /// If either name is taken, the bridge or the namespace is not there, or the kernel refuses.
     pub fn create_veth(&mut self, spec: &VethSpec<'_>) -> Result<(), NetlinkError> {
@@ -67,7 +71,14 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object)
+        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object)?;
+        if spec.master.is_some() && bridges_are_filtered() {
+            self.set_hairpin(object, true).inspect_err(|_| {
+                // The first error is the one to report.
+                let _ = self.delete_link(object);
+            })?;
+        }
+        Ok(())
     }
 
     /// Deletes a link; with a veth goes its peer.
@@ -234,6 +245,11 @@ impl Netlink {
         edit(&mut message);
         self.request(RouteNetlinkMessage::SetLink(message), 0, operation, name)
     }
+}
+
+/// Whether bridged IPv4 packets pass the firewall as routed ones do.
+fn bridges_are_filtered() -> bool {
+    std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|value| value.starts_with(b"1"))
 }
 
 fn valid(name: &str, operation: Operation) -> Result<LinkName<'_>, NetlinkError> {
