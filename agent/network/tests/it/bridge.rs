@@ -9,6 +9,11 @@ use berth_network::{
 };
 use berth_sys::netlink::{Address, Link, Netlink, VethEnd, VethSpec};
 
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+};
+
 use crate::world::{Netns, World};
 
 fn bridge() -> Bridge {
@@ -102,9 +107,17 @@ fn what_is_no_bridge_is_not_touched() {
 #[test]
 fn a_bridge_that_cannot_be_set_up_is_not_left() {
     let host = Netns::new();
-    // No bridge has an MTU below 68, and without one it has no IPv4 settings.
-    let wrong = Bridge { mtu: Some(67), ..bridge() };
-    assert!(matches!(ensure(&host, &wrong), Err(BridgeError::Netlink { .. })));
+    // Kernel settings are often read-only inside a container.
+    let error = host.run(|| {
+        let none = None::<&str>;
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+        mount(Some("/proc/sys"), "/proc/sys", none, MsFlags::MS_BIND, none).unwrap();
+        let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        mount(none, "/proc/sys", none, read_only, none).unwrap();
+        bridge::ensure(&mut Netlink::open().unwrap(), &bridge()).unwrap_err()
+    });
+    assert!(matches!(error, BridgeError::Sysctl { .. }), "{error:?}");
     assert_eq!(host.netlink().link("berthtest0").unwrap(), None);
 }
 
