@@ -1,1 +1,3 @@
 //! Every syscall, mount, netlink message, cgroup write and atomic write; the one place for unsafe.
+
+pub mod fs;
