@@ -339,7 +339,7 @@ fn is_repository_part(part: &str) -> bool {
         if c.is_ascii_lowercase() || c.is_ascii_digit() {
             let dashes = !separator.is_empty() && separator.bytes().all(|b| b == b'-');
             let between = matches!(separator.as_str(), "." | "_" | "__") || dashes;
-            if !separator.is_empty() && !(seen && between) {
+            if !(separator.is_empty() || seen && between) {
                 return false;
             }
             separator.clear();
