@@ -1,5 +1,7 @@
 //! A real supervisor with a real container on this kernel. The root file system is busybox in a plain directory.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod support;
 
 use berth_runtime::client::{self, ClientError, ExecStdio};
