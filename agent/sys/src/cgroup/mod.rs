@@ -52,7 +52,8 @@ pub enum Layout {
     },
 }
 
-const LEGACY_CONTROLLERS: [&str; 7] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer", "blkio"];
+/// Those that limits need: each that a process joins costs its start a good part of a millisecond.
+const LEGACY_CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "devices"];
 
 impl Layout {
     /// Reads what is mounted. A version 2 hierarchy without the memory controller does not count.
@@ -311,7 +312,7 @@ mod tests {
         let layout = Layout::from_mountinfo(MIXED, |_| "hugetlb".to_owned());
         let Layout::Legacy { roots } = layout else { panic!("{layout:?}") };
         let names: Vec<_> = roots.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["cpu", "cpuacct", "memory"]);
+        assert_eq!(names, ["cpu", "memory"]);
         assert_eq!(roots[1].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
     }
 
