@@ -1,1 +1,37 @@
 //! Ids, validated specs, states and the pure planner.
+//!
+//! Everything here is a value or a pure function. What a user asks for arrives as a *draft* (plain text and
+//! numbers), and becomes a spec by validation, which reports every mistake at once and names the argument of
+//! each. A spec that exists is right.
+
+pub mod change;
+pub mod effective;
+pub mod ids;
+pub mod image;
+pub mod instance;
+pub mod invalid;
+pub mod name;
+pub mod network;
+pub mod plan;
+pub mod remote;
+pub mod state;
+pub mod value;
+
+pub use change::{Argument, Effect, change_effect, changes};
+pub use effective::EffectiveConfig;
+pub use ids::{AgentId, Digest, InstanceId, NetworkId, PinId, RemoteId};
+pub use image::{HealthCheckConfig, ImageConfig, ImageInfo, Layer, Platform};
+pub use instance::{
+    ImageSource, InstanceDraft, InstanceKind, InstanceSpec, LimitsDraft, PortDraft, RestartDraft,
+};
+pub use invalid::{Invalid, Invalids};
+pub use name::{Hostname, Name, RemoteName};
+pub use network::{MacAddress, NetworkKind, NetworkSpec};
+pub use plan::{Desired, Observed, Step, Wanted, plan};
+pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSpec};
+pub use state::{ExitRecord, Status, Timestamp, UidRange, Workload};
+pub use value::limits::Limits;
+pub use value::port::{PortSpec, Protocol};
+pub use value::restart::{RestartMode, RestartPolicy};
+pub use value::signal::StopSignal;
+pub use value::user::UserSpec;

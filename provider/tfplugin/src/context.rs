@@ -6,7 +6,7 @@ use crate::{
     cancel::Cancel,
     diagnostics::{Diagnostic, Diagnostics},
     private::Private,
-    value::{Convert, Model, Path, Value},
+    value::{Model, Path, Value},
 };
 
 /// What an operation of a resource or a data source has beside its values.

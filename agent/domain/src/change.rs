@@ -1,0 +1,107 @@
+//! What a change of a spec does to an instance that runs. The same table answers for a plan and for an apply.
+
+use crate::instance::InstanceSpec;
+
+/// What a change does, the mildest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// No restart: the process stays.
+    InPlace,
+    /// The same root filesystem and addresses, a new process.
+    Restart,
+    /// A new root filesystem; id, name and addresses stay.
+    Rebuild,
+    /// Another instance.
+    Replace,
+}
+
+/// An argument of an instance, as the interface names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the argument of its name")]
+pub enum Argument {
+    Name,
+    Type,
+    Image,
+    Entrypoint,
+    Command,
+    Environment,
+    WorkingDir,
+    User,
+    Hostname,
+    StopSignal,
+    StopTimeout,
+    RestartTriggers,
+    Labels,
+    Description,
+    Running,
+    Restart,
+    Ports,
+    Limits,
+}
+
+impl Argument {
+    /// The name in the interface.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Name => "name",
+            Self::Type => "type",
+            Self::Image => "image",
+            Self::Entrypoint => "entrypoint",
+            Self::Command => "command",
+            Self::Environment => "environment",
+            Self::WorkingDir => "working_dir",
+            Self::User => "user",
+            Self::Hostname => "hostname",
+            Self::StopSignal => "stop_signal",
+            Self::StopTimeout => "stop_timeout",
+            Self::RestartTriggers => "restart_triggers",
+            Self::Labels => "labels",
+            Self::Description => "description",
+            Self::Running => "running",
+            Self::Restart => "restart",
+            Self::Ports => "ports",
+            Self::Limits => "limits",
+        }
+    }
+}
+
+/// The arguments that differ, each with what its change does.
+#[must_use]
+pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)> {
+    use Argument as A;
+    // The host name is the name's where none is given, so only then does a new name reach the process.
+    let name =
+        if old.hostname.is_some() && new.hostname.is_some() { Effect::InPlace } else { Effect::Restart };
+    let table = [
+        (A::Name, name, old.name != new.name),
+        (A::Type, Effect::Replace, old.kind != new.kind),
+        (A::Image, Effect::Rebuild, old.image != new.image),
+        (A::Entrypoint, Effect::Restart, old.entrypoint != new.entrypoint),
+        (A::Command, Effect::Restart, old.command != new.command),
+        (A::Environment, Effect::Restart, old.environment != new.environment),
+        (A::WorkingDir, Effect::Restart, old.working_dir != new.working_dir),
+        (A::User, Effect::Restart, old.user != new.user),
+        (A::Hostname, Effect::Restart, old.hostname != new.hostname),
+        (A::StopSignal, Effect::Restart, old.stop_signal != new.stop_signal),
+        (A::StopTimeout, Effect::Restart, old.stop_timeout_ms != new.stop_timeout_ms),
+        (A::RestartTriggers, Effect::Restart, old.restart_triggers != new.restart_triggers),
+        (A::Labels, Effect::InPlace, old.labels != new.labels),
+        (A::Description, Effect::InPlace, old.description != new.description),
+        (A::Running, Effect::InPlace, old.running != new.running),
+        (A::Restart, Effect::InPlace, old.restart != new.restart),
+        (A::Ports, Effect::InPlace, old.ports != new.ports),
+        (A::Limits, Effect::InPlace, old.limits != new.limits),
+    ];
+    table
+        .into_iter()
+        .filter(|(_, _, differs)| *differs)
+        .map(|(argument, effect, _)| (argument, effect))
+        .collect()
+}
+
+/// The strongest effect of all that differs; `None` where nothing does.
+#[must_use]
+pub fn change_effect(old: &InstanceSpec, new: &InstanceSpec) -> Option<Effect> {
+    changes(old, new).into_iter().map(|(_, effect)| effect).max()
+}

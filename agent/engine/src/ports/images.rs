@@ -1,0 +1,164 @@
+//! Registries and the image store.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use berth_domain::{Digest, ImageInfo, Password, Platform, RemoteId, RemoteSpec};
+use thiserror::Error;
+
+use super::Cause;
+use crate::report::Reporter;
+
+/// A remote with its password, as adapters need it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Its id.
+    pub id: RemoteId,
+    /// What was asked for.
+    pub spec: RemoteSpec,
+    /// Its password; never leaves the agent.
+    pub password: Option<Password>,
+}
+
+/// What a reference meant when it was looked up last.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// What the tag pointed at.
+    pub index_digest: Digest,
+    /// The platform's manifest there.
+    pub image_digest: Digest,
+}
+
+/// A question to a registry.
+#[derive(Debug, Clone)]
+pub struct ResolveRequest {
+    /// As the user wrote it.
+    pub reference: String,
+    /// `None`: the host's.
+    pub platform: Option<Platform>,
+    /// One HEAD is enough where the registry still says this.
+    pub known: Option<Known>,
+    /// This platform's manifest, whatever the tag says by now.
+    pub image_digest: Option<Digest>,
+    /// All remotes of the ledger.
+    pub remotes: Arc<[Remote]>,
+}
+
+/// What a reference means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// As the user wrote it.
+    pub reference: String,
+    /// `host/repository@digest`.
+    pub reference_resolved: String,
+    /// What the tag points at: an index or a manifest.
+    pub index_digest: Digest,
+    /// The platform's manifest: the image's id.
+    pub image_digest: Digest,
+    /// What it runs on.
+    pub platform: Platform,
+}
+
+/// Registries and the store.
+#[async_trait]
+pub trait Images: Send + Sync + 'static {
+    /// Asks the registry what a reference means now. Makes one attempt; changes nothing.
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError>;
+
+    /// Makes the resolved image part of the store; at once where it is. Two pulls of one image share the work or
+    /// do not disturb each other.
+    async fn pull(
+        &self,
+        resolution: &Resolution,
+        remotes: &Arc<[Remote]>,
+        reporter: &Reporter,
+    ) -> Result<Arc<ImageInfo>, ImageError>;
+
+    /// An image of the store; `None` where it is not, or not whole.
+    async fn get(&self, digest: &Digest) -> Result<Option<Arc<ImageInfo>>, ImageError>;
+
+    /// All images of the store, whole ones only.
+    async fn list(&self) -> Result<Vec<Arc<ImageInfo>>, ImageError>;
+
+    /// Takes an image out of the store, with all that no other image holds. Fine where it is not there. What an
+    /// instance has mounted stays readable to it.
+    async fn remove(&self, digest: &Digest) -> Result<(), ImageError>;
+}
+
+/// Why an image could not be had.
+#[derive(Debug, Error)]
+pub enum ImageError {
+    /// The reference is malformed.
+    #[error("\"{reference}\" is not an image reference: {why}")]
+    BadReference {
+        /// As it was written.
+        reference: String,
+        /// The malformed part, and how it is written right.
+        why: String,
+    },
+    /// The reference names a remote that the agent does not know, or neither a remote nor a host.
+    #[error("\"{reference}\" names no registry that this host knows")]
+    UnknownRemote {
+        /// As it was written.
+        reference: String,
+        /// The remote's name, empty where there is none.
+        remote: String,
+        /// The reference as it is probably meant: `docker.io/postgres:16`.
+        suggestion: String,
+    },
+    /// No answer, or none that makes sense; also a registry that asks to come back later.
+    #[error("The registry {registry} cannot be reached")]
+    Unreachable {
+        /// `host[:port]`.
+        registry: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The registry wants other credentials.
+    #[error("The registry {registry} refuses access to {repository}")]
+    Unauthorized {
+        /// `host[:port]`.
+        registry: String,
+        /// Repository.
+        repository: String,
+        /// Whether credentials were sent.
+        with_credentials: bool,
+    },
+    /// The registry has no such repository, tag or digest.
+    #[error("The registry has no image {reference}")]
+    NotFound {
+        /// As it was written.
+        reference: String,
+    },
+    /// The image is not made for the platform.
+    #[error("{reference} is not made for {platform}")]
+    PlatformNotFound {
+        /// As it was written.
+        reference: String,
+        /// What was asked for.
+        platform: String,
+        /// What there is.
+        available: Vec<String>,
+    },
+    /// What came is not what its digest, size or format says.
+    #[error("The content of {reference} is bad: {what}")]
+    BadContent {
+        /// As it was written.
+        reference: String,
+        /// Which part, and what is wrong with it.
+        what: String,
+        /// Why.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// The store cannot be read or written.
+    #[error("The image store cannot {operation}")]
+    Store {
+        /// "write an object" and the like.
+        operation: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}

@@ -1,0 +1,97 @@
+//! Networks on the host, and ports of the host that lead to instances.
+
+use std::net::Ipv4Addr;
+
+use async_trait::async_trait;
+use berth_domain::{InstanceId, NetworkSpec, Protocol};
+use ipnet::Ipv4Net;
+use thiserror::Error;
+
+use super::Cause;
+
+/// A port of the host that leads to an instance.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublishedPort {
+    /// Its name in the spec.
+    pub name: String,
+    /// The host's address; 0.0.0.0 is all of them.
+    pub host_address: Ipv4Addr,
+    /// The host's port, given or chosen.
+    pub host_port: u16,
+    /// The workload's.
+    pub container_port: u16,
+    /// The transport.
+    pub protocol: Protocol,
+}
+
+/// All published ports of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publication {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Where they lead.
+    pub ipv4: Ipv4Addr,
+    /// The ports; they replace those it had.
+    pub ports: Vec<PublishedPort>,
+}
+
+/// Networks on the host.
+#[async_trait]
+pub trait Network: Send + Sync + 'static {
+    /// A subnet that no route of the host and none of `taken` overlaps.
+    async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError>;
+
+    /// The network is there and works. Fine where it is already so.
+    async fn ensure(&self, network: &NetworkSpec) -> Result<(), NetworkError>;
+
+    /// Nothing of the network is left on the host; no instance is on it any more. Fine where nothing is.
+    async fn release(&self, network: &NetworkSpec) -> Result<(), NetworkError>;
+
+    /// The instance's published ports are exactly these; existing connections of ports that stay go on.
+    async fn publish(&self, publication: &Publication) -> Result<(), NetworkError>;
+
+    /// No port of the instance is published. Fine where none is.
+    async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError>;
+
+    /// Whether a port of the host could be published: nobody else listens on it, and the address is the host's.
+    /// What this agent has published itself does not count: the engine keeps those apart.
+    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError>;
+
+    /// What the network is called on the host: the bridge's name.
+    fn host_name(&self, network: &NetworkSpec) -> String;
+}
+
+/// Why a network could not be made so.
+#[derive(Debug, Error)]
+pub enum NetworkError {
+    /// Another listens there.
+    #[error("Port {port}/{protocol} of {address} is taken")]
+    PortTaken {
+        /// The host's address.
+        address: Ipv4Addr,
+        /// The port.
+        port: u16,
+        /// The transport.
+        protocol: Protocol,
+    },
+    /// The address is not one of the host's.
+    #[error("{address} is not an address of this host")]
+    NotAnAddress {
+        /// What was asked for.
+        address: Ipv4Addr,
+    },
+    /// Every private subnet overlaps a route of the host.
+    #[error("No private IPv4 subnet is free on this host")]
+    NoSubnet,
+    /// The host does not do it.
+    #[error("The host's network cannot {operation}")]
+    Host {
+        /// "make the bridge" and the like.
+        operation: String,
+        /// What to do; empty where nothing is known.
+        advice: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}

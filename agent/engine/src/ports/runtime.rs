@@ -1,0 +1,398 @@
+//! Supervisors, what they run, and what is kept for it.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use berth_domain::{
+    Digest, EffectiveConfig, ExitRecord, InstanceId, Limits, MacAddress, Name, NetworkSpec, RestartPolicy,
+    StopSignal, Timestamp, UidRange, UserSpec, Workload,
+};
+use futures::stream::BoxStream;
+use ipnet::Ipv4Net;
+use thiserror::Error;
+use tokio::sync::mpsc;
+
+use super::Cause;
+
+/// A root filesystem to make ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootfsRequest {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Which of its root filesystems: each rebuild makes the next.
+    pub rootfs: u32,
+    /// What it is made from.
+    pub image: Digest,
+    /// The ids it is mapped to.
+    pub uids: UidRange,
+}
+
+/// How an instance is attached to a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The network.
+    pub network: NetworkSpec,
+    /// The interface's name inside.
+    pub interface: String,
+    /// Its address with the network's prefix length.
+    pub ipv4: Ipv4Net,
+    /// Where everything else goes.
+    pub gateway: Ipv4Addr,
+    /// Its hardware address.
+    pub mac: MacAddress,
+}
+
+/// Everything a workload is started with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRequest {
+    /// Whose.
+    pub instance: InstanceId,
+    /// Its name.
+    pub name: Name,
+    /// Which start it is. The adapter keeps it with the supervisor and gives it back in every [`Workload`] and
+    /// [`RuntimeEvent`], also after the agent was started anew.
+    pub revision: u64,
+    /// Which root filesystem; made ready before.
+    pub rootfs: u32,
+    /// What it is made from.
+    pub image: Digest,
+    /// Its ids.
+    pub uids: UidRange,
+    /// What is run, and how.
+    pub config: EffectiveConfig,
+    /// What may change while it runs.
+    pub settings: Settings,
+    /// Its network.
+    pub attachment: Attachment,
+}
+
+/// What may change while a workload runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// What it may use.
+    pub limits: Limits,
+    /// What happens when it ends by itself.
+    pub restart: RestartPolicy,
+}
+
+/// How hard a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopMode {
+    /// The stop signal, then after the timeout a kill.
+    Graceful,
+    /// A kill at once.
+    Kill,
+}
+
+/// What the host has of one instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceState {
+    /// Its workload.
+    pub workload: Workload,
+    /// Its root filesystems that are made ready.
+    pub rootfs: Vec<u32>,
+}
+
+/// Something that happened to a workload by itself or at a command. For one instance they come in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimeEvent {
+    /// Whose.
+    pub instance: InstanceId,
+    /// What its workload is now. `Absent`: its supervisor vanished without a record.
+    pub workload: Workload,
+}
+
+/// A process to run inside a running instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecRequest {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Over the workload's own.
+    pub environment: BTreeMap<String, String>,
+    /// `None`: the workload's.
+    pub user: Option<UserSpec>,
+    /// `None`: the workload's.
+    pub working_dir: Option<String>,
+    /// On a terminal of this size.
+    pub terminal: Option<TerminalSize>,
+    /// Whether standard input will be sent; else it is empty.
+    pub stdin: bool,
+}
+
+/// Of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TerminalSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in each.
+    pub columns: u16,
+}
+
+/// To a process that runs inside an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecInput {
+    /// More standard input.
+    Stdin(Vec<u8>),
+    /// Standard input ended.
+    StdinClosed,
+    /// The terminal has another size.
+    Resize(TerminalSize),
+    /// Send it a signal.
+    Signal(StopSignal),
+}
+
+/// From a process that runs inside an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExecOutput {
+    /// Standard output; all of a terminal.
+    Stdout(Vec<u8>),
+    /// Standard error.
+    Stderr(Vec<u8>),
+    /// Last: the exit code, 128 + n where signal n ended it.
+    Exit(i32),
+}
+
+/// A process that runs inside an instance. Who drops it without having seen the exit ends the process.
+#[derive(Debug)]
+pub struct ExecSession {
+    /// To it.
+    pub input: mpsc::Sender<ExecInput>,
+    /// From it; closed after the exit. Not read, it holds the process up.
+    pub output: mpsc::Receiver<ExecOutput>,
+}
+
+/// Which lines of an instance's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogRequest {
+    /// Go on with what comes.
+    pub follow: bool,
+    /// The last so many; `None`: all.
+    pub tail: Option<u32>,
+    /// Not before this.
+    pub since: Option<SystemTime>,
+}
+
+/// Where a line came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogStream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// A line of a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLine {
+    /// RFC 3339 with nanoseconds, UTC.
+    pub time: String,
+    /// Where it came from.
+    pub stream: LogStream,
+    /// Without its newline, or a part of a long one.
+    pub data: Vec<u8>,
+    /// More of the line follows.
+    pub partial: bool,
+}
+
+/// Supervisors and what is kept for them.
+#[async_trait]
+pub trait Runtime: Send + Sync + 'static {
+    /// What happens from now on. Called once, before [`Runtime::observe_all`]; nothing is lost in between.
+    fn events(&self) -> BoxStream<'static, RuntimeEvent>;
+
+    /// Everything the host has, with every supervisor adopted.
+    async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError>;
+
+    /// What the host has of one instance, asked of its supervisor.
+    async fn observe(&self, instance: InstanceId) -> Result<InstanceState, RuntimeError>;
+
+    /// Makes a root filesystem ready: all that can fail before the old workload must be stopped. Keeps what it
+    /// holds where it is there already.
+    async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError>;
+
+    /// Starts a workload and returns when its program runs. Where it fails, no supervisor is left.
+    async fn start(&self, request: &StartRequest) -> Result<Started, StartError>;
+
+    /// Stops a workload and returns when its supervisor is gone, with how it ended if that is known. Fine where
+    /// nothing runs.
+    async fn stop(&self, instance: InstanceId, mode: StopMode) -> Result<Option<ExitRecord>, RuntimeError>;
+
+    /// Changes what may change while a workload runs: all of it or, with an error, nothing.
+    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError>;
+
+    /// Lets go of every root filesystem of it but one.
+    async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError>;
+
+    /// Lets go of all that the host has of it, logs included; nothing runs. Fine where nothing is.
+    async fn remove(&self, instance: InstanceId) -> Result<(), RuntimeError>;
+
+    /// Runs a process inside a running instance.
+    async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError>;
+
+    /// Reads the log; also of an instance that does not run. Ends at the end of the log, or with `follow` when the
+    /// receiver is dropped or the instance removed.
+    async fn logs(
+        &self,
+        instance: InstanceId,
+        request: &LogRequest,
+    ) -> Result<mpsc::Receiver<Result<LogLine, RuntimeError>>, RuntimeError>;
+}
+
+/// A workload that was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    /// On the host, of its first process.
+    pub pid: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why a workload could not be started. Each names the argument that mends it: see `EngineError::attribute`.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The image's own passwd or group file does not have the name.
+    #[error("The image has no user or group \"{user}\"")]
+    UserNotFound {
+        /// `user[:group]`.
+        user: String,
+    },
+    /// There is no such program in the image.
+    #[error("The image has no program \"{program}\"")]
+    EntrypointNotFound {
+        /// The first argument.
+        program: String,
+    },
+    /// The program cannot be executed.
+    #[error("The program \"{program}\" cannot be executed")]
+    EntrypointNotExecutable {
+        /// The first argument.
+        program: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The working directory cannot be entered.
+    #[error("The working directory \"{path}\" cannot be used")]
+    WorkingDir {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The image is not in the store.
+    #[error("The image {image} is not in the store")]
+    ImageGone {
+        /// Its digest.
+        image: Digest,
+    },
+    /// A file of the image belongs to an id beyond the instance's own.
+    #[error("{path} in the image belongs to id {id}, beyond the 65536 ids of an instance")]
+    IdOutOfRange {
+        /// The file.
+        path: String,
+        /// Its owner or group.
+        id: u64,
+    },
+    /// A limit that the host refuses.
+    #[error("The limit of {limit} cannot be set")]
+    Limit {
+        /// `cpu`, `memory` or `pids`.
+        limit: &'static str,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The host lacks something.
+    #[error("This host cannot {operation}")]
+    Host {
+        /// "mount the root filesystem" and the like.
+        operation: String,
+        /// What to do; empty where nothing is known.
+        advice: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+/// Why the runtime could not do something.
+#[derive(Debug, Error)]
+pub enum RuntimeError {
+    /// It does not run.
+    #[error("The instance is not running")]
+    NotRunning,
+    /// A limit that the host refuses, or that what runs is beyond already.
+    #[error("The limit of {limit} cannot be set")]
+    Limit {
+        /// `cpu`, `memory` or `pids`.
+        limit: &'static str,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// Its processes outlive even a kill.
+    #[error("The instance could not be stopped within {waited:?}")]
+    Unstoppable {
+        /// How long was waited.
+        waited: Duration,
+    },
+    /// The host does not do it.
+    #[error("This host cannot {operation}")]
+    Host {
+        /// "read the log" and the like.
+        operation: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}
+
+/// Why a process could not be run inside an instance.
+#[derive(Debug, Error)]
+pub enum ExecError {
+    /// It does not run.
+    #[error("The instance is not running")]
+    NotRunning,
+    /// The image's own passwd or group file does not have the name.
+    #[error("The instance has no user or group \"{user}\"")]
+    UserNotFound {
+        /// `user[:group]`.
+        user: String,
+    },
+    /// There is no such program.
+    #[error("The instance has no program \"{program}\"")]
+    ProgramNotFound {
+        /// The first argument.
+        program: String,
+    },
+    /// The program cannot be executed.
+    #[error("The program \"{program}\" cannot be executed")]
+    NotExecutable {
+        /// The first argument.
+        program: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The working directory cannot be entered.
+    #[error("The working directory \"{path}\" cannot be used")]
+    WorkingDir {
+        /// The directory.
+        path: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The host does not do it.
+    #[error("This host cannot {operation}")]
+    Host {
+        /// "enter the namespaces" and the like.
+        operation: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+}

@@ -1,0 +1,123 @@
+//! What the engine tells of the things it keeps.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use berth_domain::{
+    Digest, EffectiveConfig, ImageConfig, ImageInfo, InstanceId, InstanceSpec, MacAddress, NetworkSpec,
+    PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp,
+};
+use ipnet::Ipv4Net;
+
+/// How a thing is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By<Id> {
+    /// By its id.
+    Id(Id),
+    /// By its name.
+    Name(String),
+}
+
+impl<Id: fmt::Display> fmt::Display for By<Id> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// A remote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteView {
+    /// Its id.
+    pub id: RemoteId,
+    /// What was asked for.
+    pub spec: RemoteSpec,
+    /// Whether there is a password.
+    pub has_password: bool,
+}
+
+/// A pin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinView {
+    /// Its id.
+    pub id: PinId,
+    /// As it was written.
+    pub reference: String,
+    /// What it runs on.
+    pub platform: Platform,
+    /// What the tag pointed at.
+    pub index_digest: Digest,
+    /// `host/repository@digest`.
+    pub reference_resolved: String,
+    /// The content outlives the pin's first removal.
+    pub keep_on_destroy: bool,
+    /// What it pins.
+    pub image: ImageView,
+}
+
+/// An image of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageView {
+    /// The image.
+    pub info: Arc<ImageInfo>,
+    /// References that are pinned to it.
+    pub references: Vec<String>,
+    /// Instances that use it.
+    pub used_by: Vec<InstanceId>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceView {
+    /// Its id.
+    pub id: InstanceId,
+    /// What was asked for.
+    pub spec: InstanceSpec,
+    /// What is.
+    pub status: Status,
+    /// More about the status; empty where there is none.
+    pub status_detail: String,
+    /// How it ended last; `None` while it runs for the first time.
+    pub exit_code: Option<i32>,
+    /// It was killed because its memory limit was reached.
+    pub oom_killed: bool,
+    /// The image it runs.
+    pub image: Digest,
+    /// As it was written when it was resolved.
+    pub image_reference: String,
+    /// Its address on the default network.
+    pub ipv4: Ipv4Addr,
+    /// Interface name to its addresses.
+    pub addresses: BTreeMap<String, Vec<Ipv4Net>>,
+    /// Interface name to its hardware address.
+    pub mac_addresses: BTreeMap<String, MacAddress>,
+    /// On the host, of the workload's first process.
+    pub pid: Option<u32>,
+    /// How often it was started again after it had ended by itself.
+    pub restarts: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was started last.
+    pub started_at: Option<Timestamp>,
+    /// The spec's ports with the host ports chosen.
+    pub ports: BTreeMap<String, PortSpec>,
+    /// What runs; `None` where the image's content is lost.
+    pub effective: Option<EffectiveConfig>,
+    /// What the image says.
+    pub from_image: Option<ImageConfig>,
+    /// Counts everything that was asked for.
+    pub generation: u64,
+}
+
+/// A network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkView {
+    /// What the ledger has.
+    pub spec: NetworkSpec,
+    /// The bridge's name.
+    pub bridge: String,
+}
