@@ -86,7 +86,9 @@ fn another_host_replaces_and_another_name_for_it_does_not() {
     let (one, two) = (FakeAgent::start(), FakeAgent::start());
     let workspace = Workspace::bare();
     let entries = [("one", quoted(&one), ""), ("again", quoted(&one), ""), ("two", quoted(&two), "")];
-    let moved = |key: &str| format!("{}{}", hosts(&entries), on("one").replace("host = \"one\"", &format!("host = \"{key}\"")));
+    let moved = |key: &str| {
+        format!("{}{}", hosts(&entries), on("one").replace("host = \"one\"", &format!("host = \"{key}\"")))
+    };
     workspace.write(&moved("one"));
     workspace.apply().ok();
     workspace.write(&moved("again"));
@@ -114,7 +116,9 @@ fn a_host_is_imported_from_by_its_key() {
 fn the_host_is_told() {
     let agent = FakeAgent::start();
     let mut workspace = Workspace::bare();
-    workspace.write("data \"berth_host\" \"this\" {}\noutput \"cpus\" {\n  value = data.berth_host.this.cpus\n}\n");
+    workspace.write(
+        "data \"berth_host\" \"this\" {}\noutput \"cpus\" {\n  value = data.berth_host.this.cpus\n}\n",
+    );
     workspace.set("BERTH_HOST", agent.address());
     workspace.apply().ok().says("cpus = 4");
     let attributes = workspace.attributes("data.berth_host.this");

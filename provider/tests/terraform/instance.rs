@@ -41,7 +41,11 @@ fn create_plan_update_destroy() {
     workspace.plans_empty();
 
     workspace.rewrite(&agent, &web("labels = { app = \"web\" }"));
-    workspace.plans_changes().says("1 to change").says_not("known after apply").says_not("Warning: The instance");
+    workspace
+        .plans_changes()
+        .says("1 to change")
+        .says_not("known after apply")
+        .says_not("Warning: The instance");
     workspace.apply().ok().says("1 changed");
     workspace.plans_empty();
     let changed = workspace.attributes("berth_instance.web");

@@ -30,7 +30,8 @@ resource "berth_instance" "web" {
     let said = workspace.plan().fails();
     let said = said.says("\"my_web\" holds '_'").says("Virtual machines cannot be made yet");
     let said = said.says("\"docker.io/nginx\"").says("Write \"10s\" if seconds are meant.");
-    let said = said.says("\"512M\" could mean 512MiB or 512MB").says("in resource \"berth_instance\" \"web\"");
+    let said =
+        said.says("\"512M\" could mean 512MiB or 512MB").says("in resource \"berth_instance\" \"web\"");
     let said = said.says("The ports a and b clash");
     said.says("\"8000-8010\" is a range of ports");
     assert!(agent.state().calls.is_empty());

@@ -63,7 +63,8 @@ fn the_version_sends_the_password_again() {
     workspace.apply().ok();
     assert_eq!(agent.state().passwords.len(), 1);
 
-    let without = "resource \"berth_remote\" \"hub\" {\n name = \"hub\"\n address = \"https://registry.example\"\n}";
+    let without =
+        "resource \"berth_remote\" \"hub\" {\n name = \"hub\"\n address = \"https://registry.example\"\n}";
     workspace.rewrite(&agent, without);
     workspace.apply().ok();
     assert!(agent.state().passwords.is_empty());
@@ -93,7 +94,8 @@ fn create_update_import_destroy() {
     workspace.rewrite(&agent, &plain("insecure = true").replace("5000", "5001"));
     workspace.apply().ok().says("1 changed");
     assert_eq!(workspace.attributes("berth_remote.local")["id"], id);
-    workspace.rewrite(&agent, &plain("insecure = true").replace("\"local\"\n address", "\"other\"\n address"));
+    workspace
+        .rewrite(&agent, &plain("insecure = true").replace("\"local\"\n address", "\"other\"\n address"));
     workspace.plans_changes().says("forces replacement");
     workspace.destroy().ok();
     assert!(agent.state().remotes.is_empty());

@@ -74,7 +74,8 @@ impl Workspace {
 
     /// Replaces the configuration.
     pub fn write(&self, configuration: &str) {
-        let head = "terraform {\n  required_providers {\n    berth = { source = \"berth-run/berth\" }\n  }\n}\n";
+        let head =
+            "terraform {\n  required_providers {\n    berth = { source = \"berth-run/berth\" }\n  }\n}\n";
         std::fs::write(self.path().join("main.tf"), format!("{head}{configuration}")).unwrap();
     }
 

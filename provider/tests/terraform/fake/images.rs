@@ -46,7 +46,11 @@ fn image(id: &str, platform: &str) -> wire::Image {
         id: id.to_owned(),
         platform: platform.to_owned(),
         size: 1234,
-        layers: vec![wire::Layer { digest: super::digest("layer"), diff_id: super::digest("diff"), size: 1200 }],
+        layers: vec![wire::Layer {
+            digest: super::digest("layer"),
+            diff_id: super::digest("diff"),
+            size: 1200,
+        }],
         created: "2026-01-02T03:04:05Z".to_owned(),
         config: Some(wire::ImageConfig {
             entrypoint: vec!["/bin/web".to_owned()],

@@ -11,15 +11,13 @@ use super::{Services, State, detail, not_found, refuse};
 type Events = std::pin::Pin<Box<dyn Stream<Item = Result<wire::InstanceEvent, Status>> + Send>>;
 
 fn events(state: &mut State, call: &str, instance: Option<wire::Instance>) -> Response<Events> {
-    let progress = wire::InstanceEvent {
-        event: Some(wire::instance_event::Event::Progress("starting".to_owned())),
-    };
+    let progress =
+        wire::InstanceEvent { event: Some(wire::instance_event::Event::Progress("starting".to_owned())) };
     if state.cut_next.as_deref() == Some(call) {
         state.cut_next = None;
         return Response::new(Box::pin(tokio_stream::once(Ok(progress))));
     }
-    let last =
-        wire::InstanceEvent { event: instance.map(wire::instance_event::Event::Instance) };
+    let last = wire::InstanceEvent { event: instance.map(wire::instance_event::Event::Instance) };
     Response::new(Box::pin(tokio_stream::iter([Ok(progress), Ok(last)])))
 }
 
@@ -93,11 +91,8 @@ impl wire::instance_service_server::InstanceService for Services {
             image_id: image_id(&state, &spec.image)?,
             image_reference: spec.image.clone(),
             ipv4_address: format!("10.77.0.{last}"),
-            addresses: [(
-                "eth0".to_owned(),
-                wire::StringList { values: vec![format!("10.77.0.{last}/24")] },
-            )]
-            .into(),
+            addresses: [("eth0".to_owned(), wire::StringList { values: vec![format!("10.77.0.{last}/24")] })]
+                .into(),
             mac_addresses: [("eth0".to_owned(), format!("02:00:00:00:00:{last:02x}"))].into(),
             spec: Some(spec),
             ..wire::Instance::default()
@@ -137,8 +132,7 @@ impl wire::instance_service_server::InstanceService for Services {
         let mut state = self.state();
         state.enter("UpdateInstance")?;
         let request = request.into_inner();
-        let mut instance =
-            state.instances.get(&request.id).cloned().ok_or_else(|| not_found("instance"))?;
+        let mut instance = state.instances.get(&request.id).cloned().ok_or_else(|| not_found("instance"))?;
         let spec = request.spec.unwrap();
         if instance.spec.as_ref().unwrap().image != spec.image {
             instance.image_id = image_id(&state, &spec.image)?;
@@ -160,7 +154,10 @@ impl wire::instance_service_server::InstanceService for Services {
         Ok(events(&mut state, "DeleteInstance", None))
     }
 
-    async fn start_instance(&self, _: Request<wire::StartInstanceRequest>) -> Result<Response<Events>, Status> {
+    async fn start_instance(
+        &self,
+        _: Request<wire::StartInstanceRequest>,
+    ) -> Result<Response<Events>, Status> {
         Err(Status::unimplemented("start"))
     }
 

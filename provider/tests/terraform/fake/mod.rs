@@ -76,7 +76,12 @@ pub fn refuse(code: Code, detail: wire::ErrorDetail) -> Status {
     Status::with_details(code, detail.summary.clone(), detail.encode_to_vec().into())
 }
 
-pub fn detail(reason: wire::error_detail::Reason, summary: &str, text: &str, path: &[&str]) -> wire::ErrorDetail {
+pub fn detail(
+    reason: wire::error_detail::Reason,
+    summary: &str,
+    text: &str,
+    path: &[&str],
+) -> wire::ErrorDetail {
     wire::ErrorDetail {
         reason: reason.into(),
         summary: summary.to_owned(),

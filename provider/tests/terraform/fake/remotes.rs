@@ -55,7 +55,9 @@ impl wire::remote_service_server::RemoteService for Services {
         &self,
         _: Request<wire::ListRemotesRequest>,
     ) -> Result<Response<wire::ListRemotesResponse>, Status> {
-        Ok(Response::new(wire::ListRemotesResponse { remotes: self.state().remotes.values().cloned().collect() }))
+        Ok(Response::new(wire::ListRemotesResponse {
+            remotes: self.state().remotes.values().cloned().collect(),
+        }))
     }
 
     async fn update_remote(

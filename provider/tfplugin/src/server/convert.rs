@@ -58,10 +58,18 @@ fn diagnostic(diagnostic: Diagnostic) -> wire::Diagnostic {
     };
     wire::Diagnostic {
         severity: severity.into(),
-        attribute: (!diagnostic.path.is_root()).then(|| path(&diagnostic.path)),
+        attribute: (!diagnostic.path.is_root()).then(|| root(&diagnostic.path)),
         summary: diagnostic.summary,
         detail: diagnostic.detail,
     }
+}
+
+/// The argument that a diagnostic is shown on. Terraform finds the line of an attribute of a block, and shows only the block's
+/// head for a path that goes on inside the attribute's expression; what is inside is for the text to name.
+fn root(diagnostic: &Path) -> wire::AttributePath {
+    let mut shown = path(diagnostic);
+    shown.steps.truncate(1);
+    shown
 }
 
 pub(super) fn path(path: &Path) -> wire::AttributePath {
