@@ -1,1 +1,17 @@
 //! References, the registry client, import, the object store, the merge and collection.
+//!
+//! ```text
+//! text -> reference -> resolve (registry) -> Store::pull: fetch | inflate | split -> objects, header streams
+//!                                                         merge (in memory) -> EROFS -> record
+//! ```
+
+pub mod config;
+pub mod digest;
+mod erofs;
+pub mod import;
+pub mod merge;
+pub mod platform;
+pub mod reference;
+pub mod registry;
+pub mod resolve;
+pub mod store;

@@ -1,0 +1,116 @@
+//! Collection: removing what no image and no pull under way needs.
+//!
+//! The order makes it safe beside pulls. Header streams go first; the objects that count as needed are those that the
+//! streams name which are still there then. A pull pins a name before it looks whether it is there, and here the pins
+//! are looked at and the file is removed under one lock: so a pull either finds a file that stays, or finds none.
+
+use std::collections::HashSet;
+use std::io;
+use std::path::Path;
+use std::sync::PoisonError;
+
+use super::record::digests_in;
+use super::{Inner, StoreError};
+use crate::digest::Digest;
+use crate::merge::objects_of;
+
+/// What a collection removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Objects.
+    pub objects: u64,
+    /// Layers' header streams.
+    pub layers: u64,
+    /// Bytes on disk, of all of it.
+    pub bytes: u64,
+}
+
+impl Inner {
+    pub(super) fn collect(&self) -> Result<Collected, StoreError> {
+        let _one_at_a_time = self.collecting.lock().unwrap_or_else(PoisonError::into_inner);
+        // From here on pins are kept even if the pull that made them ends.
+        let _working = self.objects.work();
+        let mut collected = Collected::default();
+        let records = self.records()?;
+        let images: HashSet<Digest> = records.iter().map(|record| record.digest).collect();
+        let configs: HashSet<Digest> = records.iter().map(|record| record.config).collect();
+        let layers: HashSet<Digest> =
+            records.iter().flat_map(|record| record.layers.iter().map(|layer| layer.diff_id)).collect();
+
+        self.sweep(&self.paths.trees, ".erofs", &images, &mut collected)?;
+        self.sweep(&self.paths.manifests, "", &images, &mut collected)?;
+        self.sweep(&self.paths.configs, "", &configs, &mut collected)?;
+        collected.layers = self.sweep(&self.paths.layers, "", &layers, &mut collected)?;
+
+        let objects = self.needed_objects()?;
+        collected.objects = self.sweep_objects(&objects, &mut collected)?;
+        Ok(collected)
+    }
+
+    fn needed_objects(&self) -> Result<HashSet<Digest>, StoreError> {
+        let mut needed = HashSet::new();
+        for layer in digests_in(&self.paths.layers, "")? {
+            let path = self.paths.layer(&layer);
+            objects_of(&path, |object, _| {
+                needed.insert(object);
+            })
+            .map_err(StoreError::io("read", &path))?;
+        }
+        Ok(needed)
+    }
+
+    fn sweep(
+        &self,
+        dir: &Path,
+        suffix: &str,
+        needed: &HashSet<Digest>,
+        collected: &mut Collected,
+    ) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for digest in digests_in(dir, suffix)? {
+            if !needed.contains(&digest) {
+                let path = dir.join(digest.hex() + suffix);
+                removed += u64::from(self.remove_unpinned(&digest, &path, collected)?);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn sweep_objects(&self, needed: &HashSet<Digest>, collected: &mut Collected) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for first in 0..=u8::MAX {
+            let prefix = hex::encode([first]);
+            let dir = self.paths.objects.join(&prefix);
+            for entry in std::fs::read_dir(&dir).map_err(StoreError::io("list", &dir))? {
+                let entry = entry.map_err(StoreError::io("list", &dir))?;
+                let name = entry.file_name();
+                let object = name.to_str().and_then(|rest| Digest::from_hex(&format!("{prefix}{rest}")).ok());
+                if let Some(object) = object.filter(|object| !needed.contains(object)) {
+                    removed += u64::from(self.remove_unpinned(&object, &entry.path(), collected)?);
+                }
+            }
+        }
+        Ok(removed)
+    }
+
+    fn remove_unpinned(
+        &self,
+        name: &Digest,
+        path: &Path,
+        collected: &mut Collected,
+    ) -> Result<bool, StoreError> {
+        let activity = self.objects.activity();
+        if activity.is_pinned(name) {
+            return Ok(false);
+        }
+        let bytes = match std::fs::symlink_metadata(path) {
+            Ok(metadata) => std::os::unix::fs::MetadataExt::blocks(&metadata) * 512,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(source) => return Err(StoreError::io("stat", path)(source)),
+        };
+        std::fs::remove_file(path).map_err(StoreError::io("remove", path))?;
+        drop(activity);
+        collected.bytes += bytes;
+        Ok(true)
+    }
+}

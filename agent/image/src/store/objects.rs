@@ -1,0 +1,213 @@
+//! The object store: each file's content once, named by its fs-verity digest.
+//!
+//! An object is written under a temporary name in the session's own directory and renamed when it is whole. A session
+//! pins what it relies on, so that a collection beside it leaves that alone (see [`Activity`]).
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_sys::fs::{FsError, create_new_at, open_dir, rename_new_at, size_at, unique_name, unlink_at};
+
+use crate::digest::Digest;
+use crate::import::ImportError;
+use crate::import::tar::TarError;
+use crate::import::verity::Verity;
+use crate::store::StoreError;
+
+/// A file up to this size is hashed in memory before anything is written: if it is there already, nothing is.
+const BUFFERED_MAX: u64 = 256 * 1024;
+const OBJECT_MODE: u32 = 0o600;
+
+/// The directory of objects, shared by all sessions.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    pub(super) dir: OwnedFd,
+    pub(super) activity: Mutex<Activity>,
+}
+
+/// Who is at work, and what the ones at work rely on. A collection counts as work too, so that what a pull relied on is
+/// still known when the pull ends while a collection runs.
+#[derive(Debug, Default)]
+pub(super) struct Activity {
+    running: usize,
+    pinned: HashSet<Digest>,
+}
+
+impl Activity {
+    pub(super) fn is_pinned(&self, name: &Digest) -> bool {
+        self.pinned.contains(name)
+    }
+}
+
+/// Held while someone is at work.
+#[derive(Debug)]
+pub(super) struct Working(Arc<Objects>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        let mut activity = self.0.activity();
+        activity.running -= 1;
+        if activity.running == 0 {
+            activity.pinned = HashSet::new();
+        }
+    }
+}
+
+impl Objects {
+    pub(super) fn open(path: &Path) -> Result<Self, FsError> {
+        for first in 0..=u8::MAX {
+            let dir = path.join(hex::encode([first]));
+            if let Err(source) = std::fs::create_dir(&dir)
+                && source.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(FsError { operation: "create", path: dir, source });
+            }
+        }
+        Ok(Self { dir: open_dir(path)?, activity: Mutex::default() })
+    }
+
+    /// Nothing in here can be left half changed by a panic.
+    pub(super) fn activity(&self) -> MutexGuard<'_, Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn work(self: &Arc<Self>) -> Working {
+        self.activity().running += 1;
+        Working(Arc::clone(self))
+    }
+
+    /// Where an object is below the directory: `xx/yyyy…`.
+    pub(super) fn name(object: &Digest) -> String {
+        let mut name = object.hex();
+        name.insert(2, '/');
+        name
+    }
+
+    /// From now on no collection removes this, until nobody is at work.
+    pub(super) fn pin(&self, name: &Digest) {
+        self.activity().pinned.insert(*name);
+    }
+}
+
+/// One pull's dealings with the store. Its temporary files go when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    objects: Arc<Objects>,
+    path: PathBuf,
+    temporary: OwnedFd,
+    _working: Working,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.path) {
+            tracing::warn!(path = %self.path.display(), %error, "a temporary directory stays until the next start");
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn begin(objects: &Arc<Objects>, temporary: &Path) -> Result<Self, FsError> {
+        let path = temporary.join(unique_name("pull-"));
+        std::fs::create_dir(&path).map_err(|source| FsError {
+            operation: "create",
+            path: path.clone(),
+            source,
+        })?;
+        let temporary = open_dir(&path)?;
+        Ok(Self { objects: Arc::clone(objects), path, temporary, _working: objects.work() })
+    }
+
+    pub(super) fn pin(&self, name: &Digest) {
+        self.objects.pin(name);
+    }
+
+    /// A temporary file of this session's own, and its path.
+    pub(super) fn temporary_file(&self) -> Result<(File, PathBuf), FsError> {
+        let name = unique_name("f");
+        let file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
+        Ok((file, self.path.join(name)))
+    }
+
+    /// Puts a whole file in place under a name of its own.
+    pub(super) fn put(&self, bytes: &[u8], target: &Path) -> Result<(), StoreError> {
+        let (mut file, temporary) = self.temporary_file()?;
+        file.write_all(bytes).map_err(StoreError::io("write", &temporary))?;
+        std::fs::rename(&temporary, target).map_err(StoreError::io("rename to", target))
+    }
+
+    /// Stores a body of `size` bytes read from `reader`.
+    pub(crate) fn store(&self, reader: &mut impl Read, size: u64) -> Result<Digest, ImportError> {
+        if size > BUFFERED_MAX {
+            return self.store_streamed(reader, size);
+        }
+        let mut body = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
+        reader.read_exact(&mut body).map_err(body_error)?;
+        let object = Verity::of(&body);
+        if !self.is_there(&object, size)? {
+            let name = unique_name("o");
+            let mut file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
+            file.write_all(&body).map_err(|source| write_error(&object, source))?;
+            self.publish(&name, &object, size)?;
+        }
+        Ok(object)
+    }
+
+    fn store_streamed(&self, reader: &mut impl Read, size: u64) -> Result<Digest, ImportError> {
+        let name = unique_name("o");
+        let mut file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
+        let mut verity = Verity::new();
+        let mut buffer = vec![0; BUFFERED_MAX as usize];
+        let mut left = size;
+        while left > 0 {
+            let wanted = left.min(BUFFERED_MAX) as usize;
+            reader.read_exact(&mut buffer[..wanted]).map_err(body_error)?;
+            verity.update(&buffer[..wanted]);
+            file.write_all(&buffer[..wanted])
+                .map_err(|source| ImportError::Write { path: self.path.join(&name), source })?;
+            left -= wanted as u64;
+        }
+        let object = verity.finish();
+        if self.is_there(&object, size)? {
+            unlink_at(&self.temporary, &name)?;
+        } else {
+            self.publish(&name, &object, size)?;
+        }
+        Ok(object)
+    }
+
+    /// Pins first and looks then: a collection looks at the pins and removes under one lock.
+    fn is_there(&self, object: &Digest, size: u64) -> Result<bool, FsError> {
+        self.objects.pin(object);
+        Ok(size_at(&self.objects.dir, &Objects::name(object))? == Some(size))
+    }
+
+    fn publish(&self, temporary: &str, object: &Digest, size: u64) -> Result<(), FsError> {
+        let name = Objects::name(object);
+        if rename_new_at(&self.temporary, temporary, &self.objects.dir, &name)? {
+            return Ok(());
+        }
+        if size_at(&self.objects.dir, &name)? == Some(size) {
+            // Somebody else was faster.
+            return unlink_at(&self.temporary, temporary).map(drop);
+        }
+        // What is there was cut short by a power loss.
+        unlink_at(&self.objects.dir, &name)?;
+        rename_new_at(&self.temporary, temporary, &self.objects.dir, &name).map(drop)
+    }
+}
+
+fn write_error(object: &Digest, source: io::Error) -> ImportError {
+    ImportError::Write { path: PathBuf::from(Objects::name(object)), source }
+}
+
+fn body_error(error: io::Error) -> ImportError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => TarError::Truncated("a file".to_owned()).into(),
+        _ => TarError::Read(error).into(),
+    }
+}

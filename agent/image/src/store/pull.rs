@@ -1,0 +1,410 @@
+//! A pull: layers fetched and imported side by side, merged, written as EROFS, and recorded.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+use super::objects::Session;
+use super::progress::{Phase, Progress, Tracker};
+use super::record::{self, Record};
+use super::{Inner, Store, StoreError, StoredImage, StoredLayer};
+use crate::config::{ConfigBlob, ConfigError};
+use crate::digest::Digest;
+use crate::import::{Expected, ImportError, import_layer};
+use crate::merge::{MergeError, merge};
+use crate::registry::{
+    Client, Descriptor, Document, ImageManifest, ManifestBytes, RegistryError, Selector, backoff, wait,
+};
+use crate::resolve::{Resolved, fetch_config};
+
+/// Each has two threads and a few MiB of buffers.
+const LAYERS_AT_ONCE: usize = 4;
+/// Chunks of a layer that wait for the importing thread.
+const CHUNKS_UNDER_WAY: usize = 16;
+/// A layer whose transfer breaks is fetched again so often.
+const LAYER_ATTEMPTS: u32 = 3;
+
+/// Why a pull failed.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The registry.
+    #[error("cannot pull {reference}")]
+    Registry {
+        /// `host/repository@digest`.
+        reference: String,
+        /// Why.
+        #[source]
+        source: RegistryError,
+    },
+    /// The digest is an index's.
+    #[error("{reference} is an index, not one platform's manifest")]
+    NotAManifest {
+        /// `host/repository@digest`.
+        reference: String,
+    },
+    /// The image's config.
+    #[error("cannot use the config of {reference}")]
+    Config {
+        /// `host/repository@digest`.
+        reference: String,
+        /// Why.
+        #[source]
+        source: ConfigError,
+    },
+    /// Manifest and config disagree on the layers.
+    #[error("{reference} has {layers} layers in its manifest and {diff_ids} in its config")]
+    LayerCount {
+        /// `host/repository@digest`.
+        reference: String,
+        /// In the manifest.
+        layers: usize,
+        /// In the config.
+        diff_ids: usize,
+    },
+    /// More layers than allowed.
+    #[error("{reference} has {layers} layers: over the limit max_layers of {limit}")]
+    TooManyLayers {
+        /// `host/repository@digest`.
+        reference: String,
+        /// In the manifest.
+        layers: usize,
+        /// The limit.
+        limit: u64,
+    },
+    /// A layer that was refused.
+    #[error("layer {layer} of {reference} ({digest}) cannot be imported")]
+    Import {
+        /// `host/repository@digest`.
+        reference: String,
+        /// Counted from 1.
+        layer: usize,
+        /// The layer's digest.
+        digest: Digest,
+        /// Why.
+        #[source]
+        source: Box<ImportError>,
+    },
+    /// The layers do not make an image.
+    #[error("the layers of {reference} cannot be merged")]
+    Merge {
+        /// `host/repository@digest`.
+        reference: String,
+        /// Why.
+        #[source]
+        source: MergeError,
+    },
+    /// The store.
+    #[error("cannot store {reference}")]
+    Store {
+        /// `host/repository@digest`.
+        reference: String,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// A thread of the pull died.
+    #[error("the pull of {reference} stopped unexpectedly")]
+    Panicked {
+        /// `host/repository@digest`.
+        reference: String,
+    },
+}
+
+/// What one pull works with.
+struct Pull<'p> {
+    inner: &'p Arc<Inner>,
+    client: &'p Client,
+    resolved: &'p Resolved,
+    session: Arc<Session>,
+    tracker: Tracker<'p>,
+}
+
+/// One layer to get.
+#[derive(Clone)]
+struct Wanted {
+    number: usize,
+    blob: Descriptor,
+    diff_id: Digest,
+}
+
+impl Store {
+    /// Pulls an image; if it is there already, nothing is asked of the registry. Two pulls of one image at once share
+    /// the work. A pull that fails or is dropped leaves nothing but whole layers' files, which the next collection takes.
+    pub async fn pull(
+        &self,
+        client: &Client,
+        resolved: &Resolved,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<StoredImage, PullError> {
+        let reference = &resolved.reference_resolved;
+        let lock = self.inner.busy(&resolved.manifest);
+        let _turn = lock.lock().await;
+        let store = self.clone();
+        let digest = resolved.manifest;
+        if let Some(image) = blocking(reference, move || store.get(&digest)).await? {
+            let tracker = Tracker::new(progress, image.size, image.layers.len());
+            tracker.bytes(image.size);
+            tracker.tell(Phase::Done);
+            return Ok(image);
+        }
+        Tracker::new(progress, 0, 0).tell(Phase::Resolving);
+        self.pull_missing(client, resolved, progress).await
+    }
+
+    async fn pull_missing(
+        &self,
+        client: &Client,
+        resolved: &Resolved,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<StoredImage, PullError> {
+        let reference = &resolved.reference_resolved;
+        let (found, manifest, config) = documents(client, resolved).await?;
+        let blob = ConfigBlob::parse(&config)
+            .map_err(|source| PullError::Config { reference: reference.clone(), source })?;
+        let layers = self.layers(reference, &manifest, &blob)?;
+
+        let inner = Arc::clone(&self.inner);
+        let session =
+            blocking(reference, move || Ok(Session::begin(&inner.objects, &inner.paths.temporary)?));
+        let session = Arc::new(session.await?);
+        session.pin(&resolved.manifest);
+        session.pin(&manifest.config.digest);
+        let total = layers.iter().map(|layer| layer.blob.size).sum();
+        let tracker = Tracker::new(progress, total, layers.len());
+        let pull = Pull { inner: &self.inner, client, resolved, session, tracker };
+        pull.tracker.tell(Phase::Fetching);
+        pull.fetch_all(&layers).await?;
+        pull.tracker.tell(Phase::Merging);
+        let platform = resolved.platform.clone();
+        let image = pull.finish(found, config, manifest.config.digest, platform, &layers).await?;
+        pull.tracker.tell(Phase::Done);
+        Ok(image)
+    }
+
+    fn layers(
+        &self,
+        reference: &str,
+        manifest: &ImageManifest,
+        config: &ConfigBlob,
+    ) -> Result<Vec<Wanted>, PullError> {
+        let (layers, limit) = (manifest.layers.len(), self.inner.limits.max_layers);
+        if layers as u64 > limit {
+            return Err(PullError::TooManyLayers { reference: reference.to_owned(), layers, limit });
+        }
+        let diff_ids = config.diff_ids.len();
+        if layers != diff_ids {
+            return Err(PullError::LayerCount { reference: reference.to_owned(), layers, diff_ids });
+        }
+        let pairs = manifest.layers.iter().zip(&config.diff_ids).enumerate();
+        Ok(pairs
+            .map(|(index, (blob, diff_id))| Wanted {
+                number: index + 1,
+                blob: blob.clone(),
+                diff_id: *diff_id,
+            })
+            .collect())
+    }
+}
+
+/// The manifest and the config, from the registry where resolving has not brought them.
+async fn documents(
+    client: &Client,
+    resolved: &Resolved,
+) -> Result<(ManifestBytes, ImageManifest, Vec<u8>), PullError> {
+    let reference = || resolved.reference_resolved.clone();
+    let failed = |source| PullError::Registry { reference: reference(), source };
+    let found = match &resolved.fetched {
+        Some(found) => found.clone(),
+        None => {
+            let selector = Selector::Digest(&resolved.manifest);
+            client.manifest(&resolved.repository, selector).await.map_err(failed)?
+        }
+    };
+    let document = Document::parse(&found, &resolved.reference_resolved).map_err(failed)?;
+    let Document::Manifest(manifest) = document else {
+        return Err(PullError::NotAManifest { reference: reference() });
+    };
+    let config = match &resolved.config {
+        Some(config) => config.clone(),
+        None => fetch_config(client, &resolved.repository, &manifest.config).await.map_err(failed)?,
+    };
+    Ok((found, manifest, config))
+}
+
+impl Pull<'_> {
+    /// The largest first, so that it does not come last and alone.
+    async fn fetch_all(&self, layers: &[Wanted]) -> Result<(), PullError> {
+        let mut order: Vec<Wanted> = layers.to_vec();
+        order.sort_by_key(|layer| std::cmp::Reverse(layer.blob.size));
+        stream::iter(order)
+            .map(|layer| self.layer(layer))
+            .buffer_unordered(LAYERS_AT_ONCE)
+            .try_collect::<()>()
+            .await
+    }
+
+    async fn layer(&self, layer: Wanted) -> Result<(), PullError> {
+        let lock = self.inner.busy(&layer.diff_id);
+        let _turn = lock.lock().await;
+        // Pinned first and looked for then, as objects are.
+        self.session.pin(&layer.diff_id);
+        if self.inner.paths.layer(&layer.diff_id).exists() {
+            self.tracker.bytes(layer.blob.size);
+            self.tracker.layer_done();
+            return Ok(());
+        }
+        let mut attempt = 1;
+        loop {
+            match self.fetch_layer(&layer).await {
+                Ok(()) => {
+                    self.tracker.layer_done();
+                    return Ok(());
+                }
+                Err(PullError::Registry { source, .. })
+                    if source.is_transient() && attempt < LAYER_ATTEMPTS =>
+                {
+                    tracing::info!(layer = %layer.blob.digest, attempt, error = %source, "fetching a layer again");
+                    wait(backoff(attempt)).await;
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn fetch_layer(&self, layer: &Wanted) -> Result<(), PullError> {
+        let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
+        let session = Arc::clone(&self.session);
+        let inner = Arc::clone(self.inner);
+        let (blob, diff_id) = (layer.blob.clone(), layer.diff_id);
+        let import = spawn_blocking(move || {
+            let (stream, path) = session.temporary_file()?;
+            let expected = Expected { digest: blob.digest, size: blob.size, diff_id };
+            import_layer(chunks, expected, &session, stream, &inner.limits)?;
+            let target = inner.paths.layer(&diff_id);
+            std::fs::rename(&path, &target).map_err(|source| ImportError::Write { path: target, source })
+        });
+        let fetched = self.fetch(&layer.blob, sender).await;
+        let imported = import.await;
+        fetched.map_err(|source| self.registry_error(source))?;
+        match imported {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(source)) => Err(PullError::Import {
+                reference: self.reference(),
+                layer: layer.number,
+                digest: layer.blob.digest,
+                source: Box::new(source),
+            }),
+            Err(_) => Err(PullError::Panicked { reference: self.reference() }),
+        }
+    }
+
+    /// Ends early, and well, where the importing side has stopped: it knows why.
+    async fn fetch(
+        &self,
+        blob: &Descriptor,
+        sender: mpsc::Sender<bytes::Bytes>,
+    ) -> Result<(), RegistryError> {
+        let mut body = self.client.blob(&self.resolved.repository, blob).await?;
+        let mut received = 0;
+        loop {
+            match body.chunk().await {
+                Ok(None) => return Ok(()),
+                Ok(Some(chunk)) => {
+                    let length = chunk.len() as u64;
+                    received += length;
+                    self.tracker.bytes(length);
+                    if sender.send(chunk).await.is_err() {
+                        return Ok(());
+                    }
+                }
+                Err(error) => {
+                    self.tracker.take_back(received);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        manifest: ManifestBytes,
+        config: Vec<u8>,
+        config_digest: Digest,
+        platform: crate::platform::Platform,
+        layers: &[Wanted],
+    ) -> Result<StoredImage, PullError> {
+        let inner = Arc::clone(self.inner);
+        let session = Arc::clone(&self.session);
+        let layers: Vec<StoredLayer> = layers
+            .iter()
+            .map(|layer| StoredLayer {
+                digest: layer.blob.digest,
+                diff_id: layer.diff_id,
+                size: layer.blob.size,
+            })
+            .collect();
+        let streams: Vec<PathBuf> = layers.iter().map(|layer| inner.paths.layer(&layer.diff_id)).collect();
+        let merged = spawn_blocking(move || {
+            let tree = crate::erofs::write(&merge(&streams, &inner.limits)?)?;
+            let record = Record {
+                version: record::VERSION,
+                digest: manifest.digest,
+                config: config_digest,
+                platform,
+                layers,
+                tree: Digest::of(&tree),
+                durable: false,
+                boot: record::boot_id(),
+            };
+            Ok(inner.commit(&session, record, &manifest.bytes, &config, &tree))
+        });
+        match merged.await {
+            Ok(Ok(stored)) => {
+                stored.map_err(|source| PullError::Store { reference: self.reference(), source })
+            }
+            Ok(Err(source)) => Err(PullError::Merge { reference: self.reference(), source }),
+            Err(_) => Err(PullError::Panicked { reference: self.reference() }),
+        }
+    }
+
+    fn reference(&self) -> String {
+        self.resolved.reference_resolved.clone()
+    }
+
+    fn registry_error(&self, source: RegistryError) -> PullError {
+        PullError::Registry { reference: self.reference(), source }
+    }
+}
+
+impl Inner {
+    /// Puts the files of an image in place, its record last.
+    fn commit(
+        &self,
+        session: &Session,
+        record: Record,
+        manifest: &[u8],
+        config: &[u8],
+        tree: &[u8],
+    ) -> Result<StoredImage, StoreError> {
+        session.put(manifest, &self.paths.manifest(&record.digest))?;
+        session.put(config, &self.paths.config(&record.config))?;
+        session.put(tree, &self.paths.tree(&record.digest))?;
+        session.put(&record.to_json(), &self.paths.image(&record.digest))?;
+        self.stored(record)
+    }
+}
+
+/// Runs a short operation of the store where it may block.
+async fn blocking<T: Send + 'static>(
+    reference: &str,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, PullError> {
+    match spawn_blocking(work).await {
+        Ok(result) => result.map_err(|source| PullError::Store { reference: reference.to_owned(), source }),
+        Err(_) => Err(PullError::Panicked { reference: reference.to_owned() }),
+    }
+}

@@ -1,0 +1,288 @@
+//! `net.ipv4.ip_forward`, which all agents of a host share.
+//!
+//! The first agent that needs it records what it was and turns it on; the last that no longer needs it puts that back.
+//! Who needs it is kept in one file of the host's directory (`/run/berth-host`), under a lock on that directory, with
+//! what was saved. The record is written before the setting is changed, so that a crash in between loses nothing.
+//!
+//! An agent that was killed keeps its entry as long as it has a bridge, since its instances may still run; with neither
+//! a bridge nor somebody who holds its lock the entry is dropped by whoever looks next.
+//!
+//! Turning forwarding on or off makes the kernel set more than that one value: every link's `forwarding`, and whether
+//! redirects are accepted. All of it is saved and put back.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt},
+    path::{Path, PathBuf},
+};
+
+use berth_sys::netlink::{Netlink, NetlinkError};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Prefix,
+    sysctl::{self, SysctlError},
+};
+
+const SETTING: &str = "net/ipv4/ip_forward";
+const REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
+const FILE: &str = "ip_forward.json";
+
+/// This agent's part of the shared setting.
+#[derive(Debug, Clone)]
+pub struct Forwarding {
+    directory: PathBuf,
+    prefix: Prefix,
+    lock: PathBuf,
+}
+
+/// Why forwarding could not be turned on or given back.
+#[derive(Debug, thiserror::Error)]
+pub enum ForwardingError {
+    /// The record of who uses it could not be read or written.
+    #[error("cannot {action} {}", path.display())]
+    Record {
+        /// What was done with it.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The record holds something else.
+    #[error("{} is damaged: remove it when no agent runs", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The kernel setting could not be read or set.
+    #[error("cannot change whether the host forwards packets")]
+    Setting(#[source] SysctlError),
+    /// The host's bridges, which tell the users that are left, could not be listed.
+    #[error("cannot see which agents still use the host's forwarding")]
+    Observe(#[source] NetlinkError),
+}
+
+/// The record's content. Fields are only ever added.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Record {
+    /// What was changed, by its path below `/proc/sys`. Empty if the host forwarded already.
+    #[serde(default)]
+    saved: BTreeMap<String, String>,
+    /// The lock file of each agent that uses forwarding, by its prefix.
+    #[serde(default)]
+    users: BTreeMap<String, PathBuf>,
+}
+
+impl Forwarding {
+    /// The part of the agent with this prefix, that holds a lock on `lock` while it runs. Nothing is done yet.
+    #[must_use]
+    pub fn new(directory: &Path, prefix: &Prefix, lock: &Path) -> Self {
+        Self { directory: directory.to_owned(), prefix: prefix.clone(), lock: lock.to_owned() }
+    }
+
+    /// Turns forwarding on and records that this agent uses it. It may be called again: the setting is put back on if
+    /// somebody turned it off.
+    ///
+    /// # Errors
+    /// If the record or the setting cannot be written.
+    pub fn acquire(&self, netlink: &mut Netlink) -> Result<(), ForwardingError> {
+        let directory = self.lock_directory()?;
+        let mut record = self.load()?;
+        self.drop_the_gone(netlink, &mut record)?;
+        let on = sysctl::read(SETTING).map_err(ForwardingError::Setting)? == "1";
+        if !on && record.saved.is_empty() {
+            record.saved = snapshot().map_err(ForwardingError::Setting)?;
+        }
+        record.users.insert(self.prefix.to_string(), self.lock.clone());
+        self.store(&record)?;
+        sysctl::set(SETTING, "1").map_err(ForwardingError::Setting)?;
+        drop(directory);
+        Ok(())
+    }
+
+    /// Records that this agent no longer uses forwarding, and puts the settings back if it was the last.
+    ///
+    /// # Errors
+    /// If the record or the settings cannot be written.
+    pub fn release(&self, netlink: &mut Netlink) -> Result<(), ForwardingError> {
+        if !self.directory.exists() {
+            return Ok(());
+        }
+        let directory = self.lock_directory()?;
+        let mut record = self.load()?;
+        record.users.remove(self.prefix.as_str());
+        self.drop_the_gone(netlink, &mut record)?;
+        if record.users.is_empty() {
+            restore(&record.saved).map_err(ForwardingError::Setting)?;
+            self.remove_record()?;
+        } else {
+            self.store(&record)?;
+        }
+        drop(directory);
+        Ok(())
+    }
+
+    /// Whether the host forwards IPv4 packets now.
+    ///
+    /// # Errors
+    /// If the setting cannot be read.
+    pub fn is_on() -> Result<bool, ForwardingError> {
+        Ok(sysctl::read(SETTING).map_err(ForwardingError::Setting)? == "1")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.join(FILE)
+    }
+
+    fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ForwardingError {
+        move |source| ForwardingError::Record { action, path: path.to_owned(), source }
+    }
+
+    /// Locks the directory itself, so that no lock file is left over. The last user removes it: one that waited for its
+    /// lock may then hold that of a directory that is gone, and takes the new one.
+    fn lock_directory(&self) -> Result<File, ForwardingError> {
+        loop {
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(&self.directory)
+                .map_err(Self::failed("make", &self.directory))?;
+            let locked = match File::open(&self.directory) {
+                Ok(directory) => directory,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Self::failed("open", &self.directory)(error)),
+            };
+            locked.lock().map_err(Self::failed("lock", &self.directory))?;
+            let held = locked.metadata().map_err(Self::failed("look at", &self.directory))?;
+            match fs::metadata(&self.directory) {
+                Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(locked),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Self::failed("look at", &self.directory)(error)),
+            }
+        }
+    }
+
+    fn load(&self) -> Result<Record, ForwardingError> {
+        let path = self.file();
+        match fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| ForwardingError::Damaged { path, source })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Record::default()),
+            Err(error) => Err(Self::failed("read", &path)(error)),
+        }
+    }
+
+    fn store(&self, record: &Record) -> Result<(), ForwardingError> {
+        let path = self.file();
+        let new = self.directory.join(format!(".{FILE}.new"));
+        let bytes = serde_json::to_vec_pretty(record)
+            .map_err(|source| ForwardingError::Damaged { path: path.clone(), source })?;
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&bytes)?;
+            file.sync_all()?;
+            fs::rename(&new, &path)
+        };
+        write().map_err(Self::failed("write", &path))
+    }
+
+    fn remove_record(&self) -> Result<(), ForwardingError> {
+        let path = self.file();
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Self::failed("remove", &path)(error));
+            }
+            _ => {}
+        }
+        match fs::remove_dir(&self.directory) {
+            // Other shared things of the agents are kept there as well.
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            outcome => outcome.map_err(Self::failed("remove", &self.directory)),
+        }
+    }
+
+    fn drop_the_gone(&self, netlink: &mut Netlink, record: &mut Record) -> Result<(), ForwardingError> {
+        if record.users.keys().all(|user| user == self.prefix.as_str()) {
+            return Ok(());
+        }
+        let links = netlink.links().map_err(ForwardingError::Observe)?;
+        let locks = fs::read_to_string("/proc/locks").map_err(Self::failed("read", Path::new("/proc/locks")))?;
+        let locked = locked_inodes(&locks);
+        record.users.retain(|user, lock| {
+            let has_bridge = Prefix::new(user)
+                .is_ok_and(|prefix| links.iter().any(|link| prefix.owns_bridge(&link.name)));
+            let runs = fs::metadata(lock).is_ok_and(|lock| locked.contains(&lock.ino()));
+            *user == self.prefix.as_str() || has_bridge || runs
+        });
+        Ok(())
+    }
+}
+
+/// The inodes of all locked files, whatever their device: `/proc/locks` and `stat` name devices differently on some
+/// file systems, and to take a gone agent for a running one does no harm. Trying the lock would: the agent might just
+/// be starting, and find it taken.
+fn locked_inodes(locks: &str) -> BTreeSet<u64> {
+    let inode = |line: &str| line.split_whitespace().nth(5)?.rsplit(':').next()?.parse().ok();
+    locks.lines().filter_map(inode).collect()
+}
+
+/// What the kernel sets when forwarding is turned on or off. `conf/all/forwarding` is the setting itself.
+fn snapshot() -> Result<BTreeMap<String, String>, SysctlError> {
+    let links = sysctl::children("net/ipv4/conf")?;
+    let per_link = links.iter().filter(|link| *link != "all").map(|link| format!("net/ipv4/conf/{link}/forwarding"));
+    let mut saved = BTreeMap::new();
+    for name in per_link.chain([SETTING.to_owned(), REDIRECTS.to_owned()]) {
+        match sysctl::read(&name) {
+            Ok(value) => drop(saved.insert(name, value)),
+            // The link went in between.
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(saved)
+}
+
+fn restore(saved: &BTreeMap<String, String>) -> Result<(), SysctlError> {
+    // It changes the others, so it comes first.
+    if let Some(value) = saved.get(SETTING) {
+        sysctl::set(SETTING, value)?;
+    }
+    for (name, value) in saved {
+        match sysctl::set(name, value) {
+            Err(error) if !error.is_missing() => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locked_files_are_read_from_the_kernels_list() {
+        let locks = "1: FLOCK  ADVISORY  WRITE 719 00:1a:1234 0 EOF\n2: POSIX  ADVISORY  READ 5 08:02:99 128 128\n\
+                     2: -> FLOCK  ADVISORY  WRITE 720 00:1a:77 0 EOF\nnonsense\n";
+        let inodes = locked_inodes(locks);
+        assert!(inodes.contains(&1234) && inodes.contains(&99));
+        assert!(!inodes.contains(&77), "it only waits");
+    }
+
+    #[test]
+    fn the_record_of_the_first_release_is_read() {
+        let text = r#"{"saved":{"net/ipv4/ip_forward":"0"},"users":{"abcd":"/var/lib/berth/agent.lock"}}"#;
+        let record: Record = serde_json::from_str(text).unwrap();
+        assert_eq!(record.users["abcd"], Path::new("/var/lib/berth/agent.lock"));
+        assert_eq!(serde_json::to_string(&record).unwrap(), text);
+    }
+}

@@ -1,0 +1,282 @@
+//! Links: making, changing, finding and deleting them.
+
+use std::fmt::Display;
+
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
+use netlink_packet_route::{
+    RouteNetlinkMessage,
+    link::{
+        InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
+        LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
+    },
+};
+use nix::errno::Errno;
+
+use super::{
+    error::{Cause, NetlinkError, Operation},
+    socket::Netlink,
+    types::{BridgeSpec, Link, LinkName, MacAddress, Namespace, VethEnd, VethSpec},
+};
+
+const RTM_NEWLINK: u16 = 16;
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const IFLA_MTU: u16 = 4;
+const IFLA_MASTER: u16 = 10;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_INFO_KIND: u16 = 1;
+
+impl Netlink {
+    /// Makes a bridge and sets it up. Multicast snooping is off, so that neighbour discovery and what else rests on
+    /// multicast needs no querier.
+    ///
+    /// # Errors
+    /// If it exists ([`NetlinkError::is_exists`]), or the kernel refuses it.
+    pub fn create_bridge(&mut self, spec: &BridgeSpec<'_>) -> Result<(), NetlinkError> {
+        let operation = Operation::CreateBridge;
+        let mut message = LinkMessage::default();
+        set_up(&mut message, true);
+        message.attributes.push(valid(spec.name, operation)?.attribute());
+        message.attributes.extend(spec.mac.map(mac_attribute));
+        message.attributes.extend(spec.mtu.map(LinkAttribute::Mtu));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Bridge),
+            LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+        ]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, spec.name)
+    }
+
+    /// Makes a pair of veths in one request: the host's end a port of its bridge and up, the peer already in its
+    /// namespace under its name. So there is no moment at which a half of it can be left behind.
+    ///
+    /// # Errors
+    /// If either name is taken, the bridge or the namespace is not there, or the kernel refuses.
+    pub fn create_veth(&mut self, spec: &VethSpec<'_>) -> Result<(), NetlinkError> {
+        let operation = Operation::CreateVeth;
+        let object = spec.host.name;
+        let mut message = veth_end(&spec.host, spec.mtu, operation)?;
+        set_up(&mut message, true);
+        if let Some(master) = spec.master {
+            message.attributes.push(LinkAttribute::Controller(self.index(master, operation, object)?));
+        }
+        let mut peer = veth_end(&spec.peer, spec.mtu, operation)?;
+        peer.attributes.extend(spec.peer_namespace.map(Namespace::attribute));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
+        ]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object)
+    }
+
+    /// Deletes a link; with a veth goes its peer.
+    ///
+    /// # Errors
+    /// If there is no such link ([`NetlinkError::is_missing`]), or the kernel refuses.
+    pub fn delete_link(&mut self, name: &str) -> Result<(), NetlinkError> {
+        let operation = Operation::DeleteLink;
+        let mut message = LinkMessage::default();
+        message.attributes.push(valid(name, operation)?.attribute());
+        self.request(RouteNetlinkMessage::DelLink(message), 0, operation, name)
+    }
+
+    /// Sets a link up.
+    ///
+    /// # Errors
+    /// If there is no such link, or the kernel refuses.
+    pub fn set_up(&mut self, name: &str) -> Result<(), NetlinkError> {
+        self.change(name, |message| set_up(message, true))
+    }
+
+    /// Sets a link down. The kernel drops its routes.
+    ///
+    /// # Errors
+    /// If there is no such link, or the kernel refuses.
+    pub fn set_down(&mut self, name: &str) -> Result<(), NetlinkError> {
+        self.change(name, |message| set_up(message, false))
+    }
+
+    /// Gives a link another MTU.
+    ///
+    /// # Errors
+    /// If there is no such link, or it cannot have this MTU.
+    pub fn set_mtu(&mut self, name: &str, mtu: u32) -> Result<(), NetlinkError> {
+        self.change(name, |message| message.attributes.push(LinkAttribute::Mtu(mtu)))
+    }
+
+    /// Gives a link another hardware address.
+    ///
+    /// # Errors
+    /// If there is no such link, or the address is a multicast one.
+    pub fn set_mac(&mut self, name: &str, mac: MacAddress) -> Result<(), NetlinkError> {
+        self.change(name, |message| message.attributes.push(mac_attribute(mac)))
+    }
+
+    /// Makes a link a port of a bridge, or of none.
+    ///
+    /// # Errors
+    /// If either is not there, or the kernel refuses.
+    pub fn set_master(&mut self, name: &str, master: Option<&str>) -> Result<(), NetlinkError> {
+        let index = match master {
+            Some(master) => self.index(master, Operation::ChangeLink, name)?,
+            None => 0,
+        };
+        self.change(name, |message| message.attributes.push(LinkAttribute::Controller(index)))
+    }
+
+    /// Moves a link into another namespace, under another name there. The kernel sets it down and drops its
+    /// addresses.
+    ///
+    /// # Errors
+    /// If the link or the namespace is not there, or the name is taken in it.
+    pub fn move_link(&mut self, name: &str, to: Namespace<'_>, new_name: &str) -> Result<(), NetlinkError> {
+        let operation = Operation::ChangeLink;
+        let new_name = valid(new_name, operation)?;
+        let mut message = LinkMessage::default();
+        message.header.index = self.index(name, operation, name)?;
+        message.attributes.extend([to.attribute(), new_name.attribute()]);
+        self.request(RouteNetlinkMessage::SetLink(message), 0, operation, name)
+    }
+
+    /// Lets a bridge send a frame out of the port that it came in by, which a translated connection of an instance
+    /// to itself needs where `br_netfilter` is loaded. Off it is better: broadcasts come back to their sender.
+    ///
+    /// # Errors
+    /// If there is no such link, or it is no bridge's port.
+    pub fn set_hairpin(&mut self, port: &str, on: bool) -> Result<(), NetlinkError> {
+        self.change_port(port, InfoBridgePort::HairpinMode(on))
+    }
+
+    fn change_port(&mut self, port: &str, attribute: InfoBridgePort) -> Result<(), NetlinkError> {
+        let operation = Operation::ChangeLink;
+        let mut message = LinkMessage::default();
+        message.header.index = self.index(port, operation, port)?;
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::PortKind(InfoPortKind::Bridge),
+            LinkInfo::PortData(InfoPortData::BridgePort(vec![attribute])),
+        ]));
+        self.request(RouteNetlinkMessage::NewLink(message), 0, operation, port)
+    }
+
+    /// Finds a link; `None` if there is none of that name.
+    ///
+    /// # Errors
+    /// If the kernel refuses the question.
+    pub fn link(&mut self, name: &str) -> Result<Option<Link>, NetlinkError> {
+        let Some(valid) = LinkName::new(name) else { return Ok(None) };
+        let mut message = LinkMessage::default();
+        message.attributes.extend([valid.attribute(), without_statistics()]);
+        match self.query(RouteNetlinkMessage::GetLink(message), read_link) {
+            Ok(link) => Ok(link),
+            Err(Cause::Refused(Errno::ENODEV)) => Ok(None),
+            Err(cause) => Err(NetlinkError::new(Operation::FindLink, name, cause)),
+        }
+    }
+
+    /// Lists all links.
+    ///
+    /// # Errors
+    /// If the kernel refuses, or the tables do not come to rest.
+    pub fn links(&mut self) -> Result<Vec<Link>, NetlinkError> {
+        let mut message = LinkMessage::default();
+        message.attributes.push(without_statistics());
+        self.list(&RouteNetlinkMessage::GetLink(message), Operation::ListLinks, "links", read_link)
+    }
+
+    /// The number of a link that must be there for `operation` on `object`.
+    pub(super) fn index(
+        &mut self,
+        name: &str,
+        operation: Operation,
+        object: impl Display,
+    ) -> Result<u32, NetlinkError> {
+        match self.link(name)? {
+            Some(link) => Ok(link.index),
+            None => {
+                let object = format!("{object}: link {name}");
+                Err(NetlinkError::new(operation, object, Cause::Refused(Errno::ENODEV)))
+            }
+        }
+    }
+
+    fn change(&mut self, name: &str, edit: impl FnOnce(&mut LinkMessage)) -> Result<(), NetlinkError> {
+        let operation = Operation::ChangeLink;
+        let mut message = LinkMessage::default();
+        message.attributes.push(valid(name, operation)?.attribute());
+        edit(&mut message);
+        self.request(RouteNetlinkMessage::SetLink(message), 0, operation, name)
+    }
+}
+
+fn valid(name: &str, operation: Operation) -> Result<LinkName<'_>, NetlinkError> {
+    LinkName::new(name).ok_or_else(|| NetlinkError::new(operation, format!("{name:?}"), Cause::BadName))
+}
+
+fn veth_end(end: &VethEnd<'_>, mtu: Option<u32>, operation: Operation) -> Result<LinkMessage, NetlinkError> {
+    let mut message = LinkMessage::default();
+    message.attributes.push(valid(end.name, operation)?.attribute());
+    message.attributes.extend(end.mac.map(mac_attribute));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    Ok(message)
+}
+
+fn set_up(message: &mut LinkMessage, up: bool) {
+    message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
+    message.header.change_mask = LinkFlags::Up;
+}
+
+fn mac_attribute(mac: MacAddress) -> LinkAttribute {
+    LinkAttribute::Address(mac.0.to_vec())
+}
+
+fn without_statistics() -> LinkAttribute {
+    LinkAttribute::ExtMask(vec![LinkExtentMask::SkipStats])
+}
+
+fn read_link(kind: u16, payload: &[u8]) -> Result<Option<Link>, Cause> {
+    if kind != RTM_NEWLINK {
+        return Ok(None);
+    }
+    let header = LinkHeader::parse(payload).map_err(Cause::Malformed)?;
+    let mut link = Link {
+        index: header.index,
+        name: String::new(),
+        kind: None,
+        mac: None,
+        mtu: 0,
+        master: None,
+        up: header.flags.contains(LinkFlags::Up),
+    };
+    for attribute in NlasIterator::new(payload.get(16..).unwrap_or_default()) {
+        let attribute = attribute.map_err(Cause::Malformed)?;
+        let value = attribute.value();
+        match attribute.kind() {
+            IFLA_IFNAME => link.name = text(value),
+            IFLA_ADDRESS => link.mac = value.try_into().ok().map(MacAddress),
+            IFLA_MTU => link.mtu = number(value).unwrap_or_default(),
+            IFLA_MASTER => link.master = number(value),
+            IFLA_LINKINFO => {
+                for info in NlasIterator::new(value) {
+                    let info = info.map_err(Cause::Malformed)?;
+                    if info.kind() == IFLA_INFO_KIND {
+                        link.kind = Some(text(info.value()));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(link))
+}
+
+/// A number in the host's byte order.
+pub(super) fn number(value: &[u8]) -> Option<u32> {
+    value.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// A text that ends at its first NUL.
+fn text(value: &[u8]) -> String {
+    let end = value.iter().position(|byte| *byte == 0).unwrap_or(value.len());
+    String::from_utf8_lossy(value.get(..end).unwrap_or_default()).into_owned()
+}
