@@ -1,18 +1,27 @@
-//! The engine's one door.
+//! The engine's one door, and what all that goes through it shares.
 
+use std::collections::HashSet;
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_domain::AgentId;
+use berth_domain::{AgentId, Digest, InstanceId, NetworkSpec};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::error::EngineError;
-use crate::event::Event;
+use crate::event::{Event, EventBus};
+use crate::instance::claims::Claims;
+use crate::instance::directory::Directory;
+use crate::keeper::Keeper;
+use crate::ledger::Ledger;
 use crate::ports::Ports;
 use crate::ports::host::{CheckItem, HostInfo};
 
 mod access;
 mod images;
 mod instances;
+mod open;
 mod remotes;
 
 pub use images::{PinTarget, PullQuery, ResolveQuery};
@@ -36,14 +45,45 @@ impl Config {
     }
 }
 
-/// The engine. Clones are one and the same.
+/// The engine. Clones are one and the same; [`Engine::shutdown`] ends it.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    ports: Ports,
+pub(crate) struct Inner {
+    pub(crate) config: Config,
+    pub(crate) ports: Ports,
+    pub(crate) ledger: Ledger,
+    /// The default network.
+    pub(crate) network: NetworkSpec,
+    pub(crate) bus: EventBus,
+    pub(crate) keeper: Keeper,
+    pub(crate) claims: Claims,
+    /// Instances on the default network. Making and releasing it take turns by this.
+    pub(crate) attached: tokio::sync::Mutex<HashSet<InstanceId>>,
+    /// Names of remotes are checked and written in turns by this.
+    pub(crate) naming: tokio::sync::Mutex<()>,
+    /// Host ports are chosen, and their choice made known, in turns by this.
+    pub(crate) choosing: Arc<tokio::sync::Mutex<()>>,
+    pub(crate) directory: Arc<Directory>,
+    pub(crate) tasks: TaskTracker,
+    pub(crate) closing: CancellationToken,
+}
+
+impl Inner {
+    /// Lets an image go if nothing needs it. That it cannot be is no failure of what was asked for: the next
+    /// agent tries again.
+    pub(crate) async fn collect(&self, digest: &Digest) -> bool {
+        match self.keeper.collect(&self.ledger, &*self.ports.images, digest).await {
+            Ok(removed) => removed,
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(image = %digest, error, "an image that nothing needs stays for now");
+                false
+            }
+        }
+    }
 }
 
 impl Engine {
@@ -52,17 +92,34 @@ impl Engine {
     ///
     /// # Errors
     /// The directory is another agent's, or the ledger cannot be read; or the host cannot be observed.
-    pub async fn open(_config: Config, _ports: Ports) -> Result<Self, EngineError> {
-        Err(EngineError::Closing)
+    pub async fn open(config: Config, ports: Ports) -> Result<Self, EngineError> {
+        let directory = config.data_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Ledger::open(&directory)).await;
+        let ledger = opened.map_err(|_panicked| EngineError::Closing)??;
+        Self::open_on(config, ports, ledger).await
+    }
+
+    /// The same, on a ledger that is open already.
+    ///
+    /// # Errors
+    /// The ledger cannot be read or the host not be observed.
+    pub async fn open_on(config: Config, ports: Ports, ledger: Ledger) -> Result<Self, EngineError> {
+        let inner = open::open(config, ports, ledger).await?;
+        Ok(Self { inner })
     }
 
     /// Takes no more requests, waits for those that are under way, and lets the directory go. Instances run on.
-    pub async fn shutdown(&self) {}
+    pub async fn shutdown(&self) {
+        self.inner.closing.cancel();
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.ledger.close();
+    }
 
     /// The id made with the data directory.
     #[must_use]
     pub fn agent_id(&self) -> AgentId {
-        AgentId::random()
+        self.inner.ledger.agent_id()
     }
 
     /// What the machine is.
@@ -75,9 +132,22 @@ impl Engine {
         self.inner.ports.host.check().await
     }
 
-    /// What happens from now on.
+    /// What happens from now on. A watcher that does not read misses the oldest.
     #[must_use]
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<Event> {
-        crate::event::EventBus::new().subscribe()
+        self.inner.bus.subscribe()
+    }
+
+    /// Runs an operation in a task of its own, so that it goes on when its caller goes away.
+    async fn run<T, F>(&self, operation: impl FnOnce(Arc<Inner>) -> F) -> Result<T, EngineError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, EngineError>> + Send + 'static,
+    {
+        if self.inner.closing.is_cancelled() {
+            return Err(EngineError::Closing);
+        }
+        let task = self.inner.tasks.spawn(operation(Arc::clone(&self.inner)));
+        task.await.unwrap_or(Err(EngineError::Closing))
     }
 }

@@ -3,13 +3,20 @@
 //! [`Engine`] is the one door. It commits what is asked for to the ledger, and then follows the reconciler, which
 //! compares the ledger with the host, plans, and takes steps through the [`ports`]. A killed agent, a rebooted
 //! host and a lost connection are one case: what was committed is made so by whoever comes next.
+//!
+//! Tasks: one an instance (`instance::actor`), which alone writes its record and takes its steps; one that hands the
+//! runtime's events to them; and one for each call under way, so that a caller that goes away cuts nothing short.
 
 pub mod engine;
 pub mod error;
 pub mod event;
+mod instance;
+mod keeper;
 pub mod ledger;
 pub mod ports;
 pub mod report;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod view;
 
 pub use engine::{Config, Engine};

@@ -1,6 +1,7 @@
 //! What the engine tells of the things it keeps.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -17,6 +18,15 @@ pub enum By<Id> {
     Id(Id),
     /// By its name.
     Name(String),
+}
+
+impl<Id: fmt::Display> fmt::Display for By<Id> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
 }
 
 /// A remote.

@@ -1,0 +1,269 @@
+//! What the host lacks for networks, or does against them, each with what to do.
+
+use std::fs;
+
+use berth_sys::netlink::{LinkKind, Netlink};
+use serde_json::Value;
+
+use crate::{
+    Prefix, firewall,
+    forwarding::Forwarding,
+    nft::{Nft, NftError},
+};
+
+/// What was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// The program `nft`.
+    NftProgram,
+    /// The kernel's nf_tables with address translation.
+    NfTables,
+    /// Bridges.
+    Bridge,
+    /// Veth pairs.
+    Veth,
+    /// Forwarding of IPv4 packets.
+    Forwarding,
+    /// A firewall of somebody else's that drops what is forwarded.
+    ForeignFirewall,
+}
+
+/// How much it matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// All is well.
+    Fine,
+    /// Networks work, but something may be in their way.
+    Warning,
+    /// Networks cannot work.
+    Missing,
+}
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What it is.
+    pub subject: Subject,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What was found.
+    pub detail: String,
+    /// What to do, where something is to be done.
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    fn fine(subject: Subject, detail: impl Into<String>) -> Self {
+        Self { subject, severity: Severity::Fine, detail: detail.into(), fix: None }
+    }
+
+    fn missing(subject: Subject, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { subject, severity: Severity::Missing, detail: detail.into(), fix: Some(fix.into()) }
+    }
+}
+
+/// Looks at all that networks need. It changes nothing, but that the kernel may load a module.
+#[must_use]
+pub fn check(prefix: &Prefix) -> Vec<Finding> {
+    let mut findings = links();
+    findings.push(forwarding());
+    match Nft::find() {
+        Ok(nft) => {
+            findings.push(Finding::fine(Subject::NftProgram, nft.program().display().to_string()));
+            findings.push(tables(&nft));
+            findings.extend(foreign(&nft, prefix));
+        }
+        Err(error) => {
+            findings.push(Finding::missing(
+                Subject::NftProgram,
+                error.to_string(),
+                "apt-get install nftables",
+            ));
+        }
+    }
+    findings
+}
+
+fn links() -> Vec<Finding> {
+    let kinds = [(Subject::Bridge, LinkKind::Bridge), (Subject::Veth, LinkKind::Veth)];
+    let mut netlink = match Netlink::open() {
+        Ok(netlink) => netlink,
+        Err(error) => {
+            let missing = |(subject, _)| {
+                Finding::missing(subject, chain(&error), "run on a kernel with netlink sockets")
+            };
+            return kinds.map(missing).into();
+        }
+    };
+    let look = |(subject, kind): (Subject, LinkKind)| {
+        let name = kind.to_string();
+        match netlink.supports(kind) {
+            Ok(true) => Finding::fine(subject, format!("the kernel makes links of kind {name}")),
+            Ok(false) => Finding::missing(
+                subject,
+                format!("the kernel knows no links of kind {name}"),
+                format!("modprobe {name}, or run on a kernel with it"),
+            ),
+            Err(error) => Finding::missing(subject, chain(&error), "run as root, with CAP_NET_ADMIN"),
+        }
+    };
+    kinds.map(look).into()
+}
+
+fn forwarding() -> Finding {
+    let subject = Subject::Forwarding;
+    match Forwarding::is_on() {
+        Ok(true) => Finding::fine(subject, "the host forwards IPv4 packets"),
+        // Opened as for a write, and not written.
+        Ok(false) => match fs::OpenOptions::new().write(true).open("/proc/sys/net/ipv4/ip_forward") {
+            Ok(_) => Finding::fine(subject, "the agent turns forwarding on while it has a network"),
+            Err(error) => Finding::missing(
+                subject,
+                format!("the host does not forward IPv4 packets, and the agent may not change it: {error}"),
+                "sysctl -w net.ipv4.ip_forward=1, outside of this container if it is one",
+            ),
+        },
+        Err(error) => Finding::missing(subject, chain(&error), "mount /proc with its sys directory"),
+    }
+}
+
+fn tables(nft: &Nft) -> Finding {
+    let subject = Subject::NfTables;
+    match firewall::probe(nft) {
+        Ok(()) => Finding::fine(subject, "the kernel takes the agent's rules"),
+        Err(NftError::Refused { message, .. }) if message.contains("not permitted") => {
+            Finding::missing(subject, message, "run as root, with CAP_NET_ADMIN")
+        }
+        Err(error) => Finding::missing(
+            subject,
+            chain(&error),
+            "modprobe nf_tables nft_chain_nat nft_masq nft_fib_inet, or run on a kernel with them",
+        ),
+    }
+}
+
+/// Chains of others that drop what they do not know. An accept in the agent's own table cannot undo that, so each is
+/// named with what its owner would do about it.
+fn foreign(nft: &Nft, prefix: &Prefix) -> Vec<Finding> {
+    let mut findings = match nft.list(&["ruleset"]) {
+        Ok(objects) => blocking_chains(&objects.unwrap_or_default())
+            .into_iter()
+            .filter(|chain| !chain.table.starts_with("berth"))
+            .map(|chain| chain.finding(prefix))
+            .collect(),
+        Err(error) => vec![Finding {
+            subject: Subject::ForeignFirewall,
+            severity: Severity::Warning,
+            detail: format!("other tables could not be listed: {}", self::chain(&error)),
+            fix: None,
+        }],
+    };
+    findings.extend(legacy());
+    if findings.is_empty() {
+        findings.push(Finding::fine(Subject::ForeignFirewall, "no other firewall drops what is forwarded"));
+    }
+    findings
+}
+
+/// Rules of the old iptables are not seen by nft.
+fn legacy() -> Option<Finding> {
+    let tables = fs::read_to_string("/proc/net/ip_tables_names").ok()?;
+    tables.lines().any(|table| table == "filter").then(|| Finding {
+        subject: Subject::ForeignFirewall,
+        severity: Severity::Warning,
+        detail: "rules of iptables-legacy are in use; whether they drop what is forwarded is not seen here"
+            .to_owned(),
+        fix: Some(
+            "look at `iptables-legacy -S FORWARD`; with a policy of DROP, accept the agent's bridges there"
+                .to_owned(),
+        ),
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct BlockingChain {
+    family: String,
+    table: String,
+    name: String,
+    how: &'static str,
+    /// A chain that its owner leaves to users, and that is looked at first.
+    for_users: Option<&'static str>,
+}
+
+impl BlockingChain {
+    fn finding(self, prefix: &Prefix) -> Finding {
+        let Self { family, table, name, how, for_users } = self;
+        let bridges = format!("{}*", prefix.table());
+        let fix = if table == "firewalld" {
+            format!(
+                "firewall-cmd --permanent --zone=trusted --add-interface={} && firewall-cmd --reload",
+                prefix.bridge(0)
+            )
+        } else {
+            let chain = for_users.unwrap_or(&name);
+            let insert =
+                |side| format!("nft insert rule {family} {table} {chain} {side} \"{bridges}\" accept");
+            format!("{}; {}", insert("iifname"), insert("oifname"))
+        };
+        Finding {
+            subject: Subject::ForeignFirewall,
+            severity: Severity::Warning,
+            detail: format!("the chain {name} of the table {family} {table} {how}, the agent's networks too"),
+            fix: Some(fix),
+        }
+    }
+}
+
+fn blocking_chains(objects: &[Value]) -> Vec<BlockingChain> {
+    let chains: Vec<&Value> = objects.iter().filter_map(|object| object.get("chain")).collect();
+    let forwards = chains
+        .iter()
+        .filter(|chain| chain["hook"] == "forward" && matches!(text(&chain["family"]), "ip" | "inet"));
+    let blocking = forwards.filter_map(|chain| {
+        let (family, table, name) = (&chain["family"], &chain["table"], &chain["name"]);
+        let of_chain =
+            |rule: &&Value| (&rule["family"], &rule["table"], &rule["chain"]) == (family, table, name);
+        let mut rules = objects.iter().filter_map(|object| object.get("rule")).filter(of_chain);
+        let how = if chain["policy"] == "drop" {
+            "drops what it does not know"
+        } else if rules.any(refuses_all) {
+            "ends with a refusal of all it does not know"
+        } else {
+            return None;
+        };
+        let left_to_users = |other: &&&Value| {
+            (&other["family"], &other["table"]) == (family, table) && other["name"] == "DOCKER-USER"
+        };
+        Some(BlockingChain {
+            family: text(family).to_owned(),
+            table: text(table).to_owned(),
+            name: text(name).to_owned(),
+            how,
+            for_users: chains.iter().find(left_to_users).map(|_| "DOCKER-USER"),
+        })
+    });
+    blocking.collect()
+}
+
+/// A rule without a condition that drops or rejects.
+fn refuses_all(rule: &Value) -> bool {
+    let statements = || rule["expr"].as_array().into_iter().flatten().filter_map(Value::as_object);
+    let harmless = |name: &str| matches!(name, "counter" | "log" | "drop" | "reject");
+    statements().flat_map(|statement| statement.keys()).all(|name| harmless(name))
+        && statements().any(|statement| statement.contains_key("drop") || statement.contains_key("reject"))
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+/// An error and its causes in one line, for a table of findings.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

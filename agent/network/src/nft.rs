@@ -68,7 +68,8 @@ impl Nft {
 
     fn find_in(path: &OsStr) -> Option<Self> {
         let directories = env::split_paths(path).filter(|directory| directory.is_absolute());
-        let mut candidates = directories.chain(ELSEWHERE.map(PathBuf::from)).map(|directory| directory.join("nft"));
+        let mut candidates =
+            directories.chain(ELSEWHERE.map(PathBuf::from)).map(|directory| directory.join("nft"));
         candidates.find(|candidate| candidate.is_file()).map(|program| Self { program })
     }
 
@@ -97,7 +98,9 @@ impl Nft {
                 let objects = document.get_mut("nftables").map(Value::take);
                 Ok(Some(objects.and_then(|objects| serde_json::from_value(objects).ok()).unwrap_or_default()))
             }
-            Err(NftError::Refused { message, .. }) if message.contains("No such file or directory") => Ok(None),
+            Err(NftError::Refused { message, .. }) if message.contains("No such file or directory") => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }
@@ -180,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_refusal_carries_its_words() {
-        let (_directory, nft) = fake("cat >/dev/null; echo 'x:1:1-9: Error: Could not process rule: Oh' >&2; exit 1");
+        let (_directory, nft) =
+            fake("cat >/dev/null; echo 'x:1:1-9: Error: Could not process rule: Oh' >&2; exit 1");
         let error = nft.run(&[], "do it", large()).unwrap_err();
         assert_eq!(error.to_string(), "nft could not do it: Could not process rule: Oh");
     }

@@ -146,7 +146,8 @@ fn holder_of(port: HostPort) -> Option<Holder> {
         Protocol::Tcp => ["tcp", "tcp6"],
         Protocol::Udp => ["udp", "udp6"],
     };
-    let sockets = tables.iter().filter_map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).ok());
+    let sockets =
+        tables.iter().filter_map(|table| fs::read_to_string(format!("/proc/thread-self/net/{table}")).ok());
     let inode = sockets.flat_map(|table| inodes(&table, port)).next()?;
     process_with_socket(inode)
 }
@@ -171,7 +172,8 @@ fn inodes(table: &str, port: HostPort) -> Vec<u64> {
 fn socket_address(text: &str) -> Option<SocketAddr> {
     let (address, port) = text.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    let word = |start: usize| Some(u32::from_str_radix(address.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
+    let word =
+        |start: usize| Some(u32::from_str_radix(address.get(start..start + 8)?, 16).ok()?.to_ne_bytes());
     let ip = match address.len() {
         8 => IpAddr::V4(Ipv4Addr::from(word(0)?)),
         32 => {
@@ -189,7 +191,9 @@ fn process_with_socket(inode: u64) -> Option<Holder> {
         let pid = process.file_name().to_str()?.parse().ok()?;
         // A process may end while it is looked at.
         let mut files = fs::read_dir(process.path().join("fd")).ok()?.filter_map(Result::ok);
-        files.find(|file| fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str()))?;
+        files.find(|file| {
+            fs::read_link(file.path()).is_ok_and(|target| target.as_os_str() == link.as_str())
+        })?;
         let command = fs::read_to_string(process.path().join("comm")).ok()?.trim_end().to_owned();
         Some(Holder { pid, command })
     })

@@ -26,10 +26,7 @@ pub struct HostFiles {
 
 impl Default for HostFiles {
     fn default() -> Self {
-        Self {
-            resolv_conf: "/etc/resolv.conf".into(),
-            upstream: "/run/systemd/resolve/resolv.conf".into(),
-        }
+        Self { resolv_conf: "/etc/resolv.conf".into(), upstream: "/run/systemd/resolve/resolv.conf".into() }
     }
 }
 
@@ -227,7 +224,8 @@ mod tests {
                     nameserver fe80::1%eth0\nnameserver 10.0.1.53\nsearch a.example b.example\noptions ndots:2\n";
         let resolver = Host::new(Some(text), None).resolver();
         assert_eq!(resolver.source, Source::Host);
-        let expected = "nameserver 10.0.0.53\nnameserver 10.0.1.53\nsearch a.example b.example\noptions ndots:2\n";
+        let expected =
+            "nameserver 10.0.0.53\nnameserver 10.0.1.53\nsearch a.example b.example\noptions ndots:2\n";
         assert_eq!(resolver.to_file(), expected);
     }
 

@@ -34,11 +34,7 @@ pub enum SubnetError {
 ///
 /// # Errors
 /// If the host's routes cannot be listed, or they leave nothing free.
-pub fn choose(
-    netlink: &mut Netlink,
-    prefix: &Prefix,
-    taken: &[Ipv4Net],
-) -> Result<Ipv4Net, SubnetError> {
+pub fn choose(netlink: &mut Netlink, prefix: &Prefix, taken: &[Ipv4Net]) -> Result<Ipv4Net, SubnetError> {
     let mut used = used(netlink).map_err(SubnetError::Observe)?;
     used.extend_from_slice(taken);
     first_free(prefix, &used).ok_or(SubnetError::NoneFree)

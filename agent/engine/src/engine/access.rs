@@ -1,19 +1,37 @@
 //! What passes through to an instance: processes and logs.
 
-use berth_domain::InstanceId;
+use berth_domain::{InstanceId, Invalid, Invalids};
 use tokio::sync::mpsc;
 
 use super::Engine;
-use crate::error::EngineError;
-use crate::ports::runtime::{ExecRequest, ExecSession, LogLine, LogRequest, RuntimeError};
+use crate::error::{EngineError, Kind};
+use crate::ports::runtime::{ExecError, ExecRequest, ExecSession, LogLine, LogRequest, RuntimeError};
 
 impl Engine {
     /// Runs a process inside a running instance.
     ///
     /// # Errors
     /// There is no such instance, it does not run, or the process cannot be run.
-    pub async fn exec(&self, _id: InstanceId, _request: &ExecRequest) -> Result<ExecSession, EngineError> {
-        Err(EngineError::Closing)
+    pub async fn exec(&self, id: InstanceId, request: &ExecRequest) -> Result<ExecSession, EngineError> {
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        if request.argv.is_empty() {
+            let invalid = Invalid::new(&["command"], "There is nothing to run", "Give the command to run");
+            return Err(Invalids::from(invalid).into());
+        }
+        for text in &request.argv {
+            let checked = berth_domain::value::text::argument(text);
+            checked.map_err(|invalid| Invalids::from(invalid.under(&["command"])))?;
+        }
+        for (name, value) in &request.environment {
+            let checked = berth_domain::value::environment::variable(name, Some(value));
+            checked.map_err(|invalid| Invalids::from(invalid.under(&["environment"])))?;
+        }
+        let failed = |source| EngineError::Exec { name: handle.snapshot().record.name().to_owned(), source };
+        if handle.snapshot().workload.pid().is_none() {
+            return Err(failed(ExecError::NotRunning));
+        }
+        self.inner.ports.runtime.exec(id, request).await.map_err(failed)
     }
 
     /// Reads an instance's log.
@@ -22,9 +40,15 @@ impl Engine {
     /// There is no such instance, or its log cannot be read.
     pub async fn logs(
         &self,
-        _id: InstanceId,
-        _request: &LogRequest,
+        id: InstanceId,
+        request: &LogRequest,
     ) -> Result<mpsc::Receiver<Result<LogLine, RuntimeError>>, EngineError> {
-        Err(EngineError::Closing)
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        self.inner.ports.runtime.logs(id, request).await.map_err(|source| EngineError::Runtime {
+            name: handle.snapshot().record.name().to_owned(),
+            operation: "read its log",
+            source,
+        })
     }
 }

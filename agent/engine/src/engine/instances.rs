@@ -1,13 +1,156 @@
 //! Instances. Operations on one instance take turns, those on different ones do not wait for each other, and none
 //! is cut short when its caller goes away.
 
-use berth_domain::{InstanceDraft, InstanceId};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::Engine;
-use crate::error::EngineError;
+use berth_domain::{EffectiveConfig, ImageInfo, ImageSource, InstanceDraft, InstanceId, InstanceSpec};
+
+use super::{Engine, Inner};
+use crate::error::{EngineError, Kind};
+use crate::instance::actor::{self, Handle, Operation};
+use crate::instance::claims;
+use crate::instance::update::{Change, ChangedImage};
+use crate::keeper::Hold;
+use crate::ledger::{Inserted, NewInstance, Version};
 use crate::ports::runtime::StopMode;
 use crate::report::Reporter;
 use crate::view::{By, InstanceView};
+
+/// An image that an instance is to be made from.
+struct Source {
+    hold: Hold,
+    info: Arc<ImageInfo>,
+    reference: String,
+}
+
+impl Inner {
+    /// The image that a spec means: in the store, and held.
+    async fn source(&self, image: &ImageSource, reporter: &Reporter) -> Result<Source, EngineError> {
+        match image {
+            ImageSource::Digest(digest) => {
+                let hold = self.keeper.hold(digest).await;
+                let found = self.ports.images.get(digest).await;
+                let found = found.map_err(|source| EngineError::Image { argument: "image", source })?;
+                let info = found.ok_or_else(|| EngineError::ImageNotHere { image: digest.to_string() })?;
+                let pins = self.ledger.pins().await?;
+                let pinned = pins.into_iter().find(|pin| pin.image_digest == *digest);
+                Ok(Source { hold, info, reference: pinned.map(|pin| pin.reference).unwrap_or_default() })
+            }
+            ImageSource::Reference(reference) => {
+                reporter.line(format!("resolving {reference}"));
+                let resolved = self.resolve(reference, None, None, None).await;
+                let resolution = resolved.map_err(|error| error.on("image"))?;
+                reporter.line(format!("pulling {}", resolution.reference_resolved));
+                let fetched = self.fetch(&resolution, reporter).await;
+                let (hold, info) = fetched.map_err(|error| error.on("image"))?;
+                Ok(Source { hold, info, reference: reference.clone() })
+            }
+        }
+    }
+
+    async fn create(
+        self: Arc<Self>,
+        spec: InstanceSpec,
+        reporter: Reporter,
+    ) -> Result<InstanceView, EngineError> {
+        let id = InstanceId::random();
+        let name =
+            self.directory.reserve(spec.name.as_str(), id).map_err(|holder| name_taken(&spec, holder))?;
+        let Source { hold, info, reference } = self.source(&spec.image, &reporter).await?;
+        let written = self.write_new(id, spec, &info, reference).await;
+        let digest = hold.digest().clone();
+        drop(hold);
+        match written {
+            Ok(handle) => {
+                name.keep();
+                let snapshot = handle.request(Operation::Create, reporter).await?;
+                Ok(snapshot.view())
+            }
+            Err(error) => {
+                self.collect(&digest).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes a new instance to the ledger, with all that is chosen for it, and gives it its task.
+    async fn write_new(
+        self: &Arc<Self>,
+        id: InstanceId,
+        spec: InstanceSpec,
+        info: &Arc<ImageInfo>,
+        image_reference: String,
+    ) -> Result<Handle, EngineError> {
+        EffectiveConfig::new(&info.config, &spec)?;
+        let _turn = self.choosing.lock().await;
+        let host_ports: BTreeMap<String, u16> =
+            claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;
+        let image = info.digest.clone();
+        let version =
+            Version { spec, revision: 1, rootfs: 1, image, image_reference, host_ports, exit: None };
+        let inserted = self.ledger.insert_instance(NewInstance {
+            id,
+            version,
+            network: self.network.clone(),
+            uid_base: self.config.uid_base,
+            uid_count: self.config.uid_count,
+        });
+        let record = match inserted.await? {
+            Inserted::Record(record) => *record,
+            Inserted::NoUids => {
+                let advice = "Delete an instance, or give the agent a larger uid_count";
+                return Err(EngineError::Exhausted { what: "range of ids".to_owned(), advice });
+            }
+            Inserted::NoAddress => {
+                let what = format!("address of {}", self.network.ipv4_subnet);
+                return Err(EngineError::Exhausted { what, advice: "Delete an instance" });
+            }
+        };
+        let handle =
+            actor::spawn(self, record, berth_domain::Workload::Absent, Some(Arc::clone(info)), false);
+        self.directory.insert(id, handle.clone());
+        Ok(handle)
+    }
+
+    async fn update(
+        self: Arc<Self>,
+        id: InstanceId,
+        spec: InstanceSpec,
+        reporter: Reporter,
+    ) -> Result<InstanceView, EngineError> {
+        let handle = self.handle(id)?;
+        let name =
+            self.directory.reserve(spec.name.as_str(), id).map_err(|holder| name_taken(&spec, holder))?;
+        let current = handle.snapshot().record.current.spec.image.clone();
+        let image = if current == spec.image {
+            None
+        } else {
+            let Source { hold, reference, .. } = self.source(&spec.image, &reporter).await?;
+            Some(ChangedImage { hold, reference })
+        };
+        let pulled = image.as_ref().map(|image| image.hold.digest().clone());
+        let wanted = spec.name.clone();
+        let result = handle.request(Operation::Update(Box::new(Change { spec, image })), reporter).await;
+        // The task gave the old name back where the change came up; where it did not, this gives back the new one.
+        if handle.snapshot().record.current.spec.name == wanted {
+            name.keep();
+        }
+        if let (Err(_), Some(digest)) = (&result, pulled) {
+            self.collect(&digest).await;
+        }
+        Ok(result?.view())
+    }
+
+    fn handle(&self, id: InstanceId) -> Result<Handle, EngineError> {
+        self.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))
+    }
+}
+
+fn name_taken(spec: &InstanceSpec, holder: InstanceId) -> EngineError {
+    let name = spec.name.to_string();
+    EngineError::NameTaken { kind: Kind::Instance, name, existing: holder.to_string() }
+}
 
 impl Engine {
     /// Makes an instance, and starts it where it is wanted running. What cannot be started is undone whole.
@@ -16,18 +159,24 @@ impl Engine {
     /// The draft is invalid, the name taken, the image not to be had, or it cannot be started.
     pub async fn create_instance(
         &self,
-        _draft: InstanceDraft,
-        _reporter: Reporter,
+        draft: InstanceDraft,
+        reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+        let spec = draft.validate()?;
+        self.run(|inner| inner.create(spec, reporter)).await
     }
 
     /// One instance, as the ledger has it.
     ///
     /// # Errors
     /// There is none.
-    pub async fn get_instance(&self, _by: By<InstanceId>) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+    pub async fn get_instance(&self, by: By<InstanceId>) -> Result<InstanceView, EngineError> {
+        let handle = match &by {
+            By::Id(id) => self.inner.directory.get(*id),
+            By::Name(name) => self.inner.directory.find(name),
+        };
+        let handle = handle.ok_or_else(|| EngineError::not_found(Kind::Instance, by))?;
+        Ok(handle.snapshot().view())
     }
 
     /// All instances, by name.
@@ -35,7 +184,10 @@ impl Engine {
     /// # Errors
     /// The ledger failed.
     pub async fn list_instances(&self) -> Result<Vec<InstanceView>, EngineError> {
-        Err(EngineError::Closing)
+        let mut views: Vec<InstanceView> =
+            self.inner.directory.all().iter().map(|handle| handle.snapshot().view()).collect();
+        views.sort_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        Ok(views)
     }
 
     /// Replaces the whole spec, with the mildest effect that makes it so. What cannot be brought up goes back to
@@ -45,11 +197,12 @@ impl Engine {
     /// The draft is invalid, the name taken, the image not to be had, or it cannot be brought up.
     pub async fn update_instance(
         &self,
-        _id: InstanceId,
-        _draft: InstanceDraft,
-        _reporter: Reporter,
+        id: InstanceId,
+        draft: InstanceDraft,
+        reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+        let spec = draft.validate()?;
+        self.run(|inner| inner.update(id, spec, reporter)).await
     }
 
     /// Stops and removes an instance, with its root filesystem and its logs. What was asked for stays asked for
@@ -59,11 +212,12 @@ impl Engine {
     /// There is none, or a step failed.
     pub async fn delete_instance(
         &self,
-        _id: InstanceId,
-        _mode: StopMode,
-        _reporter: Reporter,
+        id: InstanceId,
+        mode: StopMode,
+        reporter: Reporter,
     ) -> Result<(), EngineError> {
-        Err(EngineError::Closing)
+        self.ask(id, Operation::Delete(mode), reporter).await?;
+        Ok(())
     }
 
     /// Starts an instance, and sets `running`. Nothing happens where it runs.
@@ -72,10 +226,10 @@ impl Engine {
     /// There is none, or it cannot be started; it is wanted running all the same.
     pub async fn start_instance(
         &self,
-        _id: InstanceId,
-        _reporter: Reporter,
+        id: InstanceId,
+        reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+        self.ask(id, Operation::Start, reporter).await
     }
 
     /// Stops an instance, and clears `running`: nothing starts it again but a user.
@@ -84,11 +238,11 @@ impl Engine {
     /// There is none, or it cannot be stopped.
     pub async fn stop_instance(
         &self,
-        _id: InstanceId,
-        _mode: StopMode,
-        _reporter: Reporter,
+        id: InstanceId,
+        mode: StopMode,
+        reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+        self.ask(id, Operation::Stop(mode), reporter).await
     }
 
     /// Stops and starts an instance, and sets `running`.
@@ -97,10 +251,23 @@ impl Engine {
     /// There is none, or it cannot be stopped or started.
     pub async fn restart_instance(
         &self,
-        _id: InstanceId,
-        _mode: StopMode,
-        _reporter: Reporter,
+        id: InstanceId,
+        mode: StopMode,
+        reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        Err(EngineError::Closing)
+        self.ask(id, Operation::Restart(mode), reporter).await
+    }
+
+    async fn ask(
+        &self,
+        id: InstanceId,
+        operation: Operation,
+        reporter: Reporter,
+    ) -> Result<InstanceView, EngineError> {
+        self.run(move |inner| async move {
+            let snapshot = inner.handle(id)?.request(operation, reporter).await?;
+            Ok(snapshot.view())
+        })
+        .await
     }
 }

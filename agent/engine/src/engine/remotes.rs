@@ -1,10 +1,37 @@
 //! Remotes and networks.
 
-use berth_domain::{NetworkId, PasswordChange, RemoteDraft, RemoteId};
+use std::sync::Arc;
 
-use super::Engine;
-use crate::error::EngineError;
+use berth_domain::{NetworkId, Password, PasswordChange, RemoteDraft, RemoteId};
+
+use super::{Engine, Inner};
+use crate::error::{EngineError, Kind};
+use crate::event::{Action, Subject};
+use crate::ports::images::Remote;
 use crate::view::{By, NetworkView, RemoteView};
+
+fn view(remote: &Remote) -> RemoteView {
+    RemoteView { id: remote.id, spec: remote.spec.clone(), has_password: remote.password.is_some() }
+}
+
+impl Inner {
+    /// All remotes, as the image port needs them.
+    pub(super) async fn remotes(&self) -> Result<Arc<[Remote]>, EngineError> {
+        Ok(self.ledger.remotes().await?.into())
+    }
+
+    async fn save_remote(&self, remote: Remote, action: Action) -> Result<RemoteView, EngineError> {
+        let name = remote.spec.name.to_string();
+        let taken = |other: &&Remote| other.spec.name == remote.spec.name && other.id != remote.id;
+        if let Some(other) = self.ledger.remotes().await?.iter().find(taken) {
+            return Err(EngineError::NameTaken { kind: Kind::Remote, name, existing: other.id.to_string() });
+        }
+        let view = view(&remote);
+        self.ledger.save_remote(remote).await?;
+        self.bus.emit(Subject::Remote, &view.id, &name, action, "");
+        Ok(view)
+    }
+}
 
 impl Engine {
     /// Makes a remote.
@@ -13,18 +40,28 @@ impl Engine {
     /// The draft is invalid or the name taken.
     pub async fn create_remote(
         &self,
-        _draft: &RemoteDraft,
-        _password: Option<berth_domain::Password>,
+        draft: &RemoteDraft,
+        password: Option<Password>,
     ) -> Result<RemoteView, EngineError> {
-        Err(EngineError::Closing)
+        let remote = Remote { id: RemoteId::random(), spec: draft.validate()?, password };
+        self.run(|inner| async move {
+            let _turn = inner.naming.lock().await;
+            inner.save_remote(remote, Action::Created).await
+        })
+        .await
     }
 
     /// One remote.
     ///
     /// # Errors
     /// There is none.
-    pub async fn get_remote(&self, _by: By<RemoteId>) -> Result<RemoteView, EngineError> {
-        Err(EngineError::Closing)
+    pub async fn get_remote(&self, by: By<RemoteId>) -> Result<RemoteView, EngineError> {
+        let remotes = self.inner.ledger.remotes().await?;
+        let found = remotes.iter().find(|remote| match &by {
+            By::Id(id) => remote.id == *id,
+            By::Name(name) => remote.spec.name.as_str() == name,
+        });
+        found.map(view).ok_or_else(|| EngineError::not_found(Kind::Remote, by))
     }
 
     /// All remotes, by name.
@@ -32,7 +69,7 @@ impl Engine {
     /// # Errors
     /// The ledger failed.
     pub async fn list_remotes(&self) -> Result<Vec<RemoteView>, EngineError> {
-        Err(EngineError::Closing)
+        Ok(self.inner.ledger.remotes().await?.iter().map(view).collect())
     }
 
     /// Changes a remote.
@@ -41,27 +78,51 @@ impl Engine {
     /// The draft is invalid, the name taken, or there is none.
     pub async fn update_remote(
         &self,
-        _id: RemoteId,
-        _draft: &RemoteDraft,
-        _password: PasswordChange,
+        id: RemoteId,
+        draft: &RemoteDraft,
+        password: PasswordChange,
     ) -> Result<RemoteView, EngineError> {
-        Err(EngineError::Closing)
+        let spec = draft.validate()?;
+        self.run(move |inner| async move {
+            let _turn = inner.naming.lock().await;
+            let known = inner.ledger.remotes().await?.into_iter().find(|remote| remote.id == id);
+            let known = known.ok_or_else(|| EngineError::not_found(Kind::Remote, id))?;
+            let password = match password {
+                PasswordChange::Keep => known.password,
+                PasswordChange::Clear => None,
+                PasswordChange::Set(password) => Some(password),
+            };
+            inner.save_remote(Remote { id, spec, password }, Action::Updated).await
+        })
+        .await
     }
 
     /// Forgets a remote. What was pulled from it stays.
     ///
     /// # Errors
     /// There is none.
-    pub async fn delete_remote(&self, _id: RemoteId) -> Result<(), EngineError> {
-        Err(EngineError::Closing)
+    pub async fn delete_remote(&self, id: RemoteId) -> Result<(), EngineError> {
+        self.run(move |inner| async move {
+            if !inner.ledger.delete_remote(id).await? {
+                return Err(EngineError::not_found(Kind::Remote, id));
+            }
+            inner.bus.emit(Subject::Remote, &id, "", Action::Deleted, "");
+            Ok(())
+        })
+        .await
     }
 
     /// One network.
     ///
     /// # Errors
     /// There is none.
-    pub async fn get_network(&self, _by: By<NetworkId>) -> Result<NetworkView, EngineError> {
-        Err(EngineError::Closing)
+    pub async fn get_network(&self, by: By<NetworkId>) -> Result<NetworkView, EngineError> {
+        let networks = self.list_networks().await?;
+        let found = networks.into_iter().find(|network| match &by {
+            By::Id(id) => network.spec.id == *id,
+            By::Name(name) => network.spec.name.as_str() == name,
+        });
+        found.ok_or_else(|| EngineError::not_found(Kind::Network, by))
     }
 
     /// All networks, by name.
@@ -69,6 +130,8 @@ impl Engine {
     /// # Errors
     /// The ledger failed.
     pub async fn list_networks(&self) -> Result<Vec<NetworkView>, EngineError> {
-        Err(EngineError::Closing)
+        let networks = self.inner.ledger.networks().await?;
+        let view = |spec| NetworkView { bridge: self.inner.ports.network.host_name(&spec), spec };
+        Ok(networks.into_iter().map(view).collect())
     }
 }

@@ -4,8 +4,8 @@
 //! in one transaction ([`Firewall::apply`]), so that there is no moment without rules; a published port is an element
 //! of four maps and is added and removed alone ([`Firewall::publish`], [`Firewall::unpublish`]). No chain has a policy
 //! of drop, nothing of anybody else's is read, changed or flushed. [`Firewall::observe`] tells whether the table is as
-//! it should be; if somebody flushed it, applying it again puts it back, and connections go on meanwhile: the kernel
-//! remembers their translation.
+//! it should be; if somebody flushed it, applying it again puts it back. Open connections go on through a replacement:
+//! the kernel remembers their translation.
 //!
 //! ```text
 //! prerouting, raw     guard        from a bridge: only its network's addresses, nothing to 127.0.0.0/8

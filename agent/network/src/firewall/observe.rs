@@ -31,7 +31,11 @@ pub(super) fn compare(listed: &[Value], desired: &Nftables<'_>) -> State {
     // The document is a list of commands; what it adds are the same objects that a listing has.
     let document = serde_json::to_value(desired).unwrap_or_default();
     let commands = document.get("nftables").and_then(Value::as_array);
-    commands.into_iter().flatten().filter_map(|command| command.get("add")).for_each(|object| wanted.take(object));
+    commands
+        .into_iter()
+        .flatten()
+        .filter_map(|command| command.get("add"))
+        .for_each(|object| wanted.take(object));
     let mut found = Content::default();
     listed.iter().for_each(|object| found.take(object));
     if found == wanted { State::AsDesired } else { State::Differs }
@@ -44,7 +48,8 @@ impl Content {
             self.chains.insert(fields.iter().map(|field| scalar(&chain[field])).collect());
         } else if let Some(rule) = object.get("rule") {
             self.rules.entry(scalar(&rule["chain"])).or_default().push(scalar(&rule["comment"]));
-        } else if let Some(map) = object.get("map").or_else(|| object.get("set")).or_else(|| object.get("element"))
+        } else if let Some(map) =
+            object.get("map").or_else(|| object.get("set")).or_else(|| object.get("element"))
         {
             let elements = self.elements.entry(scalar(&map["name"])).or_default();
             elements.extend(map["elem"].as_array().into_iter().flatten().map(flatten));

@@ -1,13 +1,17 @@
 //! The table's content as an nft document.
 
-use std::{borrow::Cow, collections::HashSet, net::Ipv4Addr};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashSet},
+    net::Ipv4Addr,
+};
 
 use ipnet::Ipv4Net;
 use nftables::{
     batch::Batch,
     expr::{
-        CT, Expression, Fib, FibFlag, FibResult, Map as MapExpression, Meta, MetaKey, NamedExpression, Payload,
-        PayloadField, Prefix,
+        CT, Expression, Fib, FibFlag, FibResult, Map as MapExpression, Meta, MetaKey, NamedExpression,
+        Payload, PayloadField, Prefix,
     },
     schema::{Chain, Element, Map, NfListObject, Nftables, Rule, SetType, SetTypeValue, Table},
     stmt::{AnonymousCounter, Counter, JumpTarget, Match, NAT, NATFamily, Operator, Statement},
@@ -48,8 +52,8 @@ pub(super) fn replace(table: &str, desired: &Desired) -> Nftables<'static> {
     for (chain, what, statements) in all_rules(desired) {
         batch.add(rule(table, chain, what, statements));
     }
-    for (port, target) in &desired.ports {
-        elements(table, *port, *target).into_iter().for_each(|element| batch.add(element));
+    for (name, elements) in by_map(&desired.ports) {
+        batch.add(NfListObject::Element(element(table, name, elements)));
     }
     batch.to_nftables()
 }
@@ -63,13 +67,17 @@ pub(super) fn remove(table: &str) -> Nftables<'static> {
 
 pub(super) fn add_port(table: &str, port: HostPort, target: Target) -> Nftables<'static> {
     let mut batch = Batch::new();
-    elements(table, port, target).into_iter().for_each(|element| batch.add(element));
+    for (name, pair) in elements(port, target) {
+        batch.add(NfListObject::Element(element(table, name, vec![pair])));
+    }
     batch.to_nftables()
 }
 
 pub(super) fn remove_port(table: &str, port: HostPort, target: Target) -> Nftables<'static> {
     let mut batch = Batch::new();
-    elements(table, port, target).into_iter().for_each(|element| batch.delete(element));
+    for (name, pair) in elements(port, target) {
+        batch.delete(NfListObject::Element(element(table, name, vec![pair])));
+    }
     batch.to_nftables()
 }
 
@@ -88,8 +96,19 @@ fn map(table: &str, name: &'static str, key: &'static [SetType], value: SetType)
     }))
 }
 
+/// The elements of all published ports by their map; one object a map, since nft takes its time over each object.
+fn by_map(ports: &BTreeMap<HostPort, Target>) -> BTreeMap<&'static str, Vec<Expr>> {
+    let mut maps: BTreeMap<_, Vec<Expr>> = BTreeMap::new();
+    for (port, target) in ports {
+        for (name, pair) in elements(*port, *target) {
+            maps.entry(name).or_default().push(pair);
+        }
+    }
+    maps
+}
+
 /// The elements of a published port, one for each of its two maps.
-fn elements(table: &str, port: HostPort, target: Target) -> Vec<NfListObject<'static>> {
+fn elements(port: HostPort, target: Target) -> Vec<(&'static str, Expr)> {
     let mut key = vec![text(port.protocol.name()), Expression::Number(u32::from(port.port))];
     let maps = if port.address.is_unspecified() {
         ANYWHERE
@@ -99,15 +118,12 @@ fn elements(table: &str, port: HostPort, target: Target) -> Vec<NfListObject<'st
     };
     let key = named(NamedExpression::Concat(key));
     let values = [address(target.address), Expression::Number(u32::from(target.port))];
-    let element = |((name, _), value): ((&'static str, SetType), Expr)| {
-        NfListObject::Element(Element {
-            family: FAMILY,
-            table: table.to_owned().into(),
-            name: name.into(),
-            elem: vec![Expression::List(vec![key.clone(), value])].into(),
-        })
-    };
-    maps.into_iter().zip(values).map(element).collect()
+    let pairs = maps.into_iter().zip(values);
+    pairs.map(|((name, _), value)| (name, Expression::List(vec![key.clone(), value]))).collect()
+}
+
+fn element(table: &str, name: &'static str, elements: Vec<Expr>) -> Element<'static> {
+    Element { family: FAMILY, table: table.to_owned().into(), name: name.into(), elem: elements.into() }
 }
 
 fn chains(table: &str) -> Vec<Chain<'static>> {

@@ -50,6 +50,10 @@ impl Netlink {
     /// Makes a pair of veths in one request: the host's end a port of its bridge and up, the peer already in its
     /// namespace under its name. So there is no moment at which a half of it can be left behind.
     ///
+    /// Where `br_netfilter` shows bridged packets to the firewall (as seen in the calling thread's namespace, which
+    /// should be the socket's), a port of a bridge is also set to hairpin mode: translated packets take a way on which
+    /// an instance would otherwise not reach itself through its own published port.
+    ///
     /// # Errors
     /// If either name is taken, the bridge or the namespace is not there, or the kernel refuses.
     pub fn create_veth(&mut self, spec: &VethSpec<'_>) -> Result<(), NetlinkError> {
@@ -67,7 +71,14 @@ impl Netlink {
             LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(peer))),
         ]));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
-        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object)
+        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object)?;
+        if spec.master.is_some() && bridges_are_filtered() {
+            self.set_hairpin(object, true).inspect_err(|_| {
+                // The first error is the one to report.
+                let _ = self.delete_link(object);
+            })?;
+        }
+        Ok(())
     }
 
     /// Deletes a link; with a veth goes its peer.
@@ -184,6 +195,33 @@ impl Netlink {
         self.list(&RouteNetlinkMessage::GetLink(message), Operation::ListLinks, "links", read_link)
     }
 
+    /// Whether the kernel can make links of a kind, loading its module if need be.
+    ///
+    /// It is asked for a link with more queues than any link may have: it refuses that only after it has found what
+    /// makes such links, so that nothing is made and then to be removed.
+    ///
+    /// # Errors
+    /// If the kernel refuses for a reason that says nothing of the kind: without the right to make links.
+    pub fn supports(&mut self, kind: InfoKind) -> Result<bool, NetlinkError> {
+        let operation = Operation::FindLink;
+        let object = format!("kind {kind}");
+        let mut message = LinkMessage::default();
+        message.attributes.extend([
+            LinkAttribute::IfName("berthprobe".to_owned()),
+            LinkAttribute::NumTxQueues(u32::MAX),
+            LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind)]),
+        ]);
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        match self.request(RouteNetlinkMessage::NewLink(message), flags, operation, object) {
+            Ok(()) => Ok(true),
+            Err(error) => match error.errno() {
+                Some(Errno::EINVAL) => Ok(true),
+                Some(Errno::EOPNOTSUPP) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
     /// The number of a link that must be there for `operation` on `object`.
     pub(super) fn index(
         &mut self,
@@ -207,6 +245,11 @@ impl Netlink {
         edit(&mut message);
         self.request(RouteNetlinkMessage::SetLink(message), 0, operation, name)
     }
+}
+
+/// Whether bridged IPv4 packets pass the firewall as routed ones do.
+fn bridges_are_filtered() -> bool {
+    std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|value| value.starts_with(b"1"))
 }
 
 fn valid(name: &str, operation: Operation) -> Result<LinkName<'_>, NetlinkError> {

@@ -17,6 +17,8 @@ mod socket;
 mod tests;
 mod types;
 
+pub use netlink_packet_route::link::InfoKind as LinkKind;
+
 pub use error::{Cause, NetlinkError, Operation};
 pub use socket::Netlink;
 pub use types::{

@@ -245,6 +245,16 @@ fn the_socket_stays_in_the_namespace_it_was_opened_in() {
 }
 
 #[test]
+fn what_the_kernel_can_make_is_known_without_making_it() {
+    let mut netlink = Netns::new().netlink();
+    let before = netlink.links().unwrap();
+    assert!(netlink.supports(LinkKind::Bridge).unwrap());
+    assert!(netlink.supports(LinkKind::Veth).unwrap());
+    assert!(!netlink.supports(LinkKind::Other("nosuchkind".to_owned())).unwrap());
+    assert_eq!(netlink.links().unwrap(), before);
+}
+
+#[test]
 fn mac_addresses_are_read_strictly() {
     assert_eq!("02:00:00:aa:BB:cc".parse(), Ok(MAC));
     assert_eq!(MAC.to_string(), "02:00:00:aa:bb:cc");

@@ -1,0 +1,127 @@
+//! How an engine comes up: the ledger, what runs on the host, and then a task for each instance.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use berth_domain::{Invalids, Name, NetworkId, NetworkKind, NetworkSpec, Workload};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Config, Inner};
+use crate::error::EngineError;
+use crate::event::EventBus;
+use crate::instance::actor;
+use crate::instance::claims::Claims;
+use crate::instance::directory::Directory;
+use crate::keeper::Keeper;
+use crate::ledger::{Ledger, Record};
+use crate::ports::Ports;
+use crate::ports::runtime::RuntimeEvent;
+
+const DEFAULT: &str = "default";
+
+pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result<Arc<Inner>, EngineError> {
+    let network = default_network(&ports, &ledger).await?;
+    let records = ledger.instances().await?;
+    let events = ports.runtime.events();
+    let observed = ports.runtime.observe_all().await.map_err(|source| EngineError::Runtime {
+        name: "*".to_owned(),
+        operation: "observe the host",
+        source,
+    })?;
+    let mut workloads: HashMap<_, _> = observed.into_iter().map(|(id, state)| (id, state.workload)).collect();
+    let inner = Arc::new(Inner {
+        config,
+        ports,
+        ledger,
+        network,
+        bus: EventBus::new(),
+        keeper: Keeper::default(),
+        claims: Claims::default(),
+        attached: tokio::sync::Mutex::default(),
+        naming: tokio::sync::Mutex::default(),
+        choosing: Arc::default(),
+        directory: Arc::new(Directory::default()),
+        tasks: TaskTracker::new(),
+        closing: CancellationToken::new(),
+    });
+    let adopted: Vec<(Record, Workload)> = records
+        .into_iter()
+        .map(|record| {
+            let workload = workloads.remove(&record.id).unwrap_or(Workload::Absent);
+            (record, workload)
+        })
+        .collect();
+    for id in workloads.keys() {
+        // Perhaps a ledger was put back from its backup: what it does not know is for a person to judge.
+        tracing::warn!(instance = %id, "the host has an instance that the ledger does not know; it is left alone");
+    }
+    take_stock(&inner, &adopted).await;
+    for (record, workload) in adopted {
+        let id = record.id;
+        let handle = actor::spawn(&inner, record, workload, None, true);
+        inner.directory.insert(id, handle);
+    }
+    inner.tasks.spawn(hand_out(Arc::clone(&inner), events));
+    Ok(inner)
+}
+
+/// What is in use from the start, before any task could take or release it; and what nobody uses goes.
+async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
+    let mut attached: HashSet<_> = HashSet::new();
+    for (record, workload) in adopted {
+        let versions = std::iter::once(&record.current).chain(&record.previous);
+        for version in versions.clone() {
+            // The ledger has each name once, so none of these can be taken.
+            if let Ok(name) = inner.directory.reserve(version.spec.name.as_str(), record.id) {
+                name.keep();
+            }
+        }
+        if workload.is_live() {
+            attached.insert(record.id);
+            let ports = versions.flat_map(crate::ledger::Version::published).collect();
+            inner.claims.set(record.id, record.name(), ports);
+        }
+    }
+    if attached.is_empty()
+        && let Err(error) = inner.ports.network.release(&inner.network).await
+    {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "what an earlier agent left of the network stays for now");
+    }
+    *inner.attached.lock().await = attached;
+    if let Err(error) = inner.keeper.sweep(&inner.ledger, &*inner.ports.images).await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "images that nothing needs stay for now");
+    }
+}
+
+async fn default_network(ports: &Ports, ledger: &Ledger) -> Result<NetworkSpec, EngineError> {
+    let known = ledger.networks().await?;
+    if let Some(network) = known.iter().find(|network| network.name.as_str() == DEFAULT) {
+        return Ok(network.clone());
+    }
+    let taken: Vec<_> = known.iter().map(|network| network.ipv4_subnet).collect();
+    let chosen = ports.network.choose_subnet(&taken).await;
+    let ipv4_subnet = chosen.map_err(|source| EngineError::Network { name: DEFAULT.to_owned(), source })?;
+    let name = Name::new(DEFAULT).map_err(Invalids::from)?;
+    let network = NetworkSpec { id: NetworkId::random(), name, kind: NetworkKind::Bridge, ipv4_subnet };
+    ledger.insert_network(network.clone()).await?;
+    Ok(network)
+}
+
+/// Hands the runtime's events to the tasks of their instances.
+async fn hand_out(inner: Arc<Inner>, mut events: BoxStream<'static, RuntimeEvent>) {
+    loop {
+        let event = tokio::select! {
+            () = inner.closing.cancelled() => return,
+            event = events.next() => event,
+        };
+        let Some(RuntimeEvent { instance, workload }) = event else { return };
+        if let Some(handle) = inner.directory.get(instance) {
+            handle.happened(workload);
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Instances: a task each, and what all of them share.
+
+pub(crate) mod actor;
+pub(crate) mod claims;
+mod converge;
+pub(crate) mod directory;
+mod operations;
+mod retry;
+mod status;
+pub(crate) mod update;

@@ -1,0 +1,81 @@
+//! What is told of an instance: its record and its workload as one view.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use berth_domain::{EffectiveConfig, ExitRecord, ImageInfo, Status, Workload};
+use ipnet::Ipv4Net;
+
+use crate::ledger::{Phase, Record};
+use crate::view::InstanceView;
+
+/// The interface on the default network.
+pub(crate) const INTERFACE: &str = "eth0";
+
+/// An instance at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshot {
+    pub(crate) record: Record,
+    pub(crate) workload: Workload,
+    pub(crate) image: Option<Arc<ImageInfo>>,
+    pub(crate) prefix_len: u8,
+}
+
+impl Snapshot {
+    pub(crate) fn status(&self) -> Status {
+        let record = &self.record;
+        match (record.phase, &self.workload) {
+            (Phase::Deleting, _) => Status::Deleting,
+            (Phase::Creating, _) => Status::Creating,
+            (_, Workload::Running { .. }) => Status::Running,
+            (_, Workload::Waiting { .. }) => Status::Restarting,
+            (_, Workload::Absent | Workload::Ended { .. }) => {
+                match (&record.failure, record.current.spec.running) {
+                    (Some(detail), _) => Status::Failed { detail: detail.clone() },
+                    (None, false) => Status::Stopped,
+                    (None, true) if record.current.exit.is_some() => Status::Exited,
+                    (None, true) => Status::Restarting,
+                }
+            }
+        }
+    }
+
+    fn exit(&self) -> Option<&ExitRecord> {
+        match &self.workload {
+            Workload::Running { .. } => None,
+            Workload::Waiting { exit, .. } => Some(exit),
+            Workload::Absent | Workload::Ended { .. } => self.record.current.exit.as_ref(),
+        }
+    }
+
+    pub(crate) fn view(&self) -> InstanceView {
+        let record = &self.record;
+        let config = self.image.as_ref().map(|image| &image.config);
+        let address = Ipv4Net::new(record.ipv4, self.prefix_len).into_iter().collect();
+        let restarts = match &self.workload {
+            Workload::Running { restarts, .. } | Workload::Waiting { restarts, .. } => *restarts,
+            Workload::Absent | Workload::Ended { .. } => record.restarts,
+        };
+        InstanceView {
+            id: record.id,
+            spec: record.current.spec.clone(),
+            status: self.status(),
+            status_detail: record.failure.clone().unwrap_or_default(),
+            exit_code: self.exit().map(|exit| exit.code),
+            oom_killed: self.exit().is_some_and(|exit| exit.oom_killed),
+            image: record.current.image.clone(),
+            image_reference: record.current.image_reference.clone(),
+            ipv4: record.ipv4,
+            addresses: BTreeMap::from([(INTERFACE.to_owned(), address)]),
+            mac_addresses: BTreeMap::from([(INTERFACE.to_owned(), record.mac)]),
+            pid: self.workload.pid(),
+            restarts,
+            created_at: record.created_at,
+            started_at: record.started_at,
+            ports: record.current.ports(),
+            effective: config.and_then(|config| EffectiveConfig::new(config, &record.current.spec).ok()),
+            from_image: config.cloned(),
+            generation: record.generation,
+        }
+    }
+}

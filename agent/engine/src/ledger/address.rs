@@ -1,0 +1,127 @@
+//! Addresses and id ranges: given out once, kept as long as the instance is there, and given again to the next
+//! instance of the same name.
+
+use std::collections::HashSet;
+use std::net::Ipv4Addr;
+
+use berth_domain::{InstanceId, MacAddress, NetworkSpec, Timestamp};
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::{LedgerError, failed, parse};
+
+/// Ids in a range.
+pub(crate) const IDS: u32 = 65_536;
+
+/// The lowest range that no instance has; `None` where all are given out.
+pub(super) fn free_uid_base(
+    transaction: &Transaction<'_>,
+    base: u32,
+    count: u32,
+) -> Result<Option<u32>, LedgerError> {
+    let failed = failed("choose an id range");
+    let mut query = transaction.prepare_cached("SELECT uid_base FROM instance").map_err(failed)?;
+    let rows = query.query_map([], |row| row.get::<_, u32>(0)).map_err(failed)?;
+    let taken = rows.collect::<rusqlite::Result<HashSet<u32>>>().map_err(failed)?;
+    let mut ranges =
+        (0..count / IDS).filter_map(|n| n.checked_mul(IDS).and_then(|offset| base.checked_add(offset)));
+    Ok(ranges.find(|range| !taken.contains(range)))
+}
+
+/// Gives an instance an address: the one its name had, else the lowest free one, else the one released longest ago.
+pub(super) fn give(
+    transaction: &Transaction<'_>,
+    network: &NetworkSpec,
+    name: &str,
+    instance: InstanceId,
+) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
+    if let Some(kept) = kept(transaction, network, name)? {
+        hold(transaction, network, kept.0, kept.1, name, instance)?;
+        return Ok(Some(kept));
+    }
+    let mac = MacAddress::of_instance(instance);
+    let Some(ipv4) =
+        lowest_free(transaction, network)?.map_or_else(|| oldest(transaction, network), |a| Ok(Some(a)))?
+    else {
+        return Ok(None);
+    };
+    hold(transaction, network, ipv4, mac, name, instance)?;
+    Ok(Some((ipv4, mac)))
+}
+
+/// Marks an instance's addresses as released; the instance's row is about to go.
+pub(super) fn release(transaction: &Transaction<'_>, instance: InstanceId) -> Result<(), LedgerError> {
+    let sql = "UPDATE address SET instance = NULL, released_at = ?2 WHERE instance = ?1";
+    let row = params![instance.to_string(), i64::try_from(Timestamp::now().0).unwrap_or(i64::MAX)];
+    transaction.execute(sql, row).map_err(failed("release an address"))?;
+    Ok(())
+}
+
+/// An instance's addresses follow its name.
+pub(super) fn rename(
+    transaction: &Transaction<'_>,
+    instance: InstanceId,
+    name: &str,
+) -> Result<(), LedgerError> {
+    let failed = failed("rename an address");
+    let forget =
+        "DELETE FROM address WHERE name = ?1 AND instance IS NULL AND ?2 IN (SELECT instance FROM address)";
+    transaction.execute(forget, params![name, instance.to_string()]).map_err(failed)?;
+    let follow = "UPDATE address SET name = ?2 WHERE instance = ?1 AND name <> ?2";
+    transaction.execute(follow, params![instance.to_string(), name]).map_err(failed)?;
+    Ok(())
+}
+
+fn kept(
+    transaction: &Transaction<'_>,
+    network: &NetworkSpec,
+    name: &str,
+) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
+    let sql = "SELECT ipv4, mac FROM address WHERE network = ?1 AND name = ?2 AND instance IS NULL";
+    let row = transaction
+        .query_row(sql, params![network.id.to_string(), name], |row| {
+            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+        })
+        .optional()
+        .map_err(failed("read an address"))?;
+    let Some((ipv4, mac)) = row else { return Ok(None) };
+    let entry = format!("address {ipv4}");
+    let mac = mac.parse::<MacAddress>().map_err(berth_domain::Invalids::from);
+    let ipv4: Ipv4Addr = parse(&entry, ipv4.parse())?;
+    let mac = parse(&entry, mac)?;
+    Ok(network.ipv4_subnet.contains(&ipv4).then_some((ipv4, mac)))
+}
+
+fn lowest_free(
+    transaction: &Transaction<'_>,
+    network: &NetworkSpec,
+) -> Result<Option<Ipv4Addr>, LedgerError> {
+    let failed = failed("read the addresses");
+    let mut query =
+        transaction.prepare_cached("SELECT ipv4 FROM address WHERE network = ?1").map_err(failed)?;
+    let rows = query.query_map([network.id.to_string()], |row| row.get::<_, String>(0)).map_err(failed)?;
+    let taken = rows.collect::<rusqlite::Result<HashSet<String>>>().map_err(failed)?;
+    let gateway = network.gateway();
+    Ok(network.ipv4_subnet.hosts().find(|host| *host != gateway && !taken.contains(&host.to_string())))
+}
+
+fn oldest(transaction: &Transaction<'_>, network: &NetworkSpec) -> Result<Option<Ipv4Addr>, LedgerError> {
+    let sql = "SELECT ipv4 FROM address WHERE network = ?1 AND instance IS NULL ORDER BY released_at LIMIT 1";
+    let row = transaction.query_row(sql, [network.id.to_string()], |row| row.get::<_, String>(0));
+    let text = row.optional().map_err(failed("read an address"))?;
+    text.map(|text| parse("address", text.parse())).transpose()
+}
+
+fn hold(
+    transaction: &Transaction<'_>,
+    network: &NetworkSpec,
+    ipv4: Ipv4Addr,
+    mac: MacAddress,
+    name: &str,
+    instance: InstanceId,
+) -> Result<(), LedgerError> {
+    let sql = "INSERT OR REPLACE INTO address (network, ipv4, mac, name, instance, released_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, NULL)";
+    let row = params![network.id.to_string(), ipv4.to_string(), mac.to_string(), name, instance.to_string()];
+    transaction.execute(sql, row).map_err(failed("write an address"))?;
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! The tables, and how a ledger of an earlier agent becomes one of this.
+//!
+//! A migration is never changed once it was released: the next one goes after it. `user_version` says how many
+//! were applied.
+
+/// Each brings the ledger from the format of its index to the next.
+pub(super) const MIGRATIONS: [&str; 1] = [V1];
+
+/// Instances and their root filesystems, addresses, pins, remotes, networks.
+const V1: &str = "
+CREATE TABLE agent (
+    only_row INTEGER PRIMARY KEY CHECK (only_row = 1),
+    id TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE remote (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    address TEXT NOT NULL,
+    username TEXT,
+    password TEXT,
+    insecure INTEGER NOT NULL,
+    ca_certificate TEXT,
+    credential_helper TEXT,
+    docker_config TEXT
+) STRICT;
+
+CREATE TABLE network (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    kind TEXT NOT NULL,
+    ipv4_subnet TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE pin (
+    id TEXT PRIMARY KEY,
+    reference TEXT NOT NULL,
+    platform TEXT NOT NULL,
+    reference_resolved TEXT NOT NULL,
+    index_digest TEXT NOT NULL,
+    image_digest TEXT NOT NULL,
+    keep_on_destroy INTEGER NOT NULL
+) STRICT;
+CREATE INDEX pin_image ON pin (image_digest);
+
+-- current and previous are versions of the instance in JSON, with their format; previous is there while an
+-- update is under way. The images stand beside them so that their use can be asked for.
+CREATE TABLE instance (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    phase TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    current TEXT NOT NULL,
+    previous TEXT,
+    image TEXT NOT NULL,
+    previous_image TEXT,
+    uid_base INTEGER NOT NULL UNIQUE,
+    failure TEXT,
+    restarts INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER
+) STRICT;
+CREATE INDEX instance_image ON instance (image);
+
+-- An address outlives its instance, so that the next of the same name gets it again; it is given to another only
+-- when none is left.
+CREATE TABLE address (
+    network TEXT NOT NULL REFERENCES network (id),
+    ipv4 TEXT NOT NULL,
+    mac TEXT NOT NULL,
+    name TEXT NOT NULL,
+    instance TEXT UNIQUE REFERENCES instance (id) ON DELETE SET NULL,
+    released_at INTEGER,
+    PRIMARY KEY (network, ipv4),
+    UNIQUE (network, name)
+) STRICT;
+";

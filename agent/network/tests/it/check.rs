@@ -1,0 +1,80 @@
+//! What `berth check` says, and that what it advises helps.
+
+use std::net::Ipv4Addr;
+
+use berth_network::check::{Finding, Severity, Subject, check};
+
+use crate::world::{HOST, OUTSIDE, World};
+
+const DOCKER: &str = r#"nft -f - <<'END'
+table ip filter {
+  chain DOCKER-USER {
+    counter return
+  }
+  chain FORWARD {
+    type filter hook forward priority 0; policy drop;
+    counter jump DOCKER-USER
+    iifname "docker0" accept
+  }
+}
+END"#;
+
+const STRICT: &str = r#"nft -f - <<'END'
+table inet site {
+  chain transit {
+    type filter hook forward priority 10; policy accept;
+    iifname "lan0" accept
+    counter reject
+  }
+}
+END"#;
+
+fn find(world: &World, subject: Subject) -> Vec<Finding> {
+    let findings = world.host.run(|| check(&world.agent.prefix));
+    findings.into_iter().filter(|finding| finding.subject == subject).collect()
+}
+
+#[test]
+fn a_host_that_has_everything_is_fine() {
+    let world = World::new();
+    let before = world.host.ruleset() + &world.host.sh("ip link");
+    let findings = world.host.run(|| check(&world.agent.prefix));
+    assert!(findings.iter().all(|finding| finding.severity == Severity::Fine), "{findings:#?}");
+    assert_eq!(findings.len(), 6);
+    assert_eq!(world.host.ruleset() + &world.host.sh("ip link"), before, "it only looks");
+}
+
+#[test]
+fn a_foreign_chain_that_drops_is_named_and_the_advice_opens_it() {
+    for (setup, chain) in [
+        (DOCKER, "the chain FORWARD of the table ip filter"),
+        (STRICT, "the chain transit of the table inet site"),
+    ] {
+        let mut world = World::new();
+        let web = world.instance(2);
+        web.serve(80);
+        world.publish(Ipv4Addr::UNSPECIFIED, 8080, &web, 80);
+        world.outside.serve(&format!("{OUTSIDE}:80"));
+        world.host.sh(setup);
+        let (inward, outward) = (format!("{HOST}:8080"), format!("{OUTSIDE}:80"));
+        assert!(world.outside.ask_briefly(&inward).is_err(), "it is blocked");
+
+        let findings = find(&world, Subject::ForeignFirewall);
+        let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+        assert_eq!(finding.severity, Severity::Warning);
+        assert!(finding.detail.starts_with(chain), "{}", finding.detail);
+
+        world.host.sh(finding.fix.as_ref().unwrap());
+        assert!(world.outside.ask(&inward).is_ok());
+        assert!(web.netns.ask(&outward).is_ok());
+    }
+}
+
+#[test]
+fn forwarding_that_is_off_is_turned_on_by_the_agent() {
+    let world = World::new();
+    world.host.set_sysctl("net/ipv4/ip_forward", "0");
+    let findings = find(&world, Subject::Forwarding);
+    assert_eq!(findings[0].severity, Severity::Fine);
+    assert_eq!(world.host.sysctl("net/ipv4/ip_forward"), "0", "it only looks");
+}

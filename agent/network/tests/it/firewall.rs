@@ -1,0 +1,285 @@
+//! The table: what passes through it, and that it alone is touched.
+
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket},
+    time::{Duration, Instant},
+};
+
+use berth_network::firewall::{Firewall, HostPort, Protocol, State, Target};
+
+use crate::world::{Agent, HOST, Netns, OUTSIDE, World, host_and_outside};
+
+const FOREIGN: &str = r#"nft -f - <<'END'
+table inet theirs {
+  set known { type ipv4_addr; elements = { 192.0.2.1 } }
+  chain input {
+    type filter hook input priority 0; policy accept;
+    ip saddr @known counter drop comment "theirs"
+  }
+}
+table ip nat {
+  chain postrouting {
+    type nat hook postrouting priority 100; policy accept;
+    ip saddr 172.30.0.0/16 masquerade
+  }
+}
+table inet bertha {
+  chain x {
+    counter
+  }
+}
+END"#;
+
+fn tcp(address: Ipv4Addr, port: u16) -> HostPort {
+    HostPort { address, protocol: Protocol::Tcp, port }
+}
+
+#[test]
+fn a_port_on_loopback_is_reached_from_the_host_alone() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    web.serve(80);
+    world.publish(Ipv4Addr::LOCALHOST, 8080, &web, 80);
+    // The instance sees the bridge's address: it could not answer to 127.0.0.1.
+    assert_eq!(world.host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1");
+    assert!(world.host.ask(&format!("{HOST}:8080")).is_err(), "published at loopback alone");
+    assert!(world.outside.ask(&format!("{HOST}:8080")).is_err());
+    assert!(world.host.ask("127.0.0.1:8081").is_err(), "another port");
+}
+
+#[test]
+fn a_port_at_all_addresses_is_reached_from_everywhere_and_keeps_the_clients_address() {
+    let mut world = World::new();
+    let (web, other) = (world.instance(2), world.instance(3));
+    web.serve(80);
+    world.publish(Ipv4Addr::UNSPECIFIED, 8080, &web, 80);
+    assert_eq!(world.outside.ask(&format!("{HOST}:8080")).unwrap(), OUTSIDE.to_string());
+    assert_eq!(world.host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1");
+    assert!(world.host.ask(&format!("{HOST}:8080")).is_ok());
+    // From its own network, and from itself: the answer must come back the way of the question.
+    for client in [&other, &web] {
+        assert_eq!(client.netns.ask(&format!("{HOST}:8080")).unwrap(), "10.77.1.1");
+        assert!(client.netns.ask("10.77.1.1:8080").is_ok());
+    }
+}
+
+#[test]
+fn a_port_at_one_address_is_reached_there() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    web.serve(80);
+    world.publish(HOST, 8080, &web, 80);
+    assert_eq!(world.outside.ask(&format!("{HOST}:8080")).unwrap(), OUTSIDE.to_string());
+    assert!(world.host.ask("127.0.0.1:8080").is_err());
+}
+
+#[test]
+fn udp_is_published_as_well() {
+    let mut world = World::new();
+    let dns = world.instance(2);
+    let port = HostPort { address: Ipv4Addr::LOCALHOST, protocol: Protocol::Udp, port: 5353 };
+    world.agent.desired.ports.insert(port, Target { address: dns.address, port: 53 });
+    world.agent.apply(&world.host);
+    let server = dns.netns.run(|| UdpSocket::bind("0.0.0.0:53").unwrap());
+    let client = world.host.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
+    for socket in [&server, &client] {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    client.send_to(b"question", "127.0.0.1:5353").unwrap();
+    let mut buffer = [0; 16];
+    let (_, from) = server.recv_from(&mut buffer).unwrap();
+    server.send_to(b"answer", from).unwrap();
+    let (length, answered_by) = client.recv_from(&mut buffer).unwrap();
+    assert_eq!((&buffer[..length], answered_by), (&b"answer"[..], "127.0.0.1:5353".parse().unwrap()));
+}
+
+#[test]
+fn what_leaves_the_network_has_the_hosts_address() {
+    let mut world = World::new();
+    let instance = world.instance(2);
+    world.outside.serve(&format!("{OUTSIDE}:80"));
+    assert_eq!(instance.netns.ask(&format!("{OUTSIDE}:80")).unwrap(), HOST.to_string());
+
+    // Without NAT the outside sees the instance, and answers by a route of its own.
+    world.agent.desired.networks[0].nat = false;
+    world.agent.apply(&world.host);
+    world.outside.sh(&format!("ip route add 10.77.1.0/24 via {HOST}"));
+    assert_eq!(instance.netns.ask(&format!("{OUTSIDE}:80")).unwrap(), instance.address.to_string());
+}
+
+#[test]
+fn one_port_is_added_and_removed_alone() {
+    let world = World::new();
+    let web = world.instance(2);
+    web.serve(80);
+    let (host, firewall) = (&world.host, &world.agent.firewall);
+    let target = Target { address: web.address, port: 80 };
+    let before = host.ruleset();
+    for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+        let port = tcp(address, 8080);
+        host.run(|| firewall.publish(port, target).unwrap());
+        assert_eq!(host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1");
+        // Again is no error; elsewhere is.
+        host.run(|| firewall.publish(port, target).unwrap());
+        let elsewhere = Target { port: 81, ..target };
+        let error = host.run(|| firewall.publish(port, elsewhere).unwrap_err());
+        assert_eq!(error.to_string(), "cannot change the firewall table berthtest");
+        host.run(|| firewall.unpublish(port, target).unwrap());
+        assert!(host.ask("127.0.0.1:8080").is_err());
+        assert!(host.run(|| firewall.unpublish(port, target)).is_err());
+    }
+    assert_eq!(host.ruleset(), before);
+}
+
+#[test]
+fn a_running_connection_outlives_replaced_tables() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    let listener = web.netns.run(|| TcpListener::bind("0.0.0.0:80").unwrap());
+    world.publish(Ipv4Addr::LOCALHOST, 8080, &web, 80);
+    let mut client = world.host.run(|| TcpStream::connect("127.0.0.1:8080").unwrap());
+    let (mut server, _) = listener.accept().unwrap();
+    for socket in [&client, &server] {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    }
+    let mut pass = |byte: u8| {
+        let mut got = [0];
+        client.write_all(&[byte]).unwrap();
+        server.read_exact(&mut got).unwrap();
+        server.write_all(&got).unwrap();
+        client.read_exact(&mut got).unwrap();
+        assert_eq!(got, [byte]);
+    };
+    pass(1);
+    for byte in 2..10 {
+        world.agent.apply(&world.host);
+        pass(byte);
+    }
+}
+
+#[test]
+fn a_changed_table_is_seen_and_put_back() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    world.publish(Ipv4Addr::LOCALHOST, 8080, &web, 80);
+    world.publish(Ipv4Addr::UNSPECIFIED, 9090, &web, 90);
+    let (host, agent) = (&world.host, &world.agent);
+    let observe = || host.run(|| agent.firewall.observe(&agent.desired).unwrap());
+    assert_eq!(observe(), State::AsDesired);
+
+    let damages = [
+        ("nft flush ruleset", State::Missing),
+        ("nft delete table inet berthtest", State::Missing),
+        ("nft flush table inet berthtest", State::Differs),
+        ("nft flush chain inet berthtest guard", State::Differs),
+        ("nft delete element inet berthtest address_hosts { 127.0.0.1 . tcp . 8080 }", State::Differs),
+        ("nft add element inet berthtest any_ports { tcp . 1 : 2 }", State::Differs),
+        ("nft add rule inet berthtest forward drop", State::Differs),
+        ("nft insert rule inet berthtest forward accept", State::Differs),
+        ("nft add chain inet berthtest more", State::Differs),
+        ("nft chain inet berthtest forward '{ policy drop; }'", State::Differs),
+    ];
+    for (damage, seen) in damages {
+        host.sh(damage);
+        assert_eq!(observe(), seen, "{damage}");
+        agent.apply(host);
+        assert_eq!(observe(), State::AsDesired, "after {damage}");
+    }
+    let port = tcp(Ipv4Addr::LOCALHOST, 7070);
+    host.run(|| agent.firewall.publish(port, Target { address: web.address, port: 70 }).unwrap());
+    assert_eq!(observe(), State::Differs, "one port more than desired");
+}
+
+#[test]
+fn nothing_of_others_is_touched_and_nothing_is_left() {
+    let (host, _outside) = host_and_outside();
+    host.sh(FOREIGN);
+    host.set_sysctl("net/ipv4/ip_forward", "0");
+    let facts =
+        |host: &Netns| host.ruleset() + &host.sh("ip -j route show table all; ip -j address; ip -j rule");
+    let before = facts(&host);
+    let agent = Agent::new(&host, "test", "10.77.1.0/24");
+    let instance = agent.instance(&host, 2);
+    let theirs = |ruleset: String| ruleset.matches("theirs").count();
+    assert_eq!(theirs(host.ruleset()), theirs(before.clone()));
+
+    drop(instance);
+    host.netlink().delete_link("vtest2").unwrap();
+    host.run(|| agent.firewall.remove().unwrap());
+    host.run(|| agent.firewall.remove().unwrap());
+    let mut netlink = host.netlink();
+    berth_network::bridge::remove(&mut netlink, &agent.bridge.name).unwrap();
+    berth_network::bridge::remove(&mut netlink, &agent.bridge.name).unwrap();
+    assert_eq!(facts(&host), before);
+}
+
+#[test]
+fn agents_side_by_side_do_not_touch_each_other() {
+    let mut world = World::new();
+    let second = Agent::new(&world.host, "tesu", "10.77.2.0/24");
+    let (ours, theirs) = (world.instance(2), second.instance(&world.host, 2));
+    ours.serve(80);
+    world.publish(Ipv4Addr::UNSPECIFIED, 8080, &ours, 80);
+    // What is published is reached by the other's instances; what is not, is not.
+    // Leaving their network they have an address of the host.
+    assert_eq!(theirs.netns.ask(&format!("{HOST}:8080")).unwrap(), "10.77.1.1");
+    theirs.netns.hears_nothing_from(&format!("{}:80", ours.address));
+
+    let list = |agent: &Agent| world.host.sh(&format!("nft -a list table inet {}", agent.prefix.table()));
+    let before = list(&world.agent);
+    world.host.run(|| second.firewall.apply(&second.desired).unwrap());
+    world.host.run(|| second.firewall.remove().unwrap());
+    assert_eq!(list(&world.agent), before);
+    assert_eq!(world.host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1");
+}
+
+#[test]
+fn a_refused_table_leaves_the_old_one() {
+    let mut world = World::new();
+    let before = world.host.ruleset();
+    world.agent.desired.networks[0].bridge = "a name that is far too long for a link".to_owned();
+    let error = world.host.run(|| world.agent.firewall.apply(&world.agent.desired).unwrap_err());
+    let cause = std::error::Error::source(&error).unwrap().to_string();
+    assert!(cause.starts_with("nft could not replace the table: "), "{cause}");
+    assert_eq!(world.host.ruleset(), before);
+}
+
+#[test]
+fn changes_are_quick_with_a_thousand_ports() {
+    let mut world = World::new();
+    for number in 0..1000 {
+        let target = Target { address: Ipv4Addr::new(10, 77, 1, 2), port: 80 };
+        world.agent.desired.ports.insert(tcp(Ipv4Addr::LOCALHOST, 10_000 + number), target);
+    }
+    let (host, firewall, desired) = (&world.host, &world.agent.firewall, &world.agent.desired);
+    let timed = |what: &str, call: &(dyn Fn(&Firewall) + Sync)| {
+        let mut times: Vec<Duration> = host.run(|| {
+            let once = |_| {
+                let started = Instant::now();
+                call(firewall);
+                started.elapsed()
+            };
+            (0..11).map(once).collect()
+        });
+        times.sort();
+        println!("{what}: median {:?}, worst {:?}", times[5], times[10]);
+        times[5]
+    };
+    let (port, target) =
+        (tcp(Ipv4Addr::LOCALHOST, 9999), Target { address: Ipv4Addr::new(10, 77, 1, 3), port: 1 });
+    let apply = timed("replace a table of 1,000 ports", &|firewall| firewall.apply(desired).unwrap());
+    let observe = timed("observe it", &|firewall| {
+        assert_eq!(firewall.observe(desired).unwrap(), State::AsDesired);
+    });
+    let change = timed("add a port to it and remove it", &|firewall| {
+        let started = Instant::now();
+        firewall.publish(port, target).unwrap();
+        let added = started.elapsed();
+        firewall.unpublish(port, target).unwrap();
+        println!("added in {added:?}, removed in {:?}", started.elapsed() - added);
+    });
+    // Far above what it takes, so that only another order of magnitude fails.
+    let bounds = [(apply, 300), (observe, 300), (change, 100)];
+    assert!(bounds.iter().all(|(took, most)| *took < Duration::from_millis(*most)), "{bounds:?}");
+}
