@@ -1,2 +1,7 @@
 //! The command line of the agent.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    berth_agent::cli::main()
+}

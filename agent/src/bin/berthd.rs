@@ -1,2 +1,7 @@
 //! The agent of one Linux host.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    berth_agent::daemon::main()
+}

@@ -1,0 +1,91 @@
+//! `berth instance launch`
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use berth_proto::agent as wire;
+
+use super::args::{Format, Launch};
+use super::error::CliError;
+use super::instance::{Client, follow};
+use super::{Cli, output, show};
+
+pub(super) async fn run(cli: &Cli, client: &mut Client, launch: Launch) -> Result<(), CliError> {
+    let request = wire::CreateInstanceRequest { spec: Some(spec(launch)?) };
+    let events = client.create_instance(request).await?.into_inner();
+    let instance = follow(events).await?.ok_or(CliError::CutOff)?;
+    match cli.format {
+        Format::Json => output::json(&show::instance(&instance)),
+        Format::Table => output::line(&instance.id),
+    }
+}
+
+fn spec(launch: Launch) -> Result<wire::InstanceSpec, CliError> {
+    let mut environment = HashMap::new();
+    for variable in &launch.env {
+        let (name, value) = variable
+            .split_once('=')
+            .ok_or_else(|| CliError::Usage(format!("--env takes KEY=VALUE, not \"{variable}\"")))?;
+        environment.insert(name.to_owned(), wire::EnvironmentValue { value: Some(value.to_owned()) });
+    }
+    let mut ports = HashMap::new();
+    for text in &launch.publish {
+        let port = publish(text)?;
+        let name = format!("{}-{}", port.protocol, port.container_port);
+        // One port of an instance may be published on several of the host.
+        let name = if ports.contains_key(&name) { format!("{name}-{}", port.host_port) } else { name };
+        if ports.insert(name, port).is_some() {
+            return Err(CliError::Usage(format!("--publish {text} is given twice")));
+        }
+    }
+    let list = |values: Vec<String>| Some(wire::StringList { values });
+    Ok(wire::InstanceSpec {
+        name: launch.name,
+        r#type: launch.kind,
+        image: launch.reference,
+        entrypoint: launch.entrypoint.and_then(|program| list(vec![program])),
+        command: if launch.args.is_empty() { None } else { list(launch.args) },
+        environment,
+        ports,
+        running: true,
+        ..wire::InstanceSpec::default()
+    })
+}
+
+/// `[HOST:]PORT:PORT[/udp]`; the host's port may be 0, and one is chosen.
+fn publish(text: &str) -> Result<wire::Port, CliError> {
+    let bad = || CliError::Usage(format!("--publish takes [HOST:]PORT:PORT, not \"{text}\""));
+    let (rest, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (rest, container_port) = rest.rsplit_once(':').ok_or_else(bad)?;
+    let (host, host_port) = match rest.rsplit_once(':') {
+        Some((host, port)) => (host.parse::<Ipv4Addr>().map_err(|_| bad())?, port),
+        None => (Ipv4Addr::LOCALHOST, rest),
+    };
+    let port = |text: &str| text.parse::<u16>().map_err(|_| bad());
+    Ok(wire::Port {
+        container_port: port(container_port)?.into(),
+        host_port: port(host_port)?.into(),
+        host_address: host.to_string(),
+        protocol: match protocol {
+            "tcp" | "udp" => protocol.to_owned(),
+            _ => return Err(bad()),
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_published_on_loopback_unless_it_says_where() {
+        let port = publish("8080:80").unwrap();
+        assert_eq!((port.host_address.as_str(), port.host_port, port.container_port), ("127.0.0.1", 8080, 80));
+        let port = publish("0.0.0.0:53:5353/udp").unwrap();
+        assert_eq!((port.host_address.as_str(), port.host_port, port.container_port), ("0.0.0.0", 53, 5353));
+        assert_eq!(port.protocol, "udp");
+        for bad in ["80", "a:80", "1:2:3", "8080:80/icmp", "127.0.0.1:99999:80", "::1:1:2", ""] {
+            assert!(publish(bad).unwrap_err().is_usage(), "{bad}");
+        }
+    }
+}

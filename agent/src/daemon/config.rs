@@ -1,0 +1,237 @@
+//! What an agent is told: its flags over its configuration file over the defaults.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use thiserror::Error;
+
+use super::args::Args;
+
+const DEFAULT_FILE: &str = "/etc/berth/agent.toml";
+const DEFAULT_DATA_DIR: &str = "/var/lib/berth";
+const DEFAULT_RUN_DIR: &str = "/run/berth";
+const SOCKET: &str = "agent.sock";
+
+/// How many ids an instance has.
+const IDS: u32 = 65_536;
+
+/// Everything an agent is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Ledger, images, instances.
+    pub data_dir: PathBuf,
+    /// Sockets.
+    pub run_dir: PathBuf,
+    /// Where it answers.
+    pub listen: Vec<Listen>,
+    /// For `https://`.
+    pub tls: Option<Tls>,
+    /// The supervisor's program, where it is not found by itself.
+    pub supervisor: Option<PathBuf>,
+    /// The first id of the instances' ranges.
+    pub uid_base: u32,
+    /// How many ids there are for all instances.
+    pub uid_count: u32,
+    /// How log lines are written.
+    pub log_format: LogFormat,
+}
+
+/// Where an agent answers.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Listen {
+    /// On a unix socket.
+    Unix(PathBuf),
+    /// On TCP with mutual TLS.
+    Https(SocketAddr),
+}
+
+impl fmt::Debug for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix://{}", path.display()),
+            Self::Https(address) => write!(f, "https://{address}"),
+        }
+    }
+}
+
+/// The files for `https://`; each PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    /// The agent's certificate, with those between it and its authority.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// The authorities of the clients' certificates.
+    pub client_ca: PathBuf,
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    run_dir: Option<PathBuf>,
+    listen: Option<Vec<String>>,
+    tls: Option<Tls>,
+    supervisor: Option<PathBuf>,
+    uid_base: Option<u32>,
+    uid_count: Option<u32>,
+    log_format: Option<LogFormat>,
+}
+
+/// Why the configuration cannot be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The file cannot be read.
+    #[error("The configuration file {} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is malformed, or has a key that nobody knows.
+    #[error("The configuration file {} is wrong", path.display())]
+    Parse {
+        /// Which.
+        path: PathBuf,
+        /// Where, and what.
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    /// An address to answer on.
+    #[error("\"{text}\" is no address to answer on: write unix:///PATH or https://ADDRESS:PORT")]
+    Listen {
+        /// As it was written.
+        text: String,
+    },
+    /// `https://` without certificates.
+    #[error("https:// needs certificates: give certificate, key and client_ca under [tls] in the configuration")]
+    NoCertificates,
+    /// Ids that instances cannot have.
+    #[error("uid_base {base} and uid_count {count} leave no instance its {IDS} ids above the host's own")]
+    Ids {
+        /// The first.
+        base: u32,
+        /// How many.
+        count: u32,
+    },
+}
+
+impl Config {
+    /// Reads the file, where there is one, and puts the flags over it.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds what nobody knows, or a value cannot be used.
+    pub fn load(args: &Args) -> Result<Self, FileError> {
+        let path = args.config.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+        let file = match std::fs::read_to_string(&path) {
+            Ok(text) => parse(&path, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound && args.config.is_none() => File::default(),
+            Err(source) => return Err(FileError::Read { path, source }),
+        };
+        Self::merge(args, file)
+    }
+
+    fn merge(args: &Args, file: File) -> Result<Self, FileError> {
+        let data_dir = args.data_dir.clone().or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let run_dir = args.run_dir.clone().or(file.run_dir).unwrap_or_else(|| DEFAULT_RUN_DIR.into());
+        let written = if args.listen.is_empty() { file.listen } else { Some(args.listen.clone()) };
+        let listen = match written {
+            Some(written) => written.iter().map(|text| listen(text)).collect::<Result<Vec<_>, _>>()?,
+            None => vec![Listen::Unix(run_dir.join(SOCKET))],
+        };
+        if file.tls.is_none() && listen.iter().any(|listen| matches!(listen, Listen::Https(_))) {
+            return Err(FileError::NoCertificates);
+        }
+        let base = file.uid_base.unwrap_or(1_000_000_000);
+        let count = file.uid_count.unwrap_or(IDS * 8192);
+        if base < IDS || count < IDS || base.checked_add(count).is_none_or(|end| end == u32::MAX) {
+            return Err(FileError::Ids { base, count });
+        }
+        Ok(Self {
+            data_dir,
+            run_dir,
+            listen,
+            tls: file.tls,
+            supervisor: file.supervisor,
+            uid_base: base,
+            uid_count: count,
+            log_format: file.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn parse(path: &Path, text: &str) -> Result<File, FileError> {
+    toml::from_str(text).map_err(|source| FileError::Parse { path: path.into(), source: Box::new(source) })
+}
+
+fn listen(text: &str) -> Result<Listen, FileError> {
+    let bad = || FileError::Listen { text: text.to_owned() };
+    if let Some(path) = text.strip_prefix("unix://") {
+        let path = PathBuf::from(path);
+        return if path.is_absolute() { Ok(Listen::Unix(path)) } else { Err(bad()) };
+    }
+    let address = text.strip_prefix("https://").ok_or_else(bad)?;
+    address.trim_end_matches('/').parse().map(Listen::Https).map_err(|_| bad())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, args: &[&str]) -> Result<Config, String> {
+        use clap::Parser;
+        let args = Args::parse_from([&["berthd"], args].concat());
+        let file = parse(Path::new("/x/agent.toml"), text).map_err(|error| match error {
+            FileError::Parse { source, .. } => source.to_string(),
+            other => other.to_string(),
+        })?;
+        Config::merge(&args, file).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_win_over_the_file_and_the_socket_follows_the_run_directory() {
+        let config = load("data_dir = '/a'\nrun_dir = '/b'\nuid_base = 2000000000", &["--run-dir", "/c"]).unwrap();
+        assert_eq!((config.data_dir, config.run_dir), ("/a".into(), "/c".into()));
+        assert_eq!(config.listen, [Listen::Unix("/c/agent.sock".into())]);
+        assert_eq!(config.uid_base, 2_000_000_000);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_its_name() {
+        let error = load("uid_bse = 5", &[]).unwrap_err();
+        assert!(error.contains("uid_bse") && error.contains("uid_base"), "{error}");
+        assert!(load("[tls]\ncertificat = 'x'", &[]).unwrap_err().contains("certificat"));
+    }
+
+    #[test]
+    fn what_cannot_be_answered_on_is_refused() {
+        for bad in ["tcp://1.2.3.4:5", "unix://relative", "https://host", "http://127.0.0.1:1", ""] {
+            assert!(load("", &["--listen", bad]).unwrap_err().contains("no address"), "{bad}");
+        }
+        assert!(load("", &["--listen", "https://127.0.0.1:8443"]).unwrap_err().contains("client_ca"));
+    }
+
+    #[test]
+    fn ids_of_the_host_are_never_given_to_instances() {
+        assert!(load("uid_base = 1000", &[]).unwrap_err().contains("uid_base 1000"));
+        assert!(load("uid_base = 4294900000\nuid_count = 67295", &[]).is_err());
+        assert!(load("uid_count = 100", &[]).is_err());
+    }
+}

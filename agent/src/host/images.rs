@@ -1,0 +1,330 @@
+//! Registries and the image store, from `berth-image`.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use berth_domain as domain;
+use berth_engine::Reporter;
+use berth_engine::ports::images::{ImageError, Images, Remote, Resolution, ResolveRequest};
+use berth_engine::report::{PullPhase, PullProgress};
+use berth_image::config::ImageConfig;
+use berth_image::digest::Digest;
+use berth_image::import::ImportError;
+use berth_image::platform::Platform;
+use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
+use berth_image::registry::{Client, Endpoint, EndpointError, RegistryError};
+use berth_image::resolve::{Known, ResolveError, Resolved, resolve};
+use berth_image::store::{Phase, Progress, PullError, Store, StoreError, StoredImage};
+
+use super::credentials;
+
+/// The store, and a client for each registry that was asked.
+pub(super) struct ImageStore {
+    store: Store,
+    /// By host. A client keeps its connections and tokens; another remote makes another client.
+    clients: Mutex<HashMap<String, (Option<Remote>, Client)>>,
+}
+
+impl ImageStore {
+    pub(super) fn new(store: Store) -> Self {
+        Self { store, clients: Mutex::new(HashMap::new()) }
+    }
+
+    async fn client(&self, reference: &Reference, remotes: &[Remote]) -> Result<Client, ImageError> {
+        let remote = reference.remote.as_deref();
+        let remote = remote.and_then(|name| remotes.iter().find(|remote| remote.spec.name.as_str() == name));
+        let cached = {
+            let clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+            clients.get(&reference.host).filter(|(known, _)| known.as_ref() == remote).cloned()
+        };
+        // What a helper or a file says may change at any time.
+        let changing = remote.is_some_and(|remote| {
+            remote.spec.credential_helper.is_some() || remote.spec.docker_config.is_some()
+        });
+        if let Some((_, client)) = cached.filter(|_| !changing) {
+            return Ok(client);
+        }
+        let unusable = |source: Box<dyn Error + Send + Sync>| ImageError::Unreachable {
+            registry: reference.host.clone(),
+            source,
+        };
+        let endpoint = match remote {
+            Some(remote) => {
+                let endpoint = endpoint(remote).map_err(|error| unusable(error.into()))?;
+                let found = credentials::of(remote).await.map_err(|error| unusable(error.into()))?;
+                found.into_iter().fold(endpoint, Endpoint::with_credentials)
+            }
+            None => Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?,
+        };
+        let client = Client::new(endpoint).map_err(|error| registry(reference, error))?;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        clients.insert(reference.host.clone(), (remote.cloned(), client.clone()));
+        Ok(client)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, ImageError> {
+        let store = self.store.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(done) => done.map_err(stored),
+            Err(error) => Err(ImageError::Store { operation: "be used".to_owned(), source: error.into() }),
+        }
+    }
+}
+
+fn endpoint(remote: &Remote) -> Result<Endpoint, EndpointError> {
+    let endpoint = Endpoint::parse(&remote.spec.address, remote.spec.insecure)?;
+    match &remote.spec.ca_certificate {
+        Some(pem) => endpoint.with_ca_certificate(pem),
+        None => Ok(endpoint),
+    }
+}
+
+/// The remotes as references look them up.
+struct Lookup<'r>(&'r [Remote]);
+
+impl Remotes for Lookup<'_> {
+    fn by_name(&self, name: &str) -> Option<RemoteAddress> {
+        let remote = self.0.iter().find(|remote| remote.spec.name.as_str() == name)?;
+        Some(endpoint(remote).ok()?.remote_address(name))
+    }
+
+    fn by_host(&self, host: &str) -> Option<RemoteAddress> {
+        let addresses = self.0.iter().filter_map(|remote| {
+            Some(endpoint(remote).ok()?.remote_address(remote.spec.name.as_str()))
+        });
+        let mut addresses = addresses.filter(|address| address.host == host);
+        addresses.next()
+    }
+}
+
+fn parse(text: &str, remotes: &[Remote]) -> Result<Reference, ImageError> {
+    let written = || text.to_owned();
+    Reference::parse(text, &Lookup(remotes)).map_err(|error| match error {
+        ReferenceError::NoRegistry { suggestion, .. } => {
+            ImageError::UnknownRemote { reference: written(), remote: String::new(), suggestion }
+        }
+        ReferenceError::UnknownRemote { remote, suggestion, .. } => {
+            ImageError::UnknownRemote { reference: written(), remote, suggestion }
+        }
+        other => ImageError::BadReference { reference: written(), why: other.to_string() },
+    })
+}
+
+#[async_trait]
+impl Images for ImageStore {
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError> {
+        let reference = parse(&request.reference, &request.remotes)?;
+        let platform = platform(request.platform.as_ref(), &reference)?;
+        let client = self.client(&reference, &request.remotes).await?;
+        let known = request.known.as_ref().and_then(|known| {
+            Some(Known { root: ours(&known.index_digest)?, manifest: ours(&known.image_digest)? })
+        });
+        let wanted = request.image_digest.as_ref().and_then(ours);
+        let resolved = match (resolve(&client, &reference, &platform, known).await, wanted) {
+            (Ok(resolved), None) => resolved,
+            (Ok(resolved), Some(wanted)) if resolved.manifest == wanted => resolved,
+            // The tag has moved on, or is gone; what was planned is what counts.
+            (Ok(_) | Err(ResolveError::Registry { source: RegistryError::NotFound { .. }, .. }), Some(wanted)) => {
+                Resolved::pinned(&reference, wanted, platform)
+            }
+            (Err(error), _) => return Err(unresolved(&reference, error)),
+        };
+        Ok(Resolution {
+            reference: request.reference.clone(),
+            reference_resolved: resolved.reference_resolved.clone(),
+            index_digest: theirs(&resolved.root)?,
+            image_digest: theirs(&resolved.manifest)?,
+            platform: domain::Platform::new(&resolved.platform.to_string()).map_err(|invalid| {
+                ImageError::BadContent { reference: request.reference.clone(), what: invalid.summary, source: None }
+            })?,
+        })
+    }
+
+    async fn pull(
+        &self,
+        resolution: &Resolution,
+        remotes: &Arc<[Remote]>,
+        reporter: &Reporter,
+    ) -> Result<Arc<domain::ImageInfo>, ImageError> {
+        let reference = parse(&resolution.reference, remotes)?;
+        let platform = platform(Some(&resolution.platform), &reference)?;
+        let manifest = ours(&resolution.image_digest).ok_or_else(|| bad_digest(&resolution.reference))?;
+        let client = self.client(&reference, remotes).await?;
+        let mut resolved = Resolved::pinned(&reference, manifest, platform);
+        resolved.reference_resolved.clone_from(&resolution.reference_resolved);
+        let tell = |progress: Progress| reporter.pull(shown(progress));
+        match self.store.pull(&client, &resolved, &tell).await {
+            Ok(image) => info(image).map(Arc::new),
+            Err(error) => Err(unpulled(&reference, error)),
+        }
+    }
+
+    async fn get(&self, digest: &domain::Digest) -> Result<Option<Arc<domain::ImageInfo>>, ImageError> {
+        let Some(digest) = ours(digest) else { return Ok(None) };
+        let found = self.blocking(move |store| store.get(&digest)).await?;
+        found.map(|image| info(image).map(Arc::new)).transpose()
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<domain::ImageInfo>>, ImageError> {
+        let images = self.blocking(Store::list).await?;
+        images.into_iter().map(|image| info(image).map(Arc::new)).collect()
+    }
+
+    async fn remove(&self, digest: &domain::Digest) -> Result<(), ImageError> {
+        let Some(digest) = ours(digest) else { return Ok(()) };
+        self.blocking(move |store| {
+            store.remove(&digest)?;
+            store.collect().map(drop)
+        })
+        .await
+    }
+}
+
+fn platform(wanted: Option<&domain::Platform>, reference: &Reference) -> Result<Platform, ImageError> {
+    let Some(wanted) = wanted else { return Ok(Platform::host()) };
+    wanted.as_str().parse().map_err(|_| ImageError::PlatformNotFound {
+        reference: reference.to_string(),
+        platform: wanted.to_string(),
+        available: Vec::new(),
+    })
+}
+
+fn ours(digest: &domain::Digest) -> Option<Digest> {
+    digest.as_str().parse().ok()
+}
+
+fn theirs(digest: &Digest) -> Result<domain::Digest, ImageError> {
+    digest.to_string().parse().map_err(|_| bad_digest(&digest.to_string()))
+}
+
+fn bad_digest(of: &str) -> ImageError {
+    ImageError::BadContent { reference: of.to_owned(), what: "its digest is malformed".to_owned(), source: None }
+}
+
+fn shown(progress: Progress) -> PullProgress {
+    PullProgress {
+        phase: match progress.phase {
+            Phase::Resolving => PullPhase::Resolving,
+            Phase::Fetching => PullPhase::Fetching,
+            Phase::Merging => PullPhase::Merging,
+            Phase::Done => PullPhase::Done,
+        },
+        bytes_done: progress.bytes_done,
+        bytes_total: progress.bytes_total,
+        layers_done: progress.layers_done,
+        layers_total: progress.layers_total,
+    }
+}
+
+fn info(image: StoredImage) -> Result<domain::ImageInfo, ImageError> {
+    let layer = |layer: &berth_image::store::StoredLayer| domain::Layer {
+        digest: layer.digest.to_string(),
+        diff_id: layer.diff_id.to_string(),
+        size: layer.size,
+    };
+    Ok(domain::ImageInfo {
+        digest: theirs(&image.digest)?,
+        platform: image.platform.to_string(),
+        size: image.size,
+        layers: image.layers.iter().map(layer).collect(),
+        created: image.created.unwrap_or_default(),
+        config: config(image.config),
+    })
+}
+
+fn config(config: ImageConfig) -> domain::ImageConfig {
+    domain::ImageConfig {
+        entrypoint: config.entrypoint,
+        command: config.command,
+        environment: config.environment.into_iter().collect(),
+        exposed_ports: config.exposed_ports.into_iter().collect(),
+        volumes: config.volumes.into_iter().collect(),
+        user: config.user,
+        working_dir: config.working_dir,
+        stop_signal: config.stop_signal,
+        labels: config.labels,
+        health_check: config.health_check.map(|check| domain::HealthCheckConfig {
+            test: check.test,
+            interval_ns: check.interval_ns,
+            timeout_ns: check.timeout_ns,
+            start_period_ns: check.start_period_ns,
+            retries: check.retries,
+        }),
+    }
+}
+
+fn unresolved(reference: &Reference, error: ResolveError) -> ImageError {
+    match error {
+        ResolveError::Registry { source, .. } => registry(reference, source),
+        ResolveError::PlatformNotFound { wanted, available, .. } => ImageError::PlatformNotFound {
+            reference: reference.to_string(),
+            platform: wanted.to_string(),
+            available,
+        },
+        other => bad_content(reference, other),
+    }
+}
+
+fn unpulled(reference: &Reference, error: PullError) -> ImageError {
+    match error {
+        PullError::Registry { source, .. } => registry(reference, source),
+        PullError::Store { source, .. } => stored(source),
+        PullError::Import { source, .. }
+            if matches!(*source, ImportError::Store(_) | ImportError::Write { .. } | ImportError::Panicked) =>
+        {
+            ImageError::Store { operation: "take a layer".to_owned(), source }
+        }
+        PullError::Panicked { .. } => {
+            ImageError::Store { operation: "finish the pull".to_owned(), source: error.into() }
+        }
+        other => bad_content(reference, other),
+    }
+}
+
+/// The error itself says what is bad; its sources say why.
+fn bad_content(reference: &Reference, error: impl Error + Send + Sync + 'static) -> ImageError {
+    let what = error.to_string();
+    let source = error.source().map(|source| chain(source).into());
+    ImageError::BadContent { reference: reference.to_string(), what, source }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+fn registry(reference: &Reference, error: RegistryError) -> ImageError {
+    let written = reference.to_string();
+    match error {
+        RegistryError::Unauthorized { registry, anonymous, .. } => ImageError::Unauthorized {
+            registry,
+            repository: reference.repository.clone(),
+            with_credentials: !anonymous,
+        },
+        RegistryError::NotFound { .. } => ImageError::NotFound { reference: written },
+        RegistryError::BlobNotFound { .. }
+        | RegistryError::DigestMismatch { .. }
+        | RegistryError::SizeMismatch { .. }
+        | RegistryError::TooLarge { .. }
+        | RegistryError::UnsupportedMediaType { .. }
+        | RegistryError::InvalidManifest { .. }
+        | RegistryError::AmbiguousManifest { .. }
+        | RegistryError::BadDigest { .. } => bad_content(reference, error),
+        other => ImageError::Unreachable { registry: reference.host.clone(), source: other.into() },
+    }
+}
+
+fn stored(error: StoreError) -> ImageError {
+    ImageError::Store { operation: "be read or written".to_owned(), source: error.into() }
+}

@@ -1,0 +1,115 @@
+//! The engine's ports, made from the host crates. Each adapter runs blocking work at one call site.
+
+mod checks;
+mod credentials;
+mod images;
+mod machine;
+mod network;
+mod published;
+mod runtime;
+mod supervisor;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use berth_engine::Ports;
+use berth_image::store::{Store, StoreError};
+use berth_network::Prefix;
+use data_encoding::Specification;
+use sha2::{Digest as _, Sha256};
+
+use crate::daemon::Config;
+
+/// Shared by all agents of a host.
+const SHARED_DIR: &str = "/run/berth-host";
+
+/// Why the host cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The image store.
+    #[error("The image store {} cannot be opened", path.display())]
+    Store {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The prefix that marks this agent's things.
+    #[error("No prefix can be made from the data directory's name")]
+    Prefix(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// What was published before.
+    #[error("What is recorded of the host's network cannot be read")]
+    Published(#[from] published::RecordError),
+    /// A thread.
+    #[error("The work on the host was interrupted")]
+    Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl HostError {
+    /// What to do; empty where nothing is known.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Store { path, .. } => {
+                format!("Check the permissions and the free space of {}", path.display())
+            }
+            Self::Published(error) => error.advice(),
+            Self::Prefix(_) | Self::Interrupted(_) => String::new(),
+        }
+    }
+}
+
+/// What adapters share.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    data: PathBuf,
+    run: PathBuf,
+    prefix: Prefix,
+}
+
+/// Makes all ports.
+///
+/// # Errors
+/// The store cannot be opened, or what was recorded of the network not be read.
+pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, HostError> {
+    let place = Place { data: data.to_owned(), run: run.to_owned(), prefix: prefix(data)? };
+    let root = place.data.join("images");
+    let opening = root.clone();
+    let store = tokio::task::spawn_blocking(move || Store::open(&opening)).await?;
+    let store = store.map_err(|source| HostError::Store { path: root, source })?;
+    let supervisor = supervisor::Finder::new(config.supervisor.clone());
+    let network = network::Networks::open(place.clone()).await?;
+    Ok(Ports {
+        images: Arc::new(images::ImageStore::new(store)),
+        runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone())),
+        network: Arc::new(network),
+        host: Arc::new(machine::Machine::new(place, supervisor, config)),
+    })
+}
+
+/// Four base32 characters of the SHA-256 of the data directory's canonical path.
+fn prefix(data: &Path) -> Result<Prefix, HostError> {
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut alphabet = Specification::new();
+    alphabet.symbols.push_str("abcdefghijklmnopqrstuvwxyz234567");
+    let encoding = alphabet.encoding().map_err(|error| HostError::Prefix(error.into()))?;
+    let mut hash = Sha256::digest(data.as_os_str().as_bytes()).to_vec();
+    // Five bytes are eight characters.
+    hash.truncate(5);
+    let text: String = encoding.encode(&hash).chars().take(4).collect();
+    Prefix::new(&text).map_err(|error| HostError::Prefix(error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_the_hash_of_the_path() {
+        // printf /var/lib/berth | sha256sum | xxd -r -p | base32
+        assert_eq!(prefix(Path::new("/var/lib/berth")).unwrap().as_str(), "liwn");
+        assert_ne!(prefix(Path::new("/a")).unwrap(), prefix(Path::new("/b")).unwrap());
+    }
+}

@@ -1,0 +1,266 @@
+//! The bridge, the firewall's table and published ports, from `berth-network`.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use berth_domain::{InstanceId, NetworkSpec, Protocol};
+use berth_engine::ports::network::{Network, NetworkError, Publication};
+use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
+use berth_network::forwarding::Forwarding;
+use berth_network::nft::{Nft, NftError};
+use berth_network::ports::{self, HeldPort, PortError};
+use berth_network::subnet::{self, SubnetError};
+use berth_network::{Ipv4Net, Prefix, bridge};
+use berth_sys::netlink::Netlink;
+
+use super::published::{Published, Record};
+use super::{HostError, Place, SHARED_DIR};
+
+/// The engine's lock, by which other agents see that this one lives.
+const LOCK: &str = "agent.lock";
+
+/// What this agent has on the host's network.
+#[derive(Clone)]
+pub(super) struct Networks {
+    prefix: Prefix,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    place: Place,
+    forwarding: Forwarding,
+    /// All changes take turns by this.
+    now: Mutex<Now>,
+}
+
+struct Now {
+    record: Record,
+    /// Sockets that keep others from published ports.
+    held: HashMap<HostPort, HeldPort>,
+}
+
+impl Networks {
+    /// Takes up what an earlier agent on this directory has published.
+    pub(super) async fn open(place: Place) -> Result<Self, HostError> {
+        let run = place.run.clone();
+        let record = tokio::task::spawn_blocking(move || Record::load(&run)).await??;
+        let forwarding = Forwarding::new(Path::new(SHARED_DIR), &place.prefix, &place.data.join(LOCK));
+        let mut held = HashMap::new();
+        for port in record.ports.values().flatten() {
+            match ports::hold(port.host()) {
+                Ok(holder) => drop(held.insert(port.host(), holder)),
+                Err(error) => tracing::warn!(%error, "a published port is not held any more"),
+            }
+        }
+        let prefix = place.prefix.clone();
+        let now = Mutex::new(Now { record, held });
+        Ok(Self { prefix, inner: Arc::new(Inner { place, forwarding, now }) })
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Inner, &mut Now) -> Result<T, NetworkError> + Send + 'static,
+    ) -> Result<T, NetworkError> {
+        let inner = Arc::clone(&self.inner);
+        let done = tokio::task::spawn_blocking(move || {
+            let mut now = inner.now.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&inner, &mut now)
+        });
+        done.await.unwrap_or_else(|error| Err(host("finish what was begun", error)))
+    }
+}
+
+impl Inner {
+    /// Makes the table what the record says, and records it. The record is written first: what is in the table is
+    /// always in a record.
+    fn apply(&self, now: &mut Now, record: Record) -> Result<(), NetworkError> {
+        record.save(&self.place.run).map_err(|error| host("record what is published", error))?;
+        let applied = self.firewall().and_then(|firewall| {
+            let desired = record.desired();
+            if desired.networks.is_empty() { firewall.remove() } else { firewall.apply(&desired) }
+                .map_err(|error| filtered("set up the firewall", error))
+        });
+        match applied {
+            Ok(()) => {
+                now.record = record;
+                Ok(())
+            }
+            Err(error) => {
+                // The table is as before; so is the record then.
+                let restored = now.record.save(&self.place.run);
+                restored.map_err(|error| host("record what is published", error))?;
+                Err(error)
+            }
+        }
+    }
+
+    fn firewall(&self) -> Result<Firewall, NetworkError> {
+        let nft = Nft::find().map_err(|error| NetworkError::Host {
+            operation: "filter packets".to_owned(),
+            advice: "Install the package nftables".to_owned(),
+            source: error.into(),
+        })?;
+        Ok(Firewall::new(nft, &self.place.prefix))
+    }
+
+    fn ensure(&self, now: &mut Now, name: &str, subnet: Ipv4Net) -> Result<(), NetworkError> {
+        let mut netlink = open()?;
+        let wanted = bridge::Bridge::new(name.to_owned(), subnet);
+        bridge::ensure(&mut netlink, &wanted).map_err(|error| host("make the bridge", error))?;
+        self.forwarding.acquire(&mut netlink).map_err(|error| host("forward packets", error))?;
+        let mut record = now.record.clone();
+        record.networks.insert(name.to_owned(), subnet);
+        let as_desired = record == now.record && {
+            let state = self.firewall()?.observe(&record.desired());
+            state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
+        };
+        if as_desired { Ok(()) } else { self.apply(now, record) }
+    }
+
+    fn release(&self, now: &mut Now, name: &str) -> Result<(), NetworkError> {
+        let mut record = now.record.clone();
+        record.networks.remove(name);
+        if record.networks.is_empty() {
+            record.ports.clear();
+            now.held.clear();
+        }
+        let last = record.networks.is_empty();
+        self.apply(now, record)?;
+        let mut netlink = open()?;
+        bridge::remove(&mut netlink, name).map_err(|error| host("remove the bridge", error))?;
+        if last {
+            self.forwarding.release(&mut netlink).map_err(|error| host("give forwarding back", error))?;
+        }
+        Ok(())
+    }
+
+    fn publish(&self, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
+        let instance = publication.instance.to_string();
+        let ports = publication.ports.iter().map(|port| Published {
+            host_address: port.host_address,
+            host_port: port.host_port,
+            protocol: ours(port.protocol),
+            address: publication.ipv4,
+            port: port.container_port,
+        });
+        let ports = ports.collect::<Vec<_>>();
+        let mut taken = Vec::new();
+        for port in &ports {
+            if !now.held.contains_key(&port.host()) {
+                taken.push(ports::hold(port.host()).map_err(|error| unheld(port.host(), error))?);
+            }
+        }
+        let mut record = now.record.clone();
+        if ports.is_empty() {
+            record.ports.remove(&instance);
+        } else {
+            record.ports.insert(instance, ports);
+        }
+        if record != now.record {
+            self.apply(now, record)?;
+        }
+        now.held.extend(taken.into_iter().map(|held| (held.port(), held)));
+        let wanted = now.record.desired().ports;
+        now.held.retain(|port, _| wanted.contains_key(port));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Network for Networks {
+    async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
+        let taken = taken.to_vec();
+        self.blocking(move |inner, _| {
+            subnet::choose(&mut open()?, &inner.place.prefix, &taken).map_err(|error| match error {
+                SubnetError::Observe(_) => host("see which networks it uses", error),
+                SubnetError::NoneFree => NetworkError::NoSubnet,
+            })
+        })
+        .await
+    }
+
+    async fn ensure(&self, network: &NetworkSpec) -> Result<(), NetworkError> {
+        let (name, subnet) = (self.host_name(network), network.ipv4_subnet);
+        self.blocking(move |inner, now| inner.ensure(now, &name, subnet)).await
+    }
+
+    async fn release(&self, network: &NetworkSpec) -> Result<(), NetworkError> {
+        let name = self.host_name(network);
+        self.blocking(move |inner, now| inner.release(now, &name)).await
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<(), NetworkError> {
+        let publication = publication.clone();
+        self.blocking(move |inner, now| inner.publish(now, &publication)).await
+    }
+
+    async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
+        let nothing = Publication { instance, ipv4: Ipv4Addr::UNSPECIFIED, ports: Vec::new() };
+        self.blocking(move |inner, now| inner.publish(now, &nothing)).await
+    }
+
+    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
+        let protocol = ours(protocol);
+        self.blocking(move |_, now| {
+            let overlaps = |held: &HostPort| {
+                let address =
+                    held.address == address || held.address.is_unspecified() || address.is_unspecified();
+                address && held.port == port && held.protocol == protocol
+            };
+            if now.held.keys().any(overlaps) {
+                return Ok(());
+            }
+            let port = HostPort { address, protocol, port };
+            ports::check_free(address, port.port, protocol).map_err(|error| unheld(port, error))
+        })
+        .await
+    }
+
+    fn host_name(&self, _network: &NetworkSpec) -> String {
+        // There is one network so far.
+        self.prefix.bridge(0)
+    }
+}
+
+fn open() -> Result<Netlink, NetworkError> {
+    Netlink::open().map_err(|error| host("talk to the kernel", error))
+}
+
+fn ours(protocol: Protocol) -> firewall::Protocol {
+    match protocol {
+        Protocol::Tcp => firewall::Protocol::Tcp,
+        Protocol::Udp => firewall::Protocol::Udp,
+    }
+}
+
+fn host(operation: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> NetworkError {
+    let advice = "berth check says what this host lacks".to_owned();
+    NetworkError::Host { operation: operation.to_owned(), advice, source: error.into() }
+}
+
+fn filtered(operation: &str, error: FirewallError) -> NetworkError {
+    let advice = match &error.source {
+        NftError::NotFound => "Install the package nftables",
+        _ => "berth check says what this host lacks",
+    };
+    NetworkError::Host { operation: operation.to_owned(), advice: advice.to_owned(), source: error.into() }
+}
+
+fn unheld(port: HostPort, error: PortError) -> NetworkError {
+    match error {
+        PortError::Taken { .. } | PortError::NoneFree { .. } => NetworkError::PortTaken {
+            address: port.address,
+            port: port.port,
+            protocol: match port.protocol {
+                firewall::Protocol::Tcp => Protocol::Tcp,
+                firewall::Protocol::Udp => Protocol::Udp,
+            },
+        },
+        PortError::NoSuchAddress(address) => NetworkError::NotAnAddress { address },
+        PortError::Refused { .. } => host("hold a port", error),
+    }
+}

@@ -1,0 +1,146 @@
+//! What this agent has put on the host's network, kept in the run directory so that an agent that is started anew takes
+//! nothing away from instances that run. It goes with a reboot, as what it tells of does.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use berth_network::Ipv4Net;
+use berth_network::firewall::{Desired, HostPort, Network, Protocol, Target};
+use berth_sys::fs::{FsError, write_atomic};
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "network.json";
+
+/// The record's content. Fields are only ever added.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Record {
+    /// Bridges by their names.
+    #[serde(default)]
+    pub(super) networks: BTreeMap<String, Ipv4Net>,
+    /// Published ports by their instance's id.
+    #[serde(default)]
+    pub(super) ports: BTreeMap<String, Vec<Published>>,
+}
+
+/// A published port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Published {
+    pub(super) host_address: Ipv4Addr,
+    pub(super) host_port: u16,
+    pub(super) protocol: Protocol,
+    pub(super) address: Ipv4Addr,
+    pub(super) port: u16,
+}
+
+/// Why the record cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// It cannot be read.
+    #[error("The file {} cannot be read", path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// It holds something else.
+    #[error("The file {} is damaged", path.display())]
+    Damaged {
+        /// Which.
+        path: PathBuf,
+        /// Where.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// It cannot be written.
+    #[error("What is published cannot be recorded")]
+    Write(#[source] FsError),
+}
+
+impl RecordError {
+    /// What to do.
+    #[must_use]
+    pub fn advice(&self) -> String {
+        match self {
+            Self::Damaged { path, .. } => {
+                format!("Remove {}: the agent publishes what its ledger asks for again", path.display())
+            }
+            Self::Read { .. } | Self::Write(_) => "Check the agent's run directory".to_owned(),
+        }
+    }
+}
+
+impl Published {
+    pub(super) fn host(self) -> HostPort {
+        HostPort { address: self.host_address, protocol: self.protocol, port: self.host_port }
+    }
+}
+
+impl Record {
+    pub(super) fn load(run: &Path) -> Result<Self, RecordError> {
+        let path = run.join(FILE);
+        match std::fs::read(&path) {
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged { path, source })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(source) => Err(RecordError::Read { path, source }),
+        }
+    }
+
+    pub(super) fn save(&self, run: &Path) -> Result<(), RecordError> {
+        let path = run.join(FILE);
+        if *self == Self::default() {
+            return match std::fs::remove_file(&path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    Err(RecordError::Read { path, source })
+                }
+                _ => Ok(()),
+            };
+        }
+        let bytes = serde_json::to_vec(self).map_err(|source| RecordError::Damaged { path: path.clone(), source })?;
+        write_atomic(&path, &bytes, 0o600).map_err(RecordError::Write)
+    }
+
+    /// The whole of the firewall's table.
+    pub(super) fn desired(&self) -> Desired {
+        let networks = self.networks.iter();
+        let networks = networks.map(|(bridge, subnet)| Network { bridge: bridge.clone(), subnet: *subnet, nat: true });
+        let ports = self.ports.values().flatten();
+        let target = |port: &Published| Target { address: port.address, port: port.port };
+        Desired {
+            networks: networks.collect(),
+            ports: ports.map(|port| (port.host(), target(port))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITTEN: &str = r#"{"networks":{"berthabcd0":"10.1.2.0/24"},"ports":{"5b0f":[{"host_address":"127.0.0.1","host_port":80,"protocol":"tcp","address":"10.1.2.3","port":8080}]}}"#;
+
+    #[test]
+    fn the_format_of_the_record_stays() {
+        let record: Record = serde_json::from_str(WRITTEN).unwrap();
+        assert_eq!(serde_json::to_string(&record).unwrap(), WRITTEN);
+        let desired = record.desired();
+        assert_eq!((desired.networks.len(), desired.ports.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_empty_record_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let record: Record = serde_json::from_str(WRITTEN).unwrap();
+        record.save(dir.path()).unwrap();
+        assert_eq!(Record::load(dir.path()).unwrap(), record);
+        Record::default().save(dir.path()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        std::fs::write(dir.path().join(FILE), "{").unwrap();
+        assert!(Record::load(dir.path()).unwrap_err().advice().contains(FILE));
+    }
+}
