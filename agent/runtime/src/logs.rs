@@ -105,7 +105,10 @@ mod reading {
             let _ = ready.try_io(|inotify| Ok(nix::unistd::read(inotify, &mut events)?));
             drop(ready);
             let (directory, sender) = (directory.to_owned(), sender.clone());
-            tail = blocking(move || read_on(&directory, tail, &sender)).await?;
+            let Some(next) = blocking(move || read_on(&directory, tail, &sender)).await? else {
+                return Ok(());
+            };
+            tail = next;
         }
     }
 
@@ -158,9 +161,13 @@ mod reading {
         Ok(tail)
     }
 
-    fn read_on(directory: &Path, mut tail: Tail, sender: &Sender) -> io::Result<Tail> {
+    /// Nothing comes after the directory was removed: `None`.
+    fn read_on(directory: &Path, mut tail: Tail, sender: &Sender) -> io::Result<Option<Tail>> {
         read_lines(&mut tail, &mut |entry| send(sender, entry))?;
-        let Ok(current) = File::open(directory.join(CURRENT)) else { return Ok(tail) };
+        if !directory.exists() {
+            return Ok(None);
+        }
+        let Ok(current) = File::open(directory.join(CURRENT)) else { return Ok(Some(tail)) };
         let same = match &tail.file {
             Some(reader) => reader.get_ref().metadata()?.ino() == current.metadata()?.ino(),
             None => false,
@@ -171,7 +178,7 @@ mod reading {
             tail = Tail { file: Some(BufReader::new(current)), pending: Vec::new() };
             read_lines(&mut tail, &mut |entry| send(sender, entry))?;
         }
-        Ok(tail)
+        Ok(Some(tail))
     }
 
     fn send(sender: &Sender, entry: Entry) {

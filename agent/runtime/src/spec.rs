@@ -21,6 +21,9 @@ pub struct LaunchSpec {
     pub id: String,
     /// The instance's name.
     pub name: String,
+    /// Which start of the instance this is: kept for the agent, who asks for it back.
+    #[serde(default)]
+    pub revision: u64,
     /// Where `control.sock`, `spec.json` and `exit.json` lie; `rootfs` in it is the mount point, empty on the host.
     pub run_dir: PathBuf,
     /// The root file system.

@@ -142,15 +142,14 @@ fn set_attributes(mount: BorrowedFd<'_>, attributes: &libc::mount_attr, recursiv
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Makes `new_root` the root of the calling process's mount namespace, with nothing of the old left in it.
+/// Makes a detached mount the root of the calling process's mount namespace, with nothing of the old root left in it.
 ///
 /// # Errors
-/// What `mount`, `pivot_root`, `chdir` or `umount2` says.
-pub fn enter_root(new_root: &Path) -> io::Result<()> {
-    // A mount that came with the namespace is locked to its place; a copy of it is not.
-    let tree = clone_tree(new_root, true)?;
-    attach(tree.as_fd(), new_root)?;
-    nix::unistd::chdir(new_root)?;
+/// What `move_mount`, `pivot_root`, `fchdir` or `umount2` says.
+pub fn enter_root(new_root: BorrowedFd<'_>) -> io::Result<()> {
+    // It must be somewhere in the tree to become its root: every host has this directory.
+    attach(new_root, Path::new("/sys"))?;
+    nix::unistd::fchdir(new_root)?;
     // `pivot_root(".", ".")` stacks the old root over the new: unmounting "." then removes the old.
     // SAFETY: both paths are static C strings.
     let result = unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) };

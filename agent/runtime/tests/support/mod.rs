@@ -2,7 +2,7 @@
 #![allow(dead_code, clippy::disallowed_methods)] // Each test file uses a part; polling a log file is bounded.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -38,7 +38,6 @@ pub fn supervisor() -> PathBuf {
 impl Instance {
     pub fn new() -> Self {
         let directory = tempfile::Builder::new().prefix("berth-runtime-").tempdir().unwrap();
-        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         busybox(&directory.path().join("lower"));
         let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self { directory, name }
@@ -54,6 +53,7 @@ impl Instance {
             version: VERSION,
             id: self.name.clone(),
             name: "test".into(),
+            revision: 1,
             run_dir: path("run"),
             rootfs: RootfsSpec {
                 lower: Lower::Directory { path: path("lower") },

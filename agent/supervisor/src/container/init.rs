@@ -4,7 +4,6 @@
 //! holds no descriptor of the host's, and dies with the supervisor; with it goes all that runs in the container.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
 
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::LaunchSpec;
@@ -35,13 +34,14 @@ const FRESH: CloneFlags = CloneFlags::CLONE_NEWPID
 /// Starts pid 1 and waits until the container is ready for programs.
 pub fn start(spec: &LaunchSpec, host: &Host) -> Result<Init, LaunchError> {
     let at = |stage| launch_error(stage, &spec.id);
+    let prepared = Prepared::open(&host.rootfs, &spec.files)?;
     let failures = FailurePipe::new().map_err(at(Stage::Init))?;
     let (reader, writer) = std::io::pipe().map_err(at(Stage::Init))?;
     let cgroup = host.cgroup.open().map_err(|error| cgroup_error(&error))?;
     let writer = OwnedFd::from(writer);
     // The outer process enters what exists, the inner one is made inside it; only the inner one stays.
     let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || {
-        match enter_and_clone(spec, host, &failures) {
+        match enter_and_clone(spec, host, &prepared, &failures) {
             Ok(child) => {
                 let _ = crate::failure::write_to(&writer, &child.pid.as_raw().to_ne_bytes());
                 0
@@ -82,13 +82,18 @@ pub(super) fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchErro
     }
 }
 
-fn enter_and_clone(spec: &LaunchSpec, host: &Host, failures: &FailurePipe) -> Result<Child, LaunchError> {
+fn enter_and_clone(
+    spec: &LaunchSpec,
+    host: &Host,
+    prepared: &Prepared,
+    failures: &FailurePipe,
+) -> Result<Child, LaunchError> {
     join_cgroup(host)?;
     let at = |stage| launch_error(stage, &spec.id);
     enter(host.namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
     enter(host.namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
     become_root().map_err(errno_at(Stage::Namespaces, &spec.id))?;
-    spawn(FRESH | CloneFlags::CLONE_PARENT, None, || match prepare(spec, &host.rootfs) {
+    spawn(FRESH | CloneFlags::CLONE_PARENT, None, || match prepare(spec, prepared) {
         Ok(()) => stay(),
         Err(error) => {
             failures.send(&error);
@@ -115,12 +120,10 @@ pub(super) fn become_root() -> nix::Result<()> {
     nix::unistd::setresuid(root, root, root)
 }
 
-fn prepare(spec: &LaunchSpec, rootfs: &Path) -> Result<(), LaunchError> {
+fn prepare(spec: &LaunchSpec, prepared: &Prepared) -> Result<(), LaunchError> {
     nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(errno_at(Stage::Init, &spec.id))?;
     nix::unistd::sethostname(&spec.hostname).map_err(errno_at(Stage::Hostname, &spec.hostname))?;
     berth_sys::mount::make_all_private().map_err(launch_error(Stage::Mount, "/"))?;
-    let prepared = Prepared::gather(&spec.files)?;
-    berth_sys::mount::enter_root(rootfs).map_err(launch_error(Stage::Rootfs, rootfs))?;
     mounts::arrange(prepared)
 }
 

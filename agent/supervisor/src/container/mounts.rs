@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::FileBind;
-use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, new_filesystem};
+use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, enter_root, new_filesystem};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::MountAttrFlags;
 
@@ -48,25 +48,18 @@ const MASKED: [&str; 12] = [
 
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-/// Mounts that were made or opened while the host could be seen.
+/// Mounts of the host's that a container gets, detached: made by the supervisor, who may see all of the host, and put in
+/// their places by the container's pid 1, who may not.
 pub struct Prepared {
-    proc: OwnedFd,
-    sys: OwnedFd,
+    root: OwnedFd,
     devices: Vec<(PathBuf, OwnedFd)>,
-    null: OwnedFd,
     files: Vec<(PathBuf, OwnedFd)>,
 }
 
 impl Prepared {
-    /// Opens what comes from the host. /proc and /sys are made here because the kernel lets a user namespace mount them
-    /// only while it sees a whole one.
-    pub fn gather(files: &[FileBind]) -> Result<Self, LaunchError> {
-        let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
-            | MountAttrFlags::MOUNT_ATTR_NODEV
-            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let proc = new_filesystem("proc", &[], plain).map_err(launch_error(Stage::Mount, "/proc"))?;
-        let sys = new_filesystem("sysfs", &[], plain | MountAttrFlags::MOUNT_ATTR_RDONLY)
-            .map_err(launch_error(Stage::Mount, "/sys"))?;
+    /// In the supervisor's mount namespace.
+    pub fn open(rootfs: &Path, files: &[FileBind]) -> Result<Self, LaunchError> {
+        let root = clone_tree(rootfs, true).map_err(launch_error(Stage::Rootfs, rootfs))?;
         let mut devices = Vec::new();
         for (name, major, minor) in DEVICES {
             devices.push((Path::new("/dev").join(name), device(name, major, minor)?));
@@ -74,14 +67,15 @@ impl Prepared {
         let mut binds = Vec::new();
         for file in files {
             let tree = clone_tree(&file.source, false).map_err(launch_error(Stage::Mount, &file.source))?;
-            let mut flags = (plain - MountAttrFlags::MOUNT_ATTR_NOEXEC).bits();
+            let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
             if file.read_only {
-                flags |= MountAttrFlags::MOUNT_ATTR_RDONLY.bits();
+                flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
             }
-            add_flags(tree.as_fd(), flags.into(), false).map_err(launch_error(Stage::Mount, &file.source))?;
+            add_flags(tree.as_fd(), flags.bits().into(), false)
+                .map_err(launch_error(Stage::Mount, &file.source))?;
             binds.push((file.target.clone(), tree));
         }
-        Ok(Self { proc, sys, devices, null: device("null", 1, 3)?, files: binds })
+        Ok(Self { root, devices, files: binds })
     }
 }
 
@@ -106,18 +100,26 @@ fn device(name: &str, major: u32, minor: u32) -> Result<OwnedFd, LaunchError> {
     open().map_err(launch_error(Stage::Mount, &path))
 }
 
-/// Puts everything in its place under the new root.
-pub fn arrange(prepared: Prepared) -> Result<(), LaunchError> {
-    place_on_directory(&prepared.proc, Path::new("/proc"))?;
+/// Changes the root and puts everything in its place under it. In the container's own namespaces.
+pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
+    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // Made before the root is changed: the kernel lets a user namespace mount them only while it sees a whole one.
+    let proc = new_filesystem("proc", &[], plain).map_err(launch_error(Stage::Mount, "/proc"))?;
+    let sys = new_filesystem("sysfs", &[], plain | MountAttrFlags::MOUNT_ATTR_RDONLY)
+        .map_err(launch_error(Stage::Mount, "/sys"))?;
+    enter_root(prepared.root.as_fd()).map_err(launch_error(Stage::Rootfs, "/"))?;
+    place_on_directory(&proc, Path::new("/proc"))?;
     must_be_procfs()?;
-    place_on_directory(&prepared.sys, Path::new("/sys"))?;
+    place_on_directory(&sys, Path::new("/sys"))?;
+    arrange_dev(&prepared.devices)?;
     for path in READ_ONLY {
         make_read_only(Path::new(path))?;
     }
     for path in MASKED {
-        mask(Path::new(path), &prepared.null)?;
+        mask(Path::new(path))?;
     }
-    arrange_dev(&prepared.devices)?;
     for (target, tree) in &prepared.files {
         place_on_file(tree, target)?;
     }
@@ -209,21 +211,16 @@ fn make_read_only(path: &Path) -> Result<(), LaunchError> {
     ignore_absent(make()).map_err(launch_error(Stage::Mount, path))
 }
 
-fn mask(path: &Path, null: &OwnedFd) -> Result<(), LaunchError> {
+fn mask(path: &Path) -> Result<(), LaunchError> {
     let hide = || {
         let target = open(path, OFlags::empty())?;
         if fs::symlink_metadata(path)?.is_dir() {
             let empty = new_filesystem("tmpfs", &[FsOption::Flag("ro")], MountAttrFlags::MOUNT_ATTR_RDONLY)?;
             return attach_on(empty.as_fd(), target.as_fd());
         }
-        let copy = rustix::mount::open_tree(
-            null,
-            "",
-            rustix::mount::OpenTreeFlags::OPEN_TREE_CLONE
-                | rustix::mount::OpenTreeFlags::OPEN_TREE_CLOEXEC
-                | rustix::mount::OpenTreeFlags::AT_EMPTY_PATH,
-        )?;
-        attach_on(copy.as_fd(), target.as_fd())
+        // The one of the host that was put there just now, and that no program has had a chance to change (CVE-2025-31133).
+        let null = clone_tree(Path::new("/dev/null"), false)?;
+        attach_on(null.as_fd(), target.as_fd())
     };
     ignore_absent(hide()).map_err(launch_error(Stage::Mount, path))
 }
