@@ -25,7 +25,10 @@ async fn main() {
     let rounds: usize = rounds.parse().unwrap();
     hide_mixed_cgroups();
     let instance = Instance::new();
-    let spec = instance.spec(&["/bin/true"]);
+    // Where an agent's and the peer's lie as well: in memory.
+    let run_dir = tempfile::Builder::new().prefix("berth-bench-").tempdir_in("/run").unwrap();
+    let mut spec = instance.spec(&["/bin/true"]);
+    spec.run_dir = run_dir.path().to_owned();
     let bundle = instance.directory.path().join("bundle");
     write_bundle(&bundle, &instance.directory.path().join("lower"));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());

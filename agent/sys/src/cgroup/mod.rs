@@ -331,7 +331,7 @@ mod tests {
         let Layout::Legacy { roots } = layout else { panic!("{layout:?}") };
         let names: Vec<_> = roots.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["cpu", "memory"]);
-        assert_eq!(roots[1].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(roots[0].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
     }
 
     #[test]
