@@ -1,7 +1,7 @@
 //! Times the start of a program to its end: `start SUPERVISOR CRUN ROUNDS` prints medians in milliseconds as JSON.
 //!
 //! Both run `/bin/true` of a busybox root file system in a container of their own, with user, mount, pid, ipc, uts, network and
-//! cgroup namespaces. The peer's bundle lies unpacked.
+//! cgroup namespaces. The peer's bundle lies unpacked. TMPDIR says where: in memory, such as /dev/shm, or a disk is measured.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)] // A measuring tool: what fails ends it.
 
@@ -25,10 +25,7 @@ async fn main() {
     let rounds: usize = rounds.parse().unwrap();
     hide_mixed_cgroups();
     let instance = Instance::new();
-    // Where an agent's and the peer's lie as well: in memory.
-    let run_dir = tempfile::Builder::new().prefix("berth-bench-").tempdir_in("/run").unwrap();
-    let mut spec = instance.spec(&["/bin/true"]);
-    spec.run_dir = run_dir.path().to_owned();
+    let spec = instance.spec(&["/bin/true"]);
     let bundle = instance.directory.path().join("bundle");
     write_bundle(&bundle, &instance.directory.path().join("lower"));
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
