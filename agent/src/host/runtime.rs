@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use berth_domain::{ExitRecord, InstanceId, Workload};
 use berth_engine::ports::runtime::{
-    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, RootfsRequest, Runtime, RuntimeError,
-    RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, RootfsRequest, Runtime,
+    RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
