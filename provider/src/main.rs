@@ -1,2 +1,9 @@
 //! The Terraform provider for Berth.
-fn main() {}
+
+use std::process::ExitCode;
+
+use terraform_provider_berth::provider::BerthProvider;
+
+fn main() -> ExitCode {
+    tfplugin::run(BerthProvider, "registry.terraform.io/berth-run/berth")
+}

@@ -1,2 +1,85 @@
 //! One an instance: starts, watches, logs and restarts its workload, and outlives the agent.
-fn main() {}
+//!
+//! It is single-threaded and static. What it holds is the instance's for as long as the instance is wanted running: the
+//! mount namespace with the root file system, the user and network namespaces, the control group, the log. All of it goes
+//! when this process goes, however it goes.
+//!
+//! ```text
+//! main -> host::Host (namespaces, cgroup, rootfs, interfaces) -> supervise::Supervisor (event loop)
+//!                                                                   | container::init   pid 1, reaps
+//!                                                                   | container::session the workload, each exec
+//!                                                                   | control, log
+//! ```
+
+mod container;
+mod control;
+mod failure;
+mod host;
+mod log;
+mod supervise;
+
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::process::ExitCode;
+
+use berth_runtime::launch::{LaunchError, Report, Stage};
+use berth_runtime::spec::LaunchSpec;
+
+use crate::failure::launch_error;
+use crate::host::Host;
+use crate::supervise::Supervisor;
+
+fn main() -> ExitCode {
+    let Some((spec_fd, report_fd)) = descriptors() else {
+        let _ = std::io::stderr()
+            .write_all(b"berth-supervisor is started by berthd: berth-supervisor SPEC_FD REPORT_FD\n");
+        return ExitCode::from(2);
+    };
+    // Fails only where this is a session leader already.
+    let _ = nix::unistd::setsid();
+    match start(spec_fd) {
+        Ok((supervisor, pid)) => {
+            report(report_fd, &Report::Started { pid });
+            supervisor.run();
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            report(report_fd, &Report::Failed(error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn descriptors() -> Option<(OwnedFd, OwnedFd)> {
+    let mut numbers = std::env::args().skip(1).map(|argument| argument.parse().ok());
+    let (spec, report) = (numbers.next()??, numbers.next()??);
+    Some((berth_sys::process::inherited(spec).ok()?, berth_sys::process::inherited(report).ok()?))
+}
+
+fn start(spec_fd: OwnedFd) -> Result<(Supervisor, i32), LaunchError> {
+    let spec = read_spec(spec_fd)?;
+    let host = Host::set_up(&spec)?;
+    match Supervisor::start(spec, host) {
+        Ok(started) => Ok(started),
+        Err(failed) => {
+            let (host, error) = *failed;
+            host.tear_down();
+            Err(error)
+        }
+    }
+}
+
+fn read_spec(fd: OwnedFd) -> Result<LaunchSpec, LaunchError> {
+    let mut text = Vec::new();
+    std::fs::File::from(fd).read_to_end(&mut text).map_err(launch_error(Stage::Spec, "spec.json"))?;
+    serde_json::from_slice(&text)
+        .map_err(|error| launch_error(Stage::Spec, "spec.json")(std::io::Error::other(error)))
+}
+
+fn report(fd: OwnedFd, report: &Report) {
+    // The agent may be gone by now: then nobody waits for it, and the next agent asks on the control socket.
+    if let Ok(mut text) = serde_json::to_vec(report) {
+        text.push(b'\n');
+        let _ = std::fs::File::from(fd).write_all(&text);
+    }
+}

@@ -1,4 +1,8 @@
 //! Every syscall, mount, netlink message, cgroup write and atomic write; the one place for unsafe.
 
+pub mod cgroup;
 pub mod fs;
+pub mod mount;
 pub mod netlink;
+pub mod process;
+pub mod socket;

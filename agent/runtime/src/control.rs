@@ -1,0 +1,144 @@
+//! The control protocol: a JSON object a line, over the unix socket `control.sock` in the instance's run directory.
+//!
+//! A caller sends requests and gets one [`Response`] for each, in order. After `Watch` the supervisor sends [`Event`]s on
+//! that connection. An `Exec` request's standard descriptors travel with its first byte; its answer comes when the program
+//! has begun, and an `ExecExited` response when it has ended.
+
+use serde::{Deserialize, Serialize};
+
+use crate::exit::ExitRecord;
+use crate::launch::LaunchError;
+use crate::spec::{CgroupSpec, ProcessSpec, RestartSpec, StopSpec};
+
+/// The socket's name in the instance's run directory.
+pub const SOCKET: &str = "control.sock";
+
+/// The longest line that either side takes, in bytes.
+pub const MAX_LINE: usize = 4 << 20;
+
+/// What a supervisor can be asked.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case")]
+pub enum Request {
+    /// How things are.
+    Status,
+    /// Send events on this connection from now on, the present state first.
+    Watch,
+    /// End the workload, and then yourself.
+    Stop {
+        /// Kill at once.
+        force: bool,
+    },
+    /// Change what can be changed without a restart.
+    Update(Update),
+    /// Run a program beside the workload. With a terminal, one descriptor comes with the request: a socket that
+    /// the terminal's master is sent over; without, three: standard input, output and error.
+    Exec {
+        /// The program.
+        process: ProcessSpec,
+        /// Whether it gets a terminal.
+        terminal: bool,
+    },
+    /// Signal the program that this connection's `Exec` started.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+    },
+}
+
+/// Settings of a running instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// What follows an exit from now on.
+    pub restart: RestartSpec,
+    /// How it is stopped from now on.
+    pub stop: StopSpec,
+    /// Its limits from now on; the names must be what they were.
+    pub cgroup: CgroupSpec,
+}
+
+/// What a supervisor says to a request, or of its workload.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// To `Status`.
+    Status(Status),
+    /// To `Watch`, `Stop`, `Update` and `Signal`: it is under way, or done.
+    Done,
+    /// It was not done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+    /// To `Exec`: the program has begun.
+    ExecStarted {
+        /// On the host.
+        pid: i32,
+    },
+    /// To `Exec`: it has not.
+    ExecFailed(LaunchError),
+    /// The program of this connection has ended.
+    ExecExited {
+        /// 128 + n where signal n ended it.
+        code: i32,
+    },
+    /// Something happened to the workload; only after `Watch`.
+    Event(Event),
+}
+
+/// What an instance is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The protocol's version that the supervisor speaks.
+    pub version: u32,
+    /// Of the workload.
+    pub state: State,
+    /// How often it was started again.
+    pub restarts: u32,
+}
+
+/// The states of a workload under a supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum State {
+    /// It runs.
+    Running {
+        /// On the host.
+        pid: i32,
+        /// Milliseconds since the epoch.
+        started_at_ms: u64,
+    },
+    /// It has ended and will be started again.
+    Waiting {
+        /// How it ended.
+        exit: ExitRecord,
+        /// Milliseconds from then.
+        delay_ms: u64,
+    },
+    /// It has been asked to end.
+    Stopping,
+}
+
+/// What happened to a workload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum Event {
+    /// It began, for the first time or again.
+    Started {
+        /// On the host.
+        pid: i32,
+        /// Milliseconds since the epoch.
+        started_at_ms: u64,
+        /// How often it was started again.
+        restarts: u32,
+    },
+    /// It ended and will be started again.
+    Restarting {
+        /// How it ended.
+        exit: ExitRecord,
+        /// Milliseconds from now.
+        delay_ms: u64,
+    },
+    /// It ended for good; `exit.json` says the same, and the supervisor goes.
+    Gone(ExitRecord),
+}

@@ -1,0 +1,172 @@
+//! The launch spec: all that a supervisor needs to know of its instance.
+//!
+//! It is written to `spec.json` (mode 0600) in the instance's run directory and given to the supervisor on an inherited
+//! descriptor. Supervisors outlive agents: fields are only ever added, each with a default.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use berth_storage::rootfs::RootfsSpec;
+use serde::{Deserialize, Serialize};
+
+/// The version of the spec and of the control protocol that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// What a supervisor is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaunchSpec {
+    /// [`VERSION`] of the writer.
+    pub version: u32,
+    /// The instance's id.
+    pub id: String,
+    /// The instance's name.
+    pub name: String,
+    /// Which start of the instance this is: kept for the agent, who asks for it back.
+    #[serde(default)]
+    pub revision: u64,
+    /// Where `control.sock`, `spec.json` and `exit.json` lie; `rootfs` in it is the mount point, empty on the host.
+    pub run_dir: PathBuf,
+    /// The root file system.
+    pub rootfs: RootfsSpec,
+    /// What runs.
+    pub process: ProcessSpec,
+    /// Its host name.
+    pub hostname: String,
+    /// The range of ids.
+    pub ids: IdRange,
+    /// Its control group.
+    pub cgroup: CgroupSpec,
+    /// Its interfaces; none leaves it with the loopback.
+    #[serde(default)]
+    pub networks: Vec<InterfaceSpec>,
+    /// Files of the agent's that are seen inside, such as `/etc/hosts`.
+    #[serde(default)]
+    pub files: Vec<FileBind>,
+    /// How it is stopped.
+    pub stop: StopSpec,
+    /// What follows an exit.
+    pub restart: RestartSpec,
+    /// Where its output goes.
+    pub log: LogSpec,
+}
+
+/// A program and how it is run, the first or one beside it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// The program and its arguments. A name without a slash is looked up in the environment's PATH.
+    pub argv: Vec<String>,
+    /// The environment.
+    pub environment: Vec<(String, String)>,
+    /// The working directory, made if it is absent; "/" if empty.
+    pub working_dir: String,
+    /// "user[:group]", names of the image's own `/etc/passwd` and `/etc/group` or numbers; empty is root.
+    pub user: String,
+    /// Forbid gaining privileges by exec.
+    #[serde(default)]
+    pub no_new_privileges: bool,
+}
+
+/// Ids of a user namespace: 0 to `count` inside are `host_base` onwards on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdRange {
+    /// The host's id for 0 inside.
+    pub host_base: u32,
+    /// How many.
+    pub count: u32,
+}
+
+/// The control group `parent/name`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CgroupSpec {
+    /// The agent's own group, such as "berthabcd".
+    pub parent: String,
+    /// The instance's.
+    pub name: String,
+    /// Thousandths of a CPU.
+    #[serde(default)]
+    pub cpu_millis: Option<u64>,
+    /// Bytes.
+    #[serde(default)]
+    pub memory_bytes: Option<u64>,
+    /// Tasks.
+    #[serde(default)]
+    pub pids: Option<u64>,
+}
+
+/// One interface on a bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceSpec {
+    /// Its name inside, such as "eth0".
+    pub name: String,
+    /// The name of its other end on the host.
+    pub host_name: String,
+    /// The bridge that the other end is a port of.
+    pub bridge: String,
+    /// Six bytes with colons between them.
+    pub mac: String,
+    /// Its address.
+    pub ipv4_address: Ipv4Addr,
+    /// The length of its network's prefix, in bits.
+    pub ipv4_prefix: u8,
+    /// The default route, on at most one interface.
+    #[serde(default)]
+    pub ipv4_gateway: Option<Ipv4Addr>,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+}
+
+/// A file of the host's seen at a path inside.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileBind {
+    /// On the host.
+    pub source: PathBuf,
+    /// Inside; absolute.
+    pub target: PathBuf,
+    /// Whether it cannot be written inside.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// How a workload is asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopSpec {
+    /// The signal's number.
+    pub signal: i32,
+    /// Milliseconds until it is killed.
+    pub timeout_ms: u64,
+}
+
+/// Whether a workload that ended is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RestartSpec {
+    /// When.
+    pub policy: RestartPolicy,
+    /// How often in a row; 0 is without end.
+    #[serde(default)]
+    pub max_retries: u32,
+    /// The first delay in milliseconds, doubled at each try up to a minute.
+    pub backoff_ms: u64,
+}
+
+/// When a workload is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never.
+    No,
+    /// After an exit code other than 0, or a signal.
+    OnFailure,
+    /// After any exit.
+    Always,
+}
+
+/// The log's directory and how much is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogSpec {
+    /// The directory of `current.log` and of those before it.
+    pub directory: PathBuf,
+    /// Bytes of a file before the next is begun.
+    pub max_bytes: u64,
+    /// How many older files are kept.
+    pub keep: u32,
+}

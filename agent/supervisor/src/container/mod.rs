@@ -1,0 +1,10 @@
+//! The inside of a container: its first process, and the programs that run in it.
+
+pub mod init;
+mod mounts;
+mod privileges;
+mod seccomp;
+pub mod session;
+mod users;
+
+pub use seccomp::Profile;

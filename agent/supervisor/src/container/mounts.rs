@@ -1,0 +1,234 @@
+//! The mounts inside a container.
+//!
+//! What comes from the host (device nodes, the agent's files) is opened before the root is changed; all that is resolved by
+//! path is resolved after, when the host is out of reach. So a symbolic link of the image's leads nowhere but into the
+//! image, and the directories that matter (`/proc`, `/sys`, `/dev`, `/etc`) may not be links at all.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::FileBind;
+use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, enter_root, new_filesystem};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
+use rustix::mount::MountAttrFlags;
+
+use crate::failure::launch_error;
+
+/// The device nodes that every container has, with their numbers.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+const LINKS: [(&str, &str); 5] = [
+    ("/dev/ptmx", "pts/ptmx"),
+    ("/dev/fd", "/proc/self/fd"),
+    ("/dev/stdin", "/proc/self/fd/0"),
+    ("/dev/stdout", "/proc/self/fd/1"),
+    ("/dev/stderr", "/proc/self/fd/2"),
+];
+
+/// What tells of the host, or lets one change it: hidden, as Docker and Podman hide it.
+const MASKED: [&str; 12] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Mounts of the host's that a container gets, detached: made by the supervisor, who may see all of the host, and put in
+/// their places by the container's pid 1, who may not.
+pub struct Prepared {
+    root: OwnedFd,
+    devices: Vec<(PathBuf, OwnedFd)>,
+    files: Vec<(PathBuf, OwnedFd)>,
+}
+
+impl Prepared {
+    /// In the supervisor's mount namespace.
+    pub fn open(rootfs: &Path, files: &[FileBind]) -> Result<Self, LaunchError> {
+        let root = clone_tree(rootfs, true).map_err(launch_error(Stage::Rootfs, rootfs))?;
+        let mut devices = Vec::new();
+        for (name, major, minor) in DEVICES {
+            devices.push((Path::new("/dev").join(name), device(name, major, minor)?));
+        }
+        let mut binds = Vec::new();
+        for file in files {
+            let tree = clone_tree(&file.source, false).map_err(launch_error(Stage::Mount, &file.source))?;
+            let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
+            if file.read_only {
+                flags |= MountAttrFlags::MOUNT_ATTR_RDONLY;
+            }
+            add_flags(tree.as_fd(), flags.bits().into(), false)
+                .map_err(launch_error(Stage::Mount, &file.source))?;
+            binds.push((file.target.clone(), tree));
+        }
+        Ok(Self { root, devices, files: binds })
+    }
+}
+
+/// The host's device node, which must be what its name says: somebody may have put another there.
+fn device(name: &str, major: u32, minor: u32) -> Result<OwnedFd, LaunchError> {
+    let path = Path::new("/dev").join(name);
+    let open = || {
+        let tree = clone_tree(&path, false)?;
+        let stat = rustix::fs::statx(
+            &tree,
+            "",
+            rustix::fs::AtFlags::EMPTY_PATH,
+            rustix::fs::StatxFlags::BASIC_STATS,
+        )?;
+        let is_device = rustix::fs::FileType::from_raw_mode(stat.stx_mode.into()).is_char_device();
+        if is_device && (stat.stx_rdev_major, stat.stx_rdev_minor) == (major, minor) {
+            Ok(tree)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ENODEV))
+        }
+    };
+    open().map_err(launch_error(Stage::Mount, &path))
+}
+
+/// Changes the root and puts everything in its place under it. In the container's own namespaces.
+pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
+    let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NODEV
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    // Made before the root is changed: the kernel lets a user namespace mount them only while it sees a whole one.
+    let proc = new_filesystem("proc", &[], plain).map_err(launch_error(Stage::Mount, "/proc"))?;
+    let sys = new_filesystem("sysfs", &[], plain | MountAttrFlags::MOUNT_ATTR_RDONLY)
+        .map_err(launch_error(Stage::Mount, "/sys"))?;
+    enter_root(prepared.root.as_fd()).map_err(launch_error(Stage::Rootfs, "/"))?;
+    place_on_directory(&proc, Path::new("/proc"))?;
+    must_be_procfs()?;
+    place_on_directory(&sys, Path::new("/sys"))?;
+    arrange_dev(&prepared.devices)?;
+    for path in READ_ONLY {
+        make_read_only(Path::new(path))?;
+    }
+    for path in MASKED {
+        mask(Path::new(path))?;
+    }
+    for (target, tree) in &prepared.files {
+        place_on_file(tree, target)?;
+    }
+    Ok(())
+}
+
+fn arrange_dev(devices: &[(PathBuf, OwnedFd)]) -> Result<(), LaunchError> {
+    let no_exec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let closed = no_exec | MountAttrFlags::MOUNT_ATTR_NODEV;
+    type Options = &'static [(&'static str, &'static str)];
+    let filesystems: [(&str, &str, Options, MountAttrFlags); 4] = [
+        ("/dev", "tmpfs", &[("mode", "755"), ("size", "65536k")], MountAttrFlags::MOUNT_ATTR_NOSUID),
+        ("/dev/pts", "devpts", &[("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")], no_exec),
+        ("/dev/shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")], closed),
+        ("/dev/mqueue", "mqueue", &[], closed),
+    ];
+    for (path, kind, options, attributes) in filesystems {
+        let options: Vec<_> =
+            options.iter().map(|(key, value)| FsOption::Text(key, Path::new(*value))).collect();
+        let mount = new_filesystem(kind, &options, attributes).map_err(launch_error(Stage::Mount, path))?;
+        place_on_directory(&mount, Path::new(path))?;
+    }
+    for (path, tree) in devices {
+        fs::File::create(path).map_err(launch_error(Stage::Mount, path))?;
+        place(tree, path)?;
+    }
+    for (path, target) in LINKS {
+        symlink(target, path).map_err(launch_error(Stage::Mount, path))?;
+    }
+    Ok(())
+}
+
+fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    // Magic links are symbolic links too: none is followed, anywhere in the path.
+    Ok(openat2(CWD, path, flags | OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), ResolveFlags::NO_SYMLINKS)?)
+}
+
+fn place(mount: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
+    open(path, OFlags::empty())
+        .and_then(|target| attach_on(mount.as_fd(), target.as_fd()))
+        .map_err(launch_error(Stage::Mount, path))
+}
+
+fn place_on_directory(mount: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
+    match fs::create_dir(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(launch_error(Stage::Mount, path)(error));
+        }
+        _ => {}
+    }
+    open(path, OFlags::DIRECTORY)
+        .and_then(|target| attach_on(mount.as_fd(), target.as_fd()))
+        .map_err(launch_error(Stage::Mount, path))
+}
+
+/// Puts a file at a path. A symbolic link there gives way: many an image has `/etc/resolv.conf` as a link to nowhere.
+fn place_on_file(mount: &OwnedFd, path: &Path) -> Result<(), LaunchError> {
+    let prepare = || {
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent)?;
+            open(parent, OFlags::DIRECTORY)?;
+        }
+        match fs::symlink_metadata(path) {
+            Ok(metadata) if metadata.file_type().is_symlink() => fs::remove_file(path)?,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        fs::File::create_new(path)?.set_permissions(fs::Permissions::from_mode(0o644))
+    };
+    prepare().map_err(launch_error(Stage::Mount, path))?;
+    place(mount, path)
+}
+
+/// What is written to /proc later must reach the kernel's, not a file of the image's (CVE-2025-52881).
+fn must_be_procfs() -> Result<(), LaunchError> {
+    let at = |error: rustix::io::Errno| launch_error(Stage::Mount, "/proc")(error.into());
+    let statfs = rustix::fs::statfs("/proc").map_err(at)?;
+    if statfs.f_type == libc::PROC_SUPER_MAGIC { Ok(()) } else { Err(at(rustix::io::Errno::NOTDIR)) }
+}
+
+fn make_read_only(path: &Path) -> Result<(), LaunchError> {
+    let make = || {
+        let tree = clone_tree(path, false)?;
+        add_flags(tree.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false)?;
+        let target = open(path, OFlags::empty())?;
+        attach_on(tree.as_fd(), target.as_fd())
+    };
+    ignore_absent(make()).map_err(launch_error(Stage::Mount, path))
+}
+
+fn mask(path: &Path) -> Result<(), LaunchError> {
+    let hide = || {
+        let target = open(path, OFlags::empty())?;
+        if fs::symlink_metadata(path)?.is_dir() {
+            let empty = new_filesystem("tmpfs", &[FsOption::Flag("ro")], MountAttrFlags::MOUNT_ATTR_RDONLY)?;
+            return attach_on(empty.as_fd(), target.as_fd());
+        }
+        // The one of the host that was put there just now, and that no program has had a chance to change (CVE-2025-31133).
+        let null = clone_tree(Path::new("/dev/null"), false)?;
+        attach_on(null.as_fd(), target.as_fd())
+    };
+    ignore_absent(hide()).map_err(launch_error(Stage::Mount, path))
+}
+
+/// Kernels differ in what they have.
+fn ignore_absent(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}

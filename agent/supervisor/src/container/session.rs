@@ -1,0 +1,253 @@
+//! A program in a running container: the workload itself, and every exec beside it.
+//!
+//! Both enter all of the container's namespaces through its pid 1, with the same capabilities and the same filter. The
+//! program becomes the supervisor's child, so that its end is seen here.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::ProcessSpec;
+use berth_sys::process::{Child, close_on_exec_from, enter, open_pidfd, spawn, take_terminal};
+use nix::sched::CloneFlags;
+use nix::sys::signal::SigSet;
+use nix::unistd::{Gid, Uid};
+
+use super::init::{self, Init};
+use super::privileges;
+use super::seccomp::Profile;
+use super::users::{self, User};
+use crate::failure::{FailurePipe, errno_at, launch_error};
+use crate::host::Host;
+
+/// Where a program's standard input, output and error go.
+pub enum Stdio {
+    /// Nothing to read; output and error to pipes.
+    Log { stdout: OwnedFd, stderr: OwnedFd },
+    /// Descriptors of the caller's.
+    Given { stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd },
+    /// A new terminal, whose master is sent over this socket.
+    Terminal { master_to: OwnedFd },
+}
+
+const ALL: CloneFlags = CloneFlags::CLONE_NEWUSER
+    .union(CloneFlags::CLONE_NEWNS)
+    .union(CloneFlags::CLONE_NEWPID)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWCGROUP);
+
+/// The PATH of a program whose environment has none, as Docker has it.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Starts a program and waits until it was executed.
+pub fn start(
+    process: &ProcessSpec,
+    stdio: &Stdio,
+    init: &Init,
+    host: &Host,
+    profile: &Profile,
+) -> Result<Child, LaunchError> {
+    let name = process.argv.first().cloned().unwrap_or_default();
+    let failures = FailurePipe::new().map_err(launch_error(Stage::Exec, &name))?;
+    let (reader, writer) = io::pipe().map_err(launch_error(Stage::Exec, &name))?;
+    let writer = OwnedFd::from(writer);
+    let cgroup = host.cgroup.open().map_err(|error| init::cgroup_error(&error))?;
+    let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || {
+        let entered =
+            init::join_cgroup(host).and_then(|()| clone_inside(process, stdio, init, profile, &failures));
+        match entered {
+            Ok(child) => {
+                let _ = crate::failure::write_to(&writer, &child.pid.as_raw().to_ne_bytes());
+                0
+            }
+            Err(error) => {
+                failures.send(&error);
+                1
+            }
+        }
+    })
+    .map_err(launch_error(Stage::Exec, &name))?;
+    drop(writer);
+    nix::sys::wait::waitpid(outer.pid, None).map_err(errno_at(Stage::Exec, &name))?;
+    let pid = init::read_pid(reader.into());
+    match (failures.wait(Stage::Exec), pid) {
+        (Ok(()), Some(pid)) => {
+            Ok(Child { pid, pidfd: open_pidfd(pid).map_err(launch_error(Stage::Exec, &name))? })
+        }
+        (result, pid) => {
+            if let Some(pid) = pid {
+                let _ = nix::sys::wait::waitpid(pid, None);
+            }
+            Err(result.err().unwrap_or(LaunchError { stage: Stage::Exec, errno: 0, path: name.into() }))
+        }
+    }
+}
+
+fn clone_inside(
+    process: &ProcessSpec,
+    stdio: &Stdio,
+    init: &Init,
+    profile: &Profile,
+    failures: &FailurePipe,
+) -> Result<Child, LaunchError> {
+    enter(init.pidfd.as_fd(), ALL).map_err(launch_error(Stage::Namespaces, "the container"))?;
+    init::become_root().map_err(errno_at(Stage::Namespaces, "the container"))?;
+    spawn(CloneFlags::CLONE_PARENT, None, || {
+        let error = execute(process, stdio, profile).err();
+        if let Some(error) = error {
+            failures.send(&error);
+        }
+        127
+    })
+    .map_err(launch_error(Stage::Exec, "the program"))
+}
+
+/// Becomes the program; returns only with the reason why not.
+fn execute(process: &ProcessSpec, stdio: &Stdio, profile: &Profile) -> Result<(), LaunchError> {
+    let user = users::find(&process.user)?;
+    // Nothing of the supervisor's can be reached through /proc/self/fd once the program runs.
+    close_on_exec_from(3).map_err(launch_error(Stage::Exec, "descriptors"))?;
+    connect(stdio, &user)?;
+    enter_working_dir(&process.working_dir)?;
+    reset_signals()?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    let environment = environment(process, &user, matches!(stdio, Stdio::Terminal { .. }));
+    privileges::drop_to(&user, profile, process.no_new_privileges)?;
+    run(&process.argv, &environment)
+}
+
+fn connect(stdio: &Stdio, user: &User) -> Result<(), LaunchError> {
+    let at = |what: &'static str| errno_at(Stage::Exec, what);
+    nix::unistd::setsid().map_err(at("a session"))?;
+    let null;
+    let slave;
+    let (stdin, stdout, stderr) = match stdio {
+        Stdio::Log { stdout, stderr } => {
+            null =
+                OwnedFd::from(fs::File::open("/dev/null").map_err(launch_error(Stage::Exec, "/dev/null"))?);
+            (&null, stdout, stderr)
+        }
+        Stdio::Given { stdin, stdout, stderr } => (stdin, stdout, stderr),
+        Stdio::Terminal { master_to } => {
+            slave = open_terminal(master_to).map_err(launch_error(Stage::Exec, "/dev/ptmx"))?;
+            (&slave, &slave, &slave)
+        }
+    };
+    if matches!(stdio, Stdio::Log { .. } | Stdio::Terminal { .. }) {
+        for fd in [stdout, stderr] {
+            // So that a user other than root can open /dev/stdout again.
+            let _ = nix::unistd::fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
+        }
+    }
+    nix::unistd::dup2_stdin(stdin).map_err(at("standard input"))?;
+    nix::unistd::dup2_stdout(stdout).map_err(at("standard output"))?;
+    nix::unistd::dup2_stderr(stderr).map_err(at("standard error"))
+}
+
+fn open_terminal(master_to: &OwnedFd) -> io::Result<OwnedFd> {
+    let flags =
+        rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY | rustix::pty::OpenptFlags::CLOEXEC;
+    let master = rustix::pty::openpt(flags)?;
+    rustix::pty::unlockpt(&master)?;
+    let name = rustix::pty::ptsname(&master, Vec::new())?;
+    let slave = rustix::fs::open(
+        &name,
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        rustix::fs::Mode::empty(),
+    )?;
+    take_terminal(slave.as_fd())?;
+    berth_sys::socket::send_with_descriptors(master_to.as_fd(), b"t", &[master.as_fd()])?;
+    Ok(slave)
+}
+
+/// Makes the directory if it is absent, enters it, and sees that it is one of the container's (CVE-2024-21626).
+fn enter_working_dir(path: &str) -> Result<(), LaunchError> {
+    let path = Path::new(if path.is_empty() { "/" } else { path });
+    let enter = || {
+        if !path.is_absolute() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        match std::env::set_current_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(path)?;
+                std::env::set_current_dir(path)?;
+            }
+            result => result?,
+        }
+        let here = std::env::current_dir()?;
+        if here.is_absolute() { Ok(()) } else { Err(io::Error::from_raw_os_error(libc::ENOENT)) }
+    };
+    enter().map_err(launch_error(Stage::WorkingDir, path))
+}
+
+fn reset_signals() -> Result<(), LaunchError> {
+    berth_sys::process::default_signals().map_err(launch_error(Stage::Exec, "signals"))?;
+    SigSet::empty().thread_set_mask().map_err(errno_at(Stage::Exec, "signals"))
+}
+
+fn environment(process: &ProcessSpec, user: &User, terminal: bool) -> Vec<(String, String)> {
+    let mut environment = process.environment.clone();
+    let mut default = |key: &str, value: &str| {
+        if !environment.iter().any(|(known, _)| known == key) {
+            environment.push((key.to_owned(), value.to_owned()));
+        }
+    };
+    default("PATH", DEFAULT_PATH);
+    default("HOME", &user.home);
+    if terminal {
+        default("TERM", "xterm");
+    }
+    environment
+}
+
+fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), LaunchError> {
+    let program = argv.first().map(String::as_str).unwrap_or_default();
+    let invalid = || LaunchError { stage: Stage::Exec, errno: libc::EINVAL, path: program.into() };
+    let to_c = |text: String| CString::new(text).map_err(|_| invalid());
+    let arguments = argv.iter().cloned().map(to_c).collect::<Result<Vec<_>, _>>()?;
+    let variables = environment
+        .iter()
+        .map(|(key, value)| to_c(format!("{key}={value}")))
+        .collect::<Result<Vec<_>, _>>()?;
+    let path = environment.iter().find(|(key, _)| key == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
+    let mut reason = nix::errno::Errno::ENOENT;
+    for candidate in candidates(program, path) {
+        let file = CString::new(candidate.into_os_string().into_encoded_bytes()).map_err(|_| invalid())?;
+        let Err(errno) = nix::unistd::execve(&file, &arguments, &variables);
+        match errno {
+            nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => {}
+            // One that is there and cannot be run says more than that others are not there.
+            errno => reason = errno,
+        }
+    }
+    Err(errno_at(Stage::Exec, program)(reason))
+}
+
+fn candidates(program: &str, path: &str) -> Vec<PathBuf> {
+    if program.is_empty() {
+        return Vec::new();
+    }
+    if program.contains('/') {
+        return vec![program.into()];
+    }
+    path.split(':')
+        .map(|directory| Path::new(if directory.is_empty() { "." } else { directory }).join(program))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_looked_up_in_its_own_path() {
+        assert_eq!(candidates("/bin/sh", "/a:/b"), [PathBuf::from("/bin/sh")]);
+        assert_eq!(candidates("sh", "/a::/b"), ["/a/sh", "./sh", "/b/sh"].map(PathBuf::from));
+        assert!(candidates("", "/a").is_empty());
+    }
+}

@@ -1,0 +1,126 @@
+//! Users and groups by the image's own `/etc/passwd` and `/etc/group`. To be read from inside the container.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+
+use berth_runtime::launch::{LaunchError, Stage};
+
+use crate::failure::launch_error;
+
+/// Who a program runs as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    pub uid: u32,
+    pub gid: u32,
+    /// The groups whose member lists name the user.
+    pub supplementary: Vec<u32>,
+    pub home: String,
+}
+
+/// No real file of users is larger.
+const MAX_FILE: u64 = 4 << 20;
+
+/// Finds "user[:group]", names or numbers; empty is root.
+pub fn find(text: &str) -> Result<User, LaunchError> {
+    let passwd = read("/etc/passwd")?;
+    let group = read("/etc/group")?;
+    lookup(text, &passwd, &group)
+}
+
+fn lookup(text: &str, passwd: &str, groups: &str) -> Result<User, LaunchError> {
+    let (name, group) = match text.split_once(':') {
+        Some((name, group)) => (name, Some(group).filter(|group| !group.is_empty())),
+        None => (text, None),
+    };
+    let name = if name.is_empty() { "0" } else { name };
+    let entry = entries(passwd).find(|fields| fields.first() == Some(&name)).or_else(|| {
+        name.parse::<u32>().ok()?;
+        entries(passwd).find(|fields| fields.get(2) == Some(&name))
+    });
+    let number = |index: usize| entry.as_ref()?.get(index)?.parse::<u32>().ok();
+    let uid = number(2).or_else(|| name.parse().ok()).ok_or_else(|| missing(Stage::User, name))?;
+    let gid = match group {
+        Some(group) => find_group(group, groups)?,
+        None => number(3).unwrap_or(0),
+    };
+    let login = entry.as_ref().and_then(|fields| fields.first().copied()).unwrap_or(name);
+    // A group that was named is the only one, as Docker has it.
+    let supplementary = if group.is_some() { Vec::new() } else { memberships(login, groups) };
+    let home = entry.as_ref().and_then(|fields| fields.get(5).copied()).filter(|home| !home.is_empty());
+    Ok(User { uid, gid, supplementary, home: home.unwrap_or("/").to_owned() })
+}
+
+fn entries(file: &str) -> impl Iterator<Item = Vec<&str>> {
+    file.lines().map(|line| line.split(':').collect())
+}
+
+fn find_group(name: &str, groups: &str) -> Result<u32, LaunchError> {
+    entries(groups)
+        .find(|fields| fields.first() == Some(&name))
+        .and_then(|fields| fields.get(2)?.parse().ok())
+        .or_else(|| name.parse().ok())
+        .ok_or_else(|| missing(Stage::Group, name))
+}
+
+fn memberships(login: &str, groups: &str) -> Vec<u32> {
+    entries(groups)
+        .filter(|fields| {
+            fields.get(3).is_some_and(|members| members.split(',').any(|member| member == login))
+        })
+        .filter_map(|fields| fields.get(2)?.parse().ok())
+        .collect()
+}
+
+fn missing(stage: Stage, name: &str) -> LaunchError {
+    LaunchError { stage, errno: libc::ENOENT, path: name.into() }
+}
+
+/// An absent file knows nobody. A fifo or device of the image's must not be waited for.
+fn read(path: &str) -> Result<String, LaunchError> {
+    let read = || {
+        let file =
+            OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::from_raw_os_error(libc::EINVAL));
+        }
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    match read() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        result => result.map_err(launch_error(Stage::User, path)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nwww:x:33:33::/var/www:\nbroken\nbig:x:70000:7:::\n";
+    const GROUP: &str = "root:x:0:\nwww:x:33:\nssl:x:104:www,other\nadm:x:4:other\n";
+
+    fn found(text: &str) -> (u32, u32, Vec<u32>, String) {
+        let user = lookup(text, PASSWD, GROUP).unwrap();
+        (user.uid, user.gid, user.supplementary, user.home)
+    }
+
+    #[test]
+    fn names_and_numbers_are_found_as_docker_finds_them() {
+        assert_eq!(found(""), (0, 0, vec![], "/root".into()));
+        assert_eq!(found("www"), (33, 33, vec![104], "/var/www".into()));
+        assert_eq!(found("33"), (33, 33, vec![104], "/var/www".into()));
+        assert_eq!(found("www:adm"), (33, 4, vec![], "/var/www".into()));
+        assert_eq!(found("1234"), (1234, 0, vec![], "/".into()));
+        assert_eq!(found("1234:5678"), (1234, 5678, vec![], "/".into()));
+    }
+
+    #[test]
+    fn a_name_that_the_image_does_not_know_is_named() {
+        let error = lookup("nobody-here", PASSWD, GROUP).unwrap_err();
+        assert_eq!((error.stage, error.path.to_str()), (Stage::User, Some("nobody-here")));
+        let error = lookup("www:nothing", PASSWD, GROUP).unwrap_err();
+        assert_eq!((error.stage, error.path.to_str()), (Stage::Group, Some("nothing")));
+    }
+}

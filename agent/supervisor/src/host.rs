@@ -1,0 +1,199 @@
+//! The host's side of an instance: its namespaces, control group, root file system and interfaces.
+//!
+//! Everything here belongs to this process or carries the instance's name; [`Host::tear_down`] removes what would outlive
+//! the process.
+
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::{CgroupSpec, InterfaceSpec, LaunchSpec};
+use berth_storage::rootfs;
+use berth_sys::cgroup::{Cgroup, Layout, Limits};
+use berth_sys::netlink::{MacAddress, Namespace, Netlink, NetlinkError, VethEnd, VethSpec};
+use berth_sys::process::{IdMap, Namespaces, make_namespaces};
+use nix::sched::CloneFlags;
+
+use crate::failure::{errno_at, launch_error};
+
+/// What the supervisor holds for its instance.
+pub struct Host {
+    /// Of the instance.
+    pub namespaces: Namespaces,
+    /// Of the instance.
+    pub cgroup: Cgroup,
+    /// Where the root file system is mounted, in this process's mount namespace only.
+    pub rootfs: PathBuf,
+    interfaces: Vec<String>,
+}
+
+/// The limits of a spec as the control group takes them.
+pub fn limits(spec: &CgroupSpec) -> Limits {
+    Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes, pids: spec.pids }
+}
+
+impl Host {
+    /// Makes all of it. What was made before a failure is removed again.
+    pub fn set_up(spec: &LaunchSpec) -> Result<Self, LaunchError> {
+        nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(errno_at(Stage::Namespaces, &spec.id))?;
+        berth_sys::mount::make_all_slave().map_err(launch_error(Stage::Namespaces, &spec.id))?;
+        let map = IdMap { host_base: spec.ids.host_base, count: spec.ids.count };
+        let namespaces = make_namespaces(map).map_err(launch_error(Stage::Namespaces, &spec.id))?;
+        let rootfs = mount_rootfs(spec, &namespaces)?;
+        hand_over_files(spec)?;
+        let cgroup = make_cgroup(&spec.cgroup)?;
+        let mut host = Self { namespaces, cgroup, rootfs, interfaces: Vec::new() };
+        match host.connect(&spec.networks) {
+            Ok(()) => Ok(host),
+            Err(error) => {
+                host.tear_down();
+                Err(error)
+            }
+        }
+    }
+
+    fn connect(&mut self, interfaces: &[InterfaceSpec]) -> Result<(), LaunchError> {
+        let mut netlink = Netlink::open().map_err(|error| network_error(&error, "netlink"))?;
+        for interface in interfaces {
+            // One of the same name can only be left from a supervisor of this instance that was killed.
+            netlink
+                .delete_link(&interface.host_name)
+                .or_else(ignore_missing)
+                .map_err(|error| network_error(&error, &interface.host_name))?;
+            add_veth(&mut netlink, interface, &self.namespaces.network)?;
+            self.interfaces.push(interface.host_name.clone());
+        }
+        inside(&self.namespaces.network, || configure(interfaces))
+            .map_err(launch_error(Stage::Network, "the network namespace"))?
+    }
+
+    /// Removes what would outlive this process.
+    pub fn tear_down(self) {
+        // Each failure below leaves something that the next start of this instance, or the agent, removes.
+        if let Ok(mut netlink) = Netlink::open() {
+            for name in &self.interfaces {
+                let _ = netlink.delete_link(name);
+            }
+        }
+        let _ = self.cgroup.kill();
+        let _ = self.cgroup.remove();
+    }
+}
+
+fn ignore_missing(error: NetlinkError) -> Result<(), NetlinkError> {
+    if error.is_missing() { Ok(()) } else { Err(error) }
+}
+
+fn network_error(error: &NetlinkError, path: &str) -> LaunchError {
+    LaunchError {
+        stage: Stage::Network,
+        errno: error.errno().map_or(0, |errno| errno as i32),
+        path: path.into(),
+    }
+}
+
+fn mount_rootfs(spec: &LaunchSpec, namespaces: &Namespaces) -> Result<PathBuf, LaunchError> {
+    let target = spec.run_dir.join("rootfs");
+    match fs::create_dir(&target) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(launch_error(Stage::Rootfs, target)(error));
+        }
+        _ => {}
+    }
+    rootfs::mount(&spec.rootfs, namespaces.user.as_fd(), spec.ids.host_base, &target).map_err(|error| {
+        LaunchError {
+            stage: Stage::Rootfs,
+            errno: error.source.raw_os_error().unwrap_or(0),
+            path: error.path,
+        }
+    })?;
+    Ok(target)
+}
+
+/// The agent's files belong to the instance's root inside, as in any other container.
+fn hand_over_files(spec: &LaunchSpec) -> Result<(), LaunchError> {
+    for file in &spec.files {
+        let owner = Some(spec.ids.host_base);
+        std::os::unix::fs::chown(&file.source, owner, owner)
+            .map_err(launch_error(Stage::Mount, &file.source))?;
+    }
+    Ok(())
+}
+
+fn make_cgroup(spec: &CgroupSpec) -> Result<Cgroup, LaunchError> {
+    let make = || {
+        let layout = Layout::detect()?;
+        // A group of this name can only be left from a supervisor of this instance that was killed.
+        let stale = Cgroup::existing(layout.clone(), &spec.parent, &spec.name);
+        if !stale.processes()?.is_empty() {
+            stale.kill()?;
+        }
+        Cgroup::create(layout, &spec.parent, &spec.name, &limits(spec))
+    };
+    make().map_err(|error| LaunchError {
+        stage: Stage::Cgroup,
+        errno: error.source.raw_os_error().unwrap_or(0),
+        path: error.path,
+    })
+}
+
+fn add_veth(
+    netlink: &mut Netlink,
+    interface: &InterfaceSpec,
+    namespace: &OwnedFd,
+) -> Result<(), LaunchError> {
+    let mac: MacAddress = interface.mac.parse().map_err(|_| LaunchError {
+        stage: Stage::Network,
+        errno: libc::EINVAL,
+        path: (&interface.mac).into(),
+    })?;
+    netlink
+        .create_veth(&VethSpec {
+            host: VethEnd { name: &interface.host_name, mac: None },
+            master: Some(&interface.bridge),
+            peer: VethEnd { name: &interface.name, mac: Some(mac) },
+            peer_namespace: Some(Namespace::Fd(namespace.as_fd())),
+            mtu: Some(interface.mtu),
+        })
+        .map_err(|error| network_error(&error, &interface.host_name))
+}
+
+/// Runs `body` in a network namespace and comes back: this process has one thread only.
+fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T> {
+    let home = fs::File::open("/proc/self/ns/net")?;
+    berth_sys::process::enter(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    let result = body();
+    berth_sys::process::enter(home.as_fd(), CloneFlags::CLONE_NEWNET)?;
+    Ok(result)
+}
+
+fn configure(interfaces: &[InterfaceSpec]) -> Result<(), LaunchError> {
+    let at = |name: &str| {
+        let name = name.to_owned();
+        move |error: NetlinkError| network_error(&error, &name)
+    };
+    let mut netlink = Netlink::open().map_err(at("netlink"))?;
+    netlink.set_up("lo").map_err(at("lo"))?;
+    for interface in interfaces {
+        let name = interface.name.as_str();
+        netlink.add_address(name, interface.ipv4_address.into(), interface.ipv4_prefix).map_err(at(name))?;
+        netlink.set_up(name).map_err(at(name))?;
+        if let Some(gateway) = interface.ipv4_gateway {
+            netlink.add_default_route(gateway.into(), name).map_err(at(name))?;
+        }
+    }
+    // As Docker has it: ports below 1024 and ping need no privilege inside a namespace of one's own.
+    for (file, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 65535")] {
+        let path = Path::new("/proc/sys/net/ipv4").join(file);
+        match fs::write(&path, value) {
+            // A group range needs ids that this namespace knows; without it ping needs its capability, as before.
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
+                return Err(launch_error(Stage::Network, path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,232 @@
+//! The event loop and the states of a workload.
+//!
+//! ```text
+//! Running --exit, policy says again--> Waiting --delay over--> Running
+//!    |  \--Stop, SIGTERM--> Running(stopping) --exit, or killed at the deadline--> gone
+//!    \--exit, policy says no more--> gone            Waiting --Stop--> gone
+//! ```
+
+mod requests;
+mod workload;
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixListener;
+use std::time::{Duration, Instant};
+
+use berth_runtime::control::{Event, Response};
+use berth_runtime::exit::{self, ExitRecord};
+use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::LaunchSpec;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use self::workload::{Running, Waiting};
+use crate::container::Profile;
+use crate::control::{self, Connection};
+use crate::failure::{errno_at, launch_error};
+use crate::host::Host;
+use crate::log::{Log, Stream};
+
+/// A supervisor whose workload has been started.
+pub struct Supervisor {
+    spec: LaunchSpec,
+    host: Host,
+    log: Log,
+    profile: Profile,
+    signals: SignalFd,
+    listener: UnixListener,
+    connections: Vec<Connection>,
+    workload: Workload,
+    restarts: u32,
+    /// Failures in a row, for the delay.
+    in_a_row: u32,
+}
+
+enum Workload {
+    Running(Running),
+    Waiting(Waiting),
+    Gone(ExitRecord),
+}
+
+/// What a descriptor that became ready stands for.
+#[derive(Clone, Copy)]
+enum Token {
+    Signals,
+    Listener,
+    Output(Stream),
+    Workload,
+    Connection(usize),
+    Exec(usize),
+}
+
+impl Supervisor {
+    /// Opens the log and the control socket and starts the workload; returns its number on the host.
+    pub fn start(spec: LaunchSpec, host: Host) -> Result<(Self, i32), Box<(Host, LaunchError)>> {
+        let parts = open_parts(&spec);
+        let (log, profile, signals, listener) = match parts {
+            Ok(parts) => parts,
+            Err(error) => return Err(Box::new((host, error))),
+        };
+        let running = match Running::start(&spec, &host, &profile) {
+            Ok(running) => running,
+            Err(error) => {
+                let _ = std::fs::remove_file(spec.run_dir.join(berth_runtime::control::SOCKET));
+                return Err(Box::new((host, error)));
+            }
+        };
+        let pid = running.pid();
+        // What an earlier run left is not this one's.
+        let _ = std::fs::remove_file(spec.run_dir.join(exit::FILE));
+        let supervisor = Self {
+            spec,
+            host,
+            log,
+            profile,
+            signals,
+            listener,
+            connections: Vec::new(),
+            workload: Workload::Running(running),
+            restarts: 0,
+            in_a_row: 0,
+        };
+        Ok((supervisor, pid))
+    }
+
+    /// Watches until the workload is gone for good.
+    pub fn run(mut self) {
+        while !matches!(self.workload, Workload::Gone(_)) {
+            let ready = self.wait();
+            for (token, flags) in ready {
+                self.handle(token, flags);
+            }
+            self.after_deadlines();
+            self.drop_closed();
+        }
+        self.finish();
+    }
+
+    fn wait(&self) -> Vec<(Token, PollFlags)> {
+        let mut tokens =
+            vec![(Token::Signals, self.signals.as_fd()), (Token::Listener, self.listener.as_fd())];
+        if let Workload::Running(running) = &self.workload {
+            tokens.extend(running.outputs().map(|(stream, fd)| (Token::Output(stream), fd)));
+            tokens.push((Token::Workload, running.pidfd()));
+        }
+        for (index, connection) in self.connections.iter().enumerate() {
+            tokens.push((Token::Connection(index), connection.as_fd()));
+            if let Some(child) = &connection.exec {
+                tokens.push((Token::Exec(index), child.pidfd.as_fd()));
+            }
+        }
+        let mut polled: Vec<PollFd<'_>> =
+            tokens.iter().map(|(token, fd)| PollFd::new(*fd, self.interest(*token))).collect();
+        if poll(&mut polled, self.timeout()).is_err() {
+            return Vec::new();
+        }
+        let ready = |(index, (token, _)): (usize, &(Token, BorrowedFd<'_>))| {
+            let flags = polled[index].revents()?;
+            (!flags.is_empty()).then_some((*token, flags))
+        };
+        tokens.iter().enumerate().filter_map(ready).collect()
+    }
+
+    fn interest(&self, token: Token) -> PollFlags {
+        match token {
+            Token::Connection(index) if self.connections[index].has_output() => {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            }
+            // A caller that hung up is kept only for its program: its socket would be ready for ever.
+            Token::Connection(index) if !self.connections[index].is_open() => PollFlags::empty(),
+            _ => PollFlags::POLLIN,
+        }
+    }
+
+    fn timeout(&self) -> PollTimeout {
+        let deadline = match &self.workload {
+            Workload::Running(running) => running.deadline(),
+            Workload::Waiting(waiting) => Some(waiting.until),
+            Workload::Gone(_) => None,
+        };
+        let Some(deadline) = deadline else { return PollTimeout::NONE };
+        // Rounded up: waking a moment too early would only spin.
+        let wait = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+        PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX)
+    }
+
+    fn handle(&mut self, token: Token, flags: PollFlags) {
+        match token {
+            Token::Signals => {
+                if let Ok(Some(_)) = self.signals.read_signal() {
+                    self.stop(false, false);
+                }
+            }
+            Token::Listener => self.connections.extend(Connection::accept(&self.listener)),
+            Token::Output(stream) => {
+                if let Workload::Running(running) = &mut self.workload {
+                    running.drain(stream, &mut self.log);
+                }
+            }
+            Token::Workload => self.workload_ended(),
+            Token::Connection(index) => {
+                if flags.contains(PollFlags::POLLOUT) {
+                    self.connections[index].flush();
+                }
+                for request in self.connections[index].read() {
+                    self.answer(index, request);
+                }
+            }
+            Token::Exec(index) => {
+                if let Some(child) = self.connections[index].exec.take() {
+                    let (code, _) = workload::reap(child.pid);
+                    self.connections[index].send(&Response::ExecExited { code });
+                }
+            }
+        }
+    }
+
+    fn drop_closed(&mut self) {
+        self.connections.retain(|connection| connection.is_open() || connection.exec.is_some());
+    }
+
+    fn announce(&mut self, event: &Event) {
+        for connection in self.connections.iter_mut().filter(|connection| connection.watching) {
+            connection.send(&Response::Event(event.clone()));
+        }
+    }
+
+    fn finish(mut self) {
+        let Workload::Gone(record) = &self.workload else { return };
+        let record = record.clone();
+        if let Ok(text) = serde_json::to_vec(&record) {
+            // A disk that is full loses the reason; the agent then sees an end without one.
+            let _ = berth_sys::fs::write_atomic(&self.spec.run_dir.join(exit::FILE), &text, 0o600);
+        }
+        self.log.flush();
+        let run_dir = self.spec.run_dir.clone();
+        let mut connections = std::mem::take(&mut self.connections);
+        // Removed before anyone is told: who hears that an instance is gone finds nothing of it.
+        self.host.tear_down();
+        let _ = std::fs::remove_file(run_dir.join(berth_runtime::control::SOCKET));
+        for connection in connections.iter_mut().filter(|connection| connection.watching) {
+            connection.send(&Response::Event(Event::Gone(record.clone())));
+        }
+    }
+}
+
+type Parts = (Log, Profile, SignalFd, UnixListener);
+
+fn open_parts(spec: &LaunchSpec) -> Result<Parts, LaunchError> {
+    let log = Log::open(spec.log.clone()).map_err(launch_error(Stage::Log, &spec.log.directory))?;
+    let profile = Profile::default_profile()?;
+    berth_sys::process::ignore_broken_pipes().map_err(launch_error(Stage::Init, "signals"))?;
+    let mut mask = SigSet::empty();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        mask.add(signal);
+    }
+    mask.thread_block().map_err(errno_at(Stage::Init, "signals"))?;
+    let signals = SignalFd::with_flags(&mask, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
+        .map_err(errno_at(Stage::Init, "signals"))?;
+    let listener = control::listen(&spec.run_dir).map_err(launch_error(Stage::Control, &spec.run_dir))?;
+    Ok((log, profile, signals, listener))
+}

@@ -1,0 +1,118 @@
+//! What the supervisor answers on its control socket.
+
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use berth_runtime::control::{Event, Request, Response, State, Status, Update};
+use berth_runtime::spec::{ProcessSpec, VERSION};
+use berth_sys::process::signal_pidfd;
+use nix::sys::signal::Signal;
+
+use super::{Supervisor, Workload};
+use crate::container::session::{self, Stdio};
+
+impl Supervisor {
+    pub(super) fn answer(&mut self, index: usize, request: Request) {
+        let response = match request {
+            Request::Status => Response::Status(self.status()),
+            Request::Watch => {
+                self.connections[index].watching = true;
+                self.connections[index].send(&Response::Done);
+                Response::Event(self.present())
+            }
+            Request::Stop { force } => {
+                self.stop(force, true);
+                Response::Done
+            }
+            Request::Update(update) => self.update(update),
+            Request::Exec { process, terminal } => self.exec(index, &process, terminal),
+            Request::Signal { signal } => self.signal(index, signal),
+        };
+        self.connections[index].send(&response);
+    }
+
+    fn status(&self) -> Status {
+        let state = match &self.workload {
+            Workload::Running(running) if running.is_stopping() => State::Stopping,
+            Workload::Running(running) => {
+                State::Running { pid: running.pid(), started_at_ms: running.started_at_ms }
+            }
+            Workload::Waiting(waiting) => State::Waiting {
+                exit: waiting.exit.clone(),
+                delay_ms: u64::try_from(waiting.until.saturating_duration_since(Instant::now()).as_millis())
+                    .unwrap_or(u64::MAX),
+            },
+            Workload::Gone(_) => State::Stopping,
+        };
+        Status { version: VERSION, state, restarts: self.restarts }
+    }
+
+    /// The event that brought about how things are.
+    fn present(&self) -> Event {
+        match &self.workload {
+            Workload::Running(running) => Event::Started {
+                pid: running.pid(),
+                started_at_ms: running.started_at_ms,
+                restarts: self.restarts,
+            },
+            Workload::Waiting(waiting) => Event::Restarting { exit: waiting.exit.clone(), delay_ms: 0 },
+            Workload::Gone(record) => Event::Gone(record.clone()),
+        }
+    }
+
+    fn update(&mut self, update: Update) -> Response {
+        if (&update.cgroup.parent, &update.cgroup.name) != (&self.spec.cgroup.parent, &self.spec.cgroup.name)
+        {
+            return Response::Refused { reason: "the control group cannot be renamed".into() };
+        }
+        if let Err(error) = self.host.cgroup.set_limits(&crate::host::limits(&update.cgroup)) {
+            // Back to what was: a change is made whole or not at all.
+            let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
+            return Response::Refused { reason: format!("{error}: {}", error.source) };
+        }
+        self.spec.restart = update.restart;
+        self.spec.stop = update.stop;
+        self.spec.cgroup = update.cgroup;
+        Response::Done
+    }
+
+    fn exec(&mut self, index: usize, process: &ProcessSpec, terminal: bool) -> Response {
+        let mut descriptors = std::mem::take(&mut self.connections[index].descriptors).into_iter();
+        let Workload::Running(running) = &self.workload else {
+            return Response::Refused { reason: "the instance is not running".into() };
+        };
+        if self.connections[index].exec.is_some() {
+            return Response::Refused { reason: "one program a connection".into() };
+        }
+        let stdio = match (terminal, descriptors.next(), descriptors.next(), descriptors.next()) {
+            (true, Some(master_to), None, None) => Stdio::Terminal { master_to },
+            (false, Some(stdin), Some(stdout), Some(stderr)) => Stdio::Given { stdin, stdout, stderr },
+            _ => {
+                return Response::Refused {
+                    reason: "a terminal takes one descriptor, anything else three".into(),
+                };
+            }
+        };
+        match session::start(process, &stdio, running.init(), &self.host, &self.profile) {
+            Ok(child) => {
+                let pid = child.pid.as_raw();
+                self.connections[index].exec = Some(child);
+                Response::ExecStarted { pid }
+            }
+            Err(error) => Response::ExecFailed(error),
+        }
+    }
+
+    fn signal(&self, index: usize, signal: i32) -> Response {
+        let Some(child) = &self.connections[index].exec else {
+            return Response::Refused { reason: "nothing runs on this connection".into() };
+        };
+        match Signal::try_from(signal)
+            .map_err(std::io::Error::from)
+            .and_then(|signal| signal_pidfd(child.pidfd.as_fd(), signal))
+        {
+            Ok(()) => Response::Done,
+            Err(error) => Response::Refused { reason: error.to_string() },
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! The agent as the provider sees it: a trait of plain calls, and the gRPC that stands behind it.
+//!
+//! Wire messages are the vocabulary; each resource's `model.rs` turns them into its own types.
+
+use async_trait::async_trait;
+use berth_proto::agent as wire;
+
+pub mod address;
+pub mod dial;
+pub mod error;
+pub mod grpc;
+pub mod hosts;
+pub mod tls;
+
+pub use error::AgentError;
+
+/// What an agent answers.
+pub type Answer<T> = Result<T, AgentError>;
+
+/// How a thing is named in a look-up: by id always, by name for an import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum By {
+    /// The id the agent made.
+    Id(String),
+    /// The name a user gave.
+    Name(String),
+}
+
+/// One host's agent.
+#[async_trait]
+pub trait Agent: Send + Sync {
+    /// What the host is.
+    async fn host(&self) -> Answer<wire::Host>;
+
+    /// Makes a remote.
+    async fn create_remote(&self, spec: wire::RemoteSpec) -> Answer<wire::Remote>;
+    /// Looks a remote up.
+    async fn remote(&self, by: By) -> Answer<wire::Remote>;
+    /// Changes a remote.
+    async fn update_remote(&self, request: wire::UpdateRemoteRequest) -> Answer<wire::Remote>;
+    /// Removes a remote.
+    async fn delete_remote(&self, id: String) -> Answer<()>;
+
+    /// Asks the registry what a reference means now.
+    async fn resolve_image(&self, request: wire::ResolveImageRequest) -> Answer<wire::ResolvedImage>;
+    /// Pulls and pins an image.
+    async fn pull_image(&self, request: wire::PullImageRequest) -> Answer<wire::Pin>;
+    /// Looks a pin up by its id.
+    async fn pin(&self, id: String) -> Answer<wire::Pin>;
+    /// Looks a pin up by what it pins.
+    async fn pin_of(&self, reference: String, platform: String) -> Answer<wire::Pin>;
+    /// Removes a pin.
+    async fn delete_pin(&self, id: String) -> Answer<()>;
+
+    /// Makes an instance and brings it up.
+    async fn create_instance(&self, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
+    /// Looks an instance up.
+    async fn instance(&self, by: By) -> Answer<wire::Instance>;
+    /// Replaces an instance's spec.
+    async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
+    /// Stops and removes an instance.
+    async fn delete_instance(&self, id: String) -> Answer<()>;
+}

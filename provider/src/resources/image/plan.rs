@@ -1,0 +1,105 @@
+//! What an apply would do to a pin: pure. What the tag means by now was looked up in the read.
+
+use super::model::{ImageModel, ImagePrivate, Moved};
+use crate::attr::{Attr, Part};
+use crate::report::{self, Diagnostic, Path, capital};
+use crate::text::reference;
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Planned {
+    /// The state after the apply, as far as it is known.
+    pub model: ImageModel,
+    /// The arguments that make Terraform replace the pin.
+    pub replaced_by: Vec<Path>,
+}
+
+/// Checks what is known.
+pub fn validate(model: &ImageModel) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    if let Some(Err(error)) = model.reference.as_str().map(reference::check) {
+        found.push(report::error(Path::at("reference"), capital(&error.to_string()), error.advice()));
+    }
+    if let Some(platform) = model.platform.as_str().filter(|it| !is_platform(it)) {
+        found.push(report::error(
+            Path::at("platform"),
+            format!("\"{platform}\" is no platform"),
+            "Write \"linux/amd64\", \"linux/arm64\" or \"linux/arm/v7\", or leave it out for the host's.",
+        ));
+    }
+    found
+}
+
+fn is_platform(text: &str) -> bool {
+    let parts: Vec<_> = text.split('/').collect();
+    let word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    (2..=3).contains(&parts.len()) && parts[0] == "linux" && parts.iter().all(word)
+}
+
+/// Plans a create.
+pub fn create(config: &ImageModel) -> Planned {
+    let mut model = config.clone();
+    if model.platform.is_null() {
+        model.platform = Attr::Unknown;
+    }
+    model.id = Attr::Unknown;
+    model.reference_resolved = Attr::Unknown;
+    content_unknown(&mut model);
+    Planned { model, replaced_by: Vec::new() }
+}
+
+fn content_unknown(model: &mut ImageModel) {
+    model.size = Attr::Unknown;
+    model.layers = Attr::Unknown;
+    model.created = Attr::Unknown;
+    model.config = Attr::Unknown;
+}
+
+/// Plans an update.
+pub fn update(
+    prior: &ImageModel,
+    config: &ImageModel,
+    private: &ImagePrivate,
+    same_host: impl Fn(Option<&str>, Option<&str>) -> bool,
+) -> Planned {
+    let mut model = ImageModel {
+        host: config.host.clone(),
+        reference: config.reference.clone(),
+        platform: config.platform.clone(),
+        keep_on_destroy: config.keep_on_destroy.clone(),
+        timeouts: config.timeouts.clone(),
+        ..prior.clone()
+    };
+    let mut replaced_by = Vec::new();
+    if model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str()) {
+        replaced_by.push(Path::at("host"));
+    }
+    match (&prior.platform, &model.platform) {
+        (before, Attr::Null) => model.platform = before.clone(),
+        (Attr::Known(before), Attr::Known(now)) if before.eq_ignore_ascii_case(now) => {
+            model.platform = Attr::Known(before.clone());
+        }
+        _ => replaced_by.push(Path::at("platform")),
+    }
+    if model.reference.has_unknown() || prior.reference != model.reference {
+        model.id = Attr::Unknown;
+        model.reference_resolved = Attr::Unknown;
+        content_unknown(&mut model);
+    } else if let Some(moved) = moved(prior, private) {
+        model.id = Attr::Known(moved.image_digest.clone());
+        model.reference_resolved = Attr::Known(moved.reference_resolved.clone());
+        content_unknown(&mut model);
+    }
+    Planned { model, replaced_by }
+}
+
+/// What the tag means by now, where that is another image than the pinned one.
+fn moved<'a>(prior: &ImageModel, private: &'a ImagePrivate) -> Option<&'a Moved> {
+    private.moved.as_ref().filter(|moved| prior.id.as_str() != Some(&moved.image_digest))
+}
+
+/// Whether the agent has to do anything.
+pub fn needs_agent(prior: &ImageModel, planned: &ImageModel) -> bool {
+    let wanted = |model: &ImageModel| model.keep_on_destroy.known().copied().unwrap_or(false);
+    prior.reference != planned.reference || prior.id != planned.id || wanted(prior) != wanted(planned)
+}

@@ -1,0 +1,212 @@
+//! The calls to the agent.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use berth_proto::agent as wire;
+use tfplugin::timeouts::Timeouts;
+use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
+use wire::error_detail::Reason;
+
+use super::convert::{Labels, from_wire, to_spec};
+use super::model::InstanceModel;
+use super::{plan, schema, validate};
+use crate::attr::Part;
+use crate::client::hosts::Connection;
+use crate::client::{Agent, AgentError, By};
+use crate::config::Berth;
+use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
+use crate::resources::session::{self, Reach};
+
+/// How long a look at what a failed create left may take.
+const LOOK_BACK: Duration = Duration::from_secs(5);
+
+/// `berth_instance`.
+pub struct Instance;
+
+/// What each argument is, for paths the agent writes.
+fn kind(argument: &str) -> Kind {
+    match argument {
+        "ports" => Kind::MapOfObjects,
+        "environment" | "labels" | "restart_triggers" => Kind::Map,
+        "entrypoint" | "command" => Kind::List,
+        "restart" | "limits" | "timeouts" => Kind::Object,
+        _ => Kind::Plain,
+    }
+}
+
+impl Resource for Instance {
+    type Model = InstanceModel;
+    type Client = Berth;
+
+    const NAME: &'static str = "berth_instance";
+
+    fn schema(&self) -> Schema {
+        schema::schema()
+    }
+
+    fn validate(&self, config: &InstanceModel) -> Diagnostics {
+        validate::validate(config).into()
+    }
+
+    fn modify_plan(&self, plan: &mut Plan<'_, InstanceModel, Berth>) -> Result<(), Diagnostics> {
+        let planned = match &plan.prior {
+            None => plan::create(&plan.config, &plan.client.default_labels),
+            Some(prior) => plan::update(prior, &plan.config, &plan.client.default_labels, |one, other| {
+                session::same_host(plan.client, one, other)
+            }),
+        };
+        planned.replaced_by().for_each(|path| plan.replace(path));
+        planned.reports.into_iter().for_each(|report| plan.warn(report));
+        plan.planned = planned.model;
+        Ok(())
+    }
+
+    async fn read(
+        &self,
+        cx: &mut Context<Berth>,
+        state: InstanceModel,
+    ) -> Result<Option<InstanceModel>, Diagnostics> {
+        let connection = match session::reach_for_read(cx, &state.host).await? {
+            Reach::Agent(connection) => connection,
+            Reach::KeepState => return Ok(Some(state)),
+            Reach::Missing => return Ok(None),
+        };
+        let by = By::Id(state.id.as_str().unwrap_or_default().to_owned());
+        match session::read_in_time("Reading the instance", connection.agent.instance(by)).await {
+            Ok(instance) => {
+                session::remember(cx, &connection);
+                let defaults = session::default_labels(cx.client());
+                Ok(Some(from_wire(&instance, Some(&state), &defaults)))
+            }
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => {
+                session::read_failed(cx, &state.host, error, kind)?;
+                Ok(Some(state))
+            }
+        }
+    }
+
+    async fn create(
+        &self,
+        cx: &mut Context<Berth>,
+        new: Create<InstanceModel>,
+    ) -> Result<InstanceModel, Diagnostics> {
+        let mut planned = new.planned;
+        session::refuse(validate::validate(&planned))?;
+        let connection = session::reach_for_change(cx, &planned.host).await?;
+        session::remember(cx, &connection);
+        let defaults = session::default_labels(cx.client());
+        let create = connection.agent.create_instance(to_spec(&planned, &defaults));
+        let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
+        match session::timed(cx, limit, "Creating the instance", create).await {
+            Ok(instance) => {
+                let fresh = from_wire(&instance, Some(&planned), &defaults);
+                planned.fill(fresh);
+                Ok(planned)
+            }
+            Err(error) => {
+                if let Some(left) = left_behind(&connection, &planned, &defaults, &error).await {
+                    cx.keep(&left);
+                }
+                Err(failed(cx, &planned, &error).into())
+            }
+        }
+    }
+
+    async fn update(
+        &self,
+        cx: &mut Context<Berth>,
+        change: Update<InstanceModel>,
+    ) -> Result<InstanceModel, Diagnostics> {
+        let Update { prior, mut planned, .. } = change;
+        session::refuse(validate::validate(&planned))?;
+        let defaults = session::default_labels(cx.client());
+        let spec = to_spec(&planned, &defaults);
+        if !planned.has_unknown()
+            && to_spec(&prior, &defaults) == spec
+            && prior.effective_labels == planned.effective_labels
+        {
+            return Ok(planned);
+        }
+        let connection = session::reach_for_change(cx, &planned.host).await?;
+        session::refuse_another(cx, &connection)?;
+        let id = prior.id.as_str().unwrap_or_default().to_owned();
+        let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
+        let update = connection.agent.update_instance(id, spec);
+        match session::timed(cx, limit, "Updating the instance", update).await {
+            Ok(instance) => {
+                let fresh = from_wire(&instance, Some(&planned), &defaults);
+                planned.fill(fresh);
+                Ok(planned)
+            }
+            Err(error) => Err(failed(cx, &planned, &error).into()),
+        }
+    }
+
+    async fn delete(&self, cx: &mut Context<Berth>, state: InstanceModel) -> Result<(), Diagnostics> {
+        let connection = session::reach_for_change(cx, &state.host).await?;
+        if session::is_another(cx, &connection) {
+            return Ok(());
+        }
+        let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
+        let delete = connection.agent.delete_instance(state.id.as_str().unwrap_or_default().to_owned());
+        match session::timed(cx, limit, "Deleting the instance", delete).await {
+            Err(error) if !error.is_not_found() => Err(failed(cx, &state, &error).into()),
+            _ => Ok(()),
+        }
+    }
+
+    async fn import(&self, cx: &mut Context<Berth>, id: &str) -> Result<InstanceModel, Diagnostics> {
+        let (host, name) = session::import_id(id);
+        let connection = session::reach_for_import(cx, &host).await?;
+        let found = connection.agent.instance(By::Name(name.to_owned()));
+        match session::read_in_time("Reading the instance", found).await {
+            Ok(instance) => {
+                session::remember(cx, &connection);
+                let defaults = session::default_labels(cx.client());
+                Ok(InstanceModel { host, ..from_wire(&instance, None, &defaults) })
+            }
+            Err(error) if error.is_not_found() => {
+                Err(session::nothing_to_import("instance", name, &connection, "berth instance ls").into())
+            }
+            Err(error) => Err(report::from_agent(&error, 0, kind).into()),
+        }
+    }
+}
+
+/// What a create that failed has left on the host, if it can be told to be ours.
+async fn left_behind(
+    connection: &Arc<Connection>,
+    planned: &InstanceModel,
+    defaults: &Labels,
+    error: &AgentError,
+) -> Option<InstanceModel> {
+    let by = match (error.reason(), error.existing_id()) {
+        (Some(Reason::NameTaken), _) => return None,
+        (Some(_), Some(id)) => By::Id(id.to_owned()),
+        _ if error.is_open_ended() => By::Name(planned.name.as_str()?.to_owned()),
+        _ => return None,
+    };
+    let by_id = matches!(by, By::Id(_));
+    let look = tokio::time::timeout(LOOK_BACK, look_up(connection.agent.as_ref(), by));
+    let found = from_wire(&look.await.ok()??, Some(planned), defaults);
+    let mut ours = planned.clone();
+    ours.fill(found.clone());
+    (by_id || to_spec(&ours, defaults) == to_spec(&found, defaults)).then_some(found)
+}
+
+async fn look_up(agent: &dyn Agent, by: By) -> Option<wire::Instance> {
+    agent.instance(by).await.ok()
+}
+
+fn failed(cx: &Context<Berth>, model: &InstanceModel, error: &AgentError) -> Diagnostic {
+    let diagnostic = report::from_agent(error, cx.client().error_log_lines, kind);
+    if error.reason() != Some(Reason::NameTaken) {
+        return diagnostic;
+    }
+    let name = model.name.as_str().unwrap_or_default();
+    let block = session::import_block(Instance::NAME, &model.host, name);
+    let detail = format!("{}\n\n{block}", diagnostic.detail);
+    Diagnostic::error(diagnostic.summary).detail(detail).at(Path::at("name"))
+}

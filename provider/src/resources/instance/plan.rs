@@ -1,0 +1,276 @@
+//! What an apply would do to an instance: pure.
+//!
+//! A change is *state only* (the agent is not asked), *in place* (the pid stays), a *restart* (same
+//! rootfs and addresses), a *rebuild* (a new rootfs under the same id and addresses), or a *replace*
+//! (Terraform's destroy and create). What a change leaves alone stays known in the plan.
+
+use std::collections::BTreeMap;
+
+use super::convert::{Labels, effective_labels, to_spec};
+use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
+use crate::attr::{Attr, Map, Part, map, settle};
+use crate::client::hosts::Setting;
+use crate::report::{self, Diagnostic, Path};
+use crate::text::{cpu, duration, reference, size};
+
+/// What a change does, from the mildest to the harshest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Only Terraform's state changes.
+    StateOnly,
+    /// The pid stays.
+    InPlace,
+    /// Same rootfs, volumes and addresses.
+    Restart,
+    /// A new rootfs.
+    Rebuild,
+    /// Destroy and create.
+    Replace,
+}
+
+/// One argument's change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// The argument.
+    pub argument: &'static str,
+    /// What it does.
+    pub effect: Effect,
+}
+
+/// A plan.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Planned {
+    /// The state after the apply, as far as it is known.
+    pub model: InstanceModel,
+    /// What changes.
+    pub changes: Vec<Change>,
+    /// What the user is told.
+    pub reports: Vec<Diagnostic>,
+}
+
+impl Planned {
+    /// The arguments that make Terraform replace the instance.
+    pub fn replaced_by(&self) -> impl Iterator<Item = Path> {
+        self.changes.iter().filter(|change| change.effect == Effect::Replace).map(|it| Path::at(it.argument))
+    }
+}
+
+/// Plans a create.
+pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
+    let mut model = config.clone();
+    for computed in [
+        &mut model.id,
+        &mut model.status,
+        &mut model.image_id,
+        &mut model.ipv4_address,
+        &mut model.ipv6_address,
+    ] {
+        *computed = Attr::Unknown;
+    }
+    model.exit_code = Attr::Unknown;
+    model.addresses = Attr::Unknown;
+    model.mac_addresses = Attr::Unknown;
+    if let Some(id) = model.image.as_str().filter(|image| reference::is_id(image)) {
+        model.image_id = Attr::Known(id.to_owned());
+    }
+    model.effective_labels = planned_labels(&model, defaults);
+    choose_ports(&mut model.ports, None);
+    Planned { model, ..Planned::default() }
+}
+
+/// Plans an update. `same_host` tells whether two `host` arguments name one host.
+pub fn update(
+    prior: &InstanceModel,
+    config: &InstanceModel,
+    defaults: &Setting<Labels>,
+    same_host: impl Fn(Option<&str>, Option<&str>) -> bool,
+) -> Planned {
+    let mut model = settled(prior, config);
+    model.effective_labels = planned_labels(&model, defaults);
+    let mut changes = changes(prior, &model, defaults);
+    if model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str()) {
+        changes.push(Change { argument: "host", effect: Effect::Replace });
+    }
+    let starts = changes.iter().any(|change| {
+        matches!(change.effect, Effect::Restart | Effect::Rebuild) || change.argument == "running"
+    });
+    computed(prior, &mut model, starts);
+    let reports = warning(prior, &model, &changes).into_iter().collect();
+    Planned { model, changes, reports }
+}
+
+fn planned_labels(model: &InstanceModel, defaults: &Setting<Labels>) -> Map<String> {
+    match defaults {
+        Setting::Known(defaults) if !model.labels.has_unknown() => map(effective_labels(model, defaults)),
+        _ => Attr::Unknown,
+    }
+}
+
+/// The configured arguments, in the prior's spelling where they mean the same.
+fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
+    let mut model = config.clone();
+    if config.image_change() == OnImageChange::Ignore && prior.image.known().is_some() {
+        model.image = prior.image.clone();
+    }
+    model.stop_timeout = settle(Some(&prior.stop_timeout), &config.stop_timeout, same_duration);
+    if let (Attr::Known(restart), Some(before)) = (&mut model.restart, prior.restart.known()) {
+        settle_restart(restart, before);
+    }
+    if let (Attr::Known(limits), Some(before)) = (&mut model.limits, prior.limits.known()) {
+        settle_limits(limits, before);
+    }
+    choose_ports(&mut model.ports, prior.ports.known());
+    model
+}
+
+fn settle_restart(restart: &mut RestartModel, before: &RestartModel) {
+    restart.backoff = settle(Some(&before.backoff), &restart.backoff, same_duration);
+}
+
+fn settle_limits(limits: &mut LimitsModel, before: &LimitsModel) {
+    let same_size = |one: &str, other: &str| equal(size::parse(one), size::parse(other));
+    let same_cpu = |one: &str, other: &str| equal(cpu::parse(one), cpu::parse(other));
+    limits.memory = settle(Some(&before.memory), &limits.memory, same_size);
+    limits.cpu = settle(Some(&before.cpu), &limits.cpu, same_cpu);
+}
+
+fn same_duration(one: &str, other: &str) -> bool {
+    equal(duration::parse(one), duration::parse(other))
+}
+
+fn equal<T: PartialEq, E>(one: Result<T, E>, other: Result<T, E>) -> bool {
+    matches!((one, other), (Ok(one), Ok(other)) if one == other)
+}
+
+/// A host port that is left to the agent: the one it chose before, or unknown.
+fn choose_ports(ports: &mut Map<PortModel>, prior: Option<&BTreeMap<String, Attr<PortModel>>>) {
+    let Attr::Known(ports) = ports else { return };
+    for (name, port) in ports {
+        let Attr::Known(port) = port else { continue };
+        if !port.host_port.is_null() {
+            continue;
+        }
+        let before = prior.and_then(|prior| prior.get(name)).and_then(Attr::known);
+        port.host_port = match before.map(|before| &before.host_port) {
+            Some(Attr::Known(chosen)) => Attr::Known(chosen.clone()),
+            _ => Attr::Unknown,
+        };
+    }
+}
+
+/// Which arguments mean something else than before, and what that does.
+fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labels>) -> Vec<Change> {
+    let none = Labels::new();
+    let defaults = match defaults {
+        Setting::Known(defaults) => defaults,
+        Setting::Unknown => &none,
+    };
+    let (old, new) = (to_spec(prior, defaults), to_spec(model, defaults));
+    let hostname_is_set = prior.hostname.known().is_some() && model.hostname.known().is_some();
+    let rename = if hostname_is_set { Effect::InPlace } else { Effect::Restart };
+    let restarts = [
+        ("entrypoint", old.entrypoint != new.entrypoint || model.entrypoint.has_unknown()),
+        ("command", old.command != new.command || model.command.has_unknown()),
+        ("environment", old.environment != new.environment || model.environment.has_unknown()),
+        ("working_dir", old.working_dir != new.working_dir || model.working_dir.has_unknown()),
+        ("user", old.user != new.user || model.user.has_unknown()),
+        ("hostname", old.hostname != new.hostname || model.hostname.has_unknown()),
+        ("stop_signal", old.stop_signal != new.stop_signal || model.stop_signal.has_unknown()),
+        ("stop_timeout", old.stop_timeout_ms != new.stop_timeout_ms || model.stop_timeout.has_unknown()),
+        (
+            "restart_triggers",
+            old.restart_triggers != new.restart_triggers || model.restart_triggers.has_unknown(),
+        ),
+    ];
+    let in_place = [
+        ("labels", prior.effective_labels != model.effective_labels),
+        ("description", old.description != new.description || model.description.has_unknown()),
+        ("running", old.running != new.running || model.running.has_unknown()),
+        ("restart", old.restart != new.restart || model.restart.has_unknown()),
+        ("ports", old.ports != new.ports || model.ports.has_unknown()),
+        ("limits", old.limits != new.limits || model.limits.has_unknown()),
+    ];
+    let state_only = [
+        ("on_image_change", prior.on_image_change != model.on_image_change),
+        ("timeouts", prior.timeouts != model.timeouts),
+    ];
+    let mut found = Vec::new();
+    let mut add = |argument, effect, changed| {
+        if changed {
+            found.push(Change { argument, effect });
+        }
+    };
+    add("name", rename, old.name != new.name || model.name.has_unknown());
+    add("type", Effect::Replace, old.r#type != new.r#type || model.r#type.has_unknown());
+    add("image", image_effect(prior, model), prior.image != model.image);
+    restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
+    in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
+    state_only.into_iter().for_each(|(argument, changed)| add(argument, Effect::StateOnly, changed));
+    found
+}
+
+/// A changed text that means the image that runs already changes nothing on the host.
+fn image_effect(prior: &InstanceModel, model: &InstanceModel) -> Effect {
+    let runs_already = model.image.as_str().is_some_and(|it| prior.image_id.as_str() == Some(it));
+    match model.image_change() {
+        _ if runs_already => Effect::InPlace,
+        OnImageChange::Replace => Effect::Replace,
+        OnImageChange::Rebuild | OnImageChange::Ignore => Effect::Rebuild,
+    }
+}
+
+/// What is computed stays as it was, unless the update can change it.
+fn computed(prior: &InstanceModel, model: &mut InstanceModel, starts: bool) {
+    let kept = |attr: &Attr<String>| if attr.is_null() { Attr::Unknown } else { attr.clone() };
+    model.id = kept(&prior.id);
+    model.mac_addresses =
+        if prior.mac_addresses.is_null() { Attr::Unknown } else { prior.mac_addresses.clone() };
+    model.ipv6_address = prior.ipv6_address.clone();
+    if starts {
+        model.status = Attr::Unknown;
+        model.exit_code = Attr::Unknown;
+        model.ipv4_address = kept(&prior.ipv4_address);
+        let has_addresses = prior.addresses.known().is_some_and(|all| !all.is_empty());
+        model.addresses = if has_addresses { prior.addresses.clone() } else { Attr::Unknown };
+    } else {
+        model.status = prior.status.clone();
+        model.exit_code = prior.exit_code.clone();
+        model.ipv4_address = prior.ipv4_address.clone();
+        model.addresses = prior.addresses.clone();
+    }
+    model.image_id = match model.image.as_str() {
+        _ if prior.image == model.image => prior.image_id.clone(),
+        Some(id) if reference::is_id(id) => Attr::Known(id.to_owned()),
+        _ => Attr::Unknown,
+    };
+}
+
+/// Says that a running instance is interrupted, and by what.
+fn warning(prior: &InstanceModel, model: &InstanceModel, changes: &[Change]) -> Option<Diagnostic> {
+    let harshest = changes.iter().map(|change| change.effect).max()?;
+    if !prior.is_wanted() || !model.is_wanted() {
+        return None;
+    }
+    let name = prior.name.as_str().unwrap_or_default();
+    let (summary, consequence) = match harshest {
+        Effect::Restart => (
+            format!("The instance {name} will be restarted"),
+            "Its process is stopped and started again; rootfs and addresses stay.",
+        ),
+        Effect::Rebuild => (
+            format!("The instance {name} will be rebuilt"),
+            "Its process is stopped, and started again on the new image; id and addresses stay, what was \
+             written to its rootfs goes.",
+        ),
+        Effect::StateOnly | Effect::InPlace | Effect::Replace => return None,
+    };
+    let causes: Vec<_> =
+        changes.iter().filter(|change| change.effect >= Effect::Restart).map(|it| it.argument).collect();
+    let first = causes.first().copied().unwrap_or_default();
+    let what = match causes.as_slice() {
+        [one] => format!("{one} changes"),
+        [some @ .., last] => format!("{} and {last} change", some.join(", ")),
+        [] => return None,
+    };
+    Some(report::warning(Path::at(first), summary, format!("Because {what}. {consequence}")))
+}

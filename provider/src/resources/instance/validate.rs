@@ -1,0 +1,228 @@
+//! What can be said of an instance's arguments without asking anyone: all errors at once.
+
+use std::net::IpAddr;
+
+use super::model::{
+    CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, OnImageChange, PortModel,
+    RestartModel,
+};
+use crate::attr::{Attr, List, Map, entries};
+use crate::report::{self, Diagnostic, Path, capital};
+use crate::text::port::Listener;
+use crate::text::{cpu, duration, environment, name, port, reference, size};
+
+/// Checks what is known.
+pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
+    let mut found = Vec::new();
+    identity(model, &mut found);
+    image(model, &mut found);
+    process(model, &mut found);
+    maps(model, &mut found);
+    if let Some(restart) = model.restart.known() {
+        check_restart(restart, &mut found);
+    }
+    if let Some(limits) = model.limits.known() {
+        check_limits(limits, &mut found);
+    }
+    check_ports(&model.ports, &mut found);
+    found
+}
+
+fn identity(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    let advice = "A name is up to 63 letters, digits and hyphens, and neither begins nor ends with a hyphen.";
+    if let Some(Err(error)) = model.name.as_str().map(name::check_label) {
+        found.push(report::error(Path::at("name"), capital(&error.to_string()), advice));
+    }
+    if let Some(Err(error)) = model.hostname.as_str().map(name::check_hostname) {
+        let advice = "A host name is such names with dots between them, up to 64 characters in all.";
+        found.push(report::error(Path::at("hostname"), capital(&error.to_string()), advice));
+    }
+    match model.r#type.as_str() {
+        None | Some(CONTAINER) => {}
+        Some("virtual-machine") => found.push(report::error(
+            Path::at("type"),
+            "Virtual machines cannot be made yet",
+            "This version of Berth makes containers only. Leave type out, or write \"container\".",
+        )),
+        Some(other) => found.push(report::error(
+            Path::at("type"),
+            format!("There is no type \"{other}\""),
+            "Leave type out, or write \"container\".",
+        )),
+    }
+}
+
+fn image(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    if let Some(Err(error)) = model.image.as_str().map(reference::check_id_or_reference) {
+        found.push(report::error(Path::at("image"), capital(&error.to_string()), error.advice()));
+    }
+    if model.on_image_change.known().is_some()
+        && OnImageChange::read(model.on_image_change.as_str()).is_none()
+    {
+        found.push(report::error(
+            Path::at("on_image_change"),
+            "There is no such way to change an image",
+            "Write \"rebuild\" (the default: a new rootfs under the same instance), \"replace\" or \"ignore\".",
+        ));
+    }
+}
+
+fn process(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    check_list("entrypoint", &model.entrypoint, found);
+    check_list("command", &model.command, found);
+    let texts =
+        [("user", &model.user), ("working_dir", &model.working_dir), ("stop_signal", &model.stop_signal)];
+    for (argument, attr) in texts {
+        if attr.as_str().is_some_and(|text| text.is_empty() || text.contains('\0')) {
+            found.push(report::error(
+                Path::at(argument),
+                format!("{} is empty or holds a NUL character", capital(argument)),
+                "Leave it out to take the image's.",
+            ));
+        }
+    }
+    if model.working_dir.as_str().is_some_and(|dir| !dir.is_empty() && !dir.starts_with('/')) {
+        found.push(report::error(
+            Path::at("working_dir"),
+            "The working directory is no absolute path",
+            "Write a path in the instance that begins with a slash.",
+        ));
+    }
+    check_duration(Path::at("stop_timeout"), &model.stop_timeout, found);
+    for (argument, attr) in [("description", &model.description)] {
+        if attr.as_str().is_some_and(|text| text.contains('\0')) {
+            found.push(report::error(Path::at(argument), "The text holds a NUL character", "Leave it out."));
+        }
+    }
+}
+
+fn check_list(argument: &str, attr: &List<String>, found: &mut Vec<Diagnostic>) {
+    for (index, value) in attr.known().into_iter().flatten().enumerate() {
+        let path = || Path::at(argument).index(index);
+        if value.is_null() {
+            let detail = "Leave the element out, or write \"\" for an empty argument.";
+            found.push(report::error(path(), format!("An element of {argument} is null"), detail));
+        } else if value.as_str().is_some_and(|text| text.contains('\0')) {
+            let detail = "The kernel ends an argument at a NUL; it cannot hold one.";
+            found.push(report::error(
+                path(),
+                format!("An element of {argument} holds a NUL character"),
+                detail,
+            ));
+        }
+    }
+}
+
+fn maps(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    for (key, value) in model.environment.known().into_iter().flatten() {
+        if let Err(error) = environment::check(key, value.as_str()) {
+            let detail =
+                "The kernel ends a variable at a NUL and its name at an equals sign; neither can hold one.";
+            let path = Path::at("environment").key(key);
+            found.push(report::error(path, capital(&error.to_string()), detail));
+        }
+    }
+    for (argument, attr) in [("labels", &model.labels), ("restart_triggers", &model.restart_triggers)] {
+        for (key, value) in attr.known().into_iter().flatten() {
+            if value.is_null() {
+                let summary = format!("{} of {argument} is null", capital(&format!("{key:?}")));
+                found.push(report::error(Path::at(argument).key(key), summary, "Leave the entry out."));
+            }
+        }
+    }
+}
+
+fn check_duration(path: Path, attr: &Attr<String>, found: &mut Vec<Diagnostic>) {
+    if let Some(Err(error)) = attr.as_str().map(duration::parse) {
+        found.push(report::error(path, capital(&error.to_string()), error.advice()));
+    }
+}
+
+fn check_restart(restart: &RestartModel, found: &mut Vec<Diagnostic>) {
+    let path = |name: &str| Path::at("restart").attribute(name);
+    if let Some(policy) = restart.policy.as_str().filter(|it| !["no", "on-failure", "always"].contains(it)) {
+        found.push(report::error(
+            path("policy"),
+            format!("There is no restart policy \"{policy}\""),
+            "Write \"no\", \"on-failure\" or \"always\" (the default).",
+        ));
+    }
+    if restart.max_retries.known().is_some_and(|retries| u32::try_from(*retries).is_err()) {
+        found.push(report::error(
+            path("max_retries"),
+            "max_retries is no number of retries",
+            "Write a whole number from 0 on; 0, or leaving it out, means without end.",
+        ));
+    }
+    check_duration(path("backoff"), &restart.backoff, found);
+    if restart.backoff.as_str().and_then(|text| duration::parse(text).ok()) == Some(0) {
+        let detail = "Leave it out for the default of 100ms.";
+        found.push(report::error(path("backoff"), "The first delay is zero", detail));
+    }
+}
+
+fn check_limits(limits: &LimitsModel, found: &mut Vec<Diagnostic>) {
+    let path = |name: &str| Path::at("limits").attribute(name);
+    if let Some(Err(error)) = limits.cpu.as_str().map(cpu::parse) {
+        found.push(report::error(path("cpu"), capital(&error.to_string()), error.advice()));
+    }
+    match limits.memory.as_str().map(size::parse) {
+        Some(Err(error)) => {
+            found.push(report::error(path("memory"), capital(&error.to_string()), error.advice()));
+        }
+        Some(Ok(0)) => {
+            let detail = "Leave it out for no limit.";
+            found.push(report::error(path("memory"), "The memory limit is zero", detail));
+        }
+        _ => {}
+    }
+    if limits.pids.known().is_some_and(|pids| *pids < 1) {
+        let detail = "Write a whole number from 1 on, or leave it out for no limit.";
+        found.push(report::error(path("pids"), "The limit of processes is not positive", detail));
+    }
+}
+
+fn check_ports(ports: &Map<PortModel>, found: &mut Vec<Diagnostic>) {
+    let mut listeners = Vec::new();
+    for (name, model) in entries(ports) {
+        let path = |argument: &str| Path::at("ports").key(name).attribute(argument);
+        for (argument, attr) in [("container_port", &model.container_port), ("host_port", &model.host_port)] {
+            if let Some(Err(error)) = attr.as_str().map(port::parse) {
+                found.push(report::error(path(argument), capital(&error.to_string()), error.advice()));
+            }
+        }
+        if let Some(protocol) = model.protocol.as_str().filter(|it| !["tcp", "udp"].contains(it)) {
+            let summary = format!("There is no protocol \"{protocol}\"");
+            found.push(report::error(path("protocol"), summary, "Write \"tcp\" (the default) or \"udp\"."));
+        }
+        if let Some(address) = model.host_address.as_str().filter(|it| it.parse::<IpAddr>().is_err()) {
+            let summary = format!("\"{address}\" is no IP address");
+            let detail =
+                "Write an address of the host, \"0.0.0.0\" for all of them, or leave it out for 127.0.0.1.";
+            found.push(report::error(path("host_address"), summary, detail));
+        }
+        listeners.extend(listener(name, model));
+    }
+    for (later, earlier) in port::clashes(&listeners) {
+        found.push(report::error(
+            Path::at("ports").key(&later.name).attribute("host_port"),
+            format!("The ports {} and {} clash", earlier.name, later.name),
+            format!(
+                "Both listen on {}'s {} port {}. Give one of them another host_port.",
+                later.address, later.protocol, later.port
+            ),
+        ));
+    }
+}
+
+fn listener(name: &str, model: &PortModel) -> Option<Listener> {
+    if model.host_address.is_unknown() || model.protocol.is_unknown() {
+        return None;
+    }
+    Some(Listener {
+        name: name.to_owned(),
+        address: model.host_address.as_str().unwrap_or(DEFAULT_HOST_ADDRESS).parse().ok()?,
+        port: port::parse(model.host_port.as_str()?).ok()?,
+        protocol: model.protocol.as_str().unwrap_or(DEFAULT_PROTOCOL).to_owned(),
+    })
+}

@@ -1,0 +1,10 @@
+//! What users write as text: sizes, durations, CPU shares, names and image references.
+//! Pure; each parser names what is wrong and what to write instead.
+
+pub mod cpu;
+pub mod duration;
+pub mod environment;
+pub mod name;
+pub mod port;
+pub mod reference;
+pub mod size;

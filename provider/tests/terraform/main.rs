@@ -1,0 +1,9 @@
+//! The provider as Terraform runs it, against a fake agent that speaks the real gRPC over a real socket.
+
+mod fake;
+mod hosts;
+mod image;
+mod instance;
+mod instance_errors;
+mod remote;
+mod run;

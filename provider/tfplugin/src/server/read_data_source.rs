@@ -1,0 +1,32 @@
+//! `ReadDataSource`: looks a thing up.
+
+use berth_proto::tfplugin6::{self as wire, read_data_source::Response};
+
+use super::{
+    Server,
+    convert::{decode, diagnostics, encode},
+    guard::guard,
+};
+use crate::{
+    diagnostics::Diagnostics,
+    plan::{fill_defaults, state},
+    provider::Provider,
+};
+
+impl<P: Provider> Server<P> {
+    pub(super) async fn read_data_source(&self, request: &wire::read_data_source::Request) -> Response {
+        self.try_look_up(request)
+            .await
+            .unwrap_or_else(|told| Response { diagnostics: diagnostics(told), ..Response::default() })
+    }
+
+    async fn try_look_up(&self, request: &wire::read_data_source::Request) -> Result<Response, Diagnostics> {
+        let data_source = self.data_source(&request.type_name)?;
+        let attributes = &data_source.schema().attributes;
+        let config = fill_defaults(attributes, decode(request.config.as_ref(), data_source.ty())?);
+        let mut cx = self.context(&[])?;
+        let found = guard(data_source.read(&mut cx, config.clone())).await?;
+        let found = state(attributes, &config, found, &mut cx.told);
+        Ok(Response { state: encode(&found), diagnostics: diagnostics(cx.told), ..Response::default() })
+    }
+}
