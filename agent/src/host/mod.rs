@@ -81,8 +81,8 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let network = network::Networks::open(place.clone()).await?;
     Ok(Ports {
-        images: Arc::new(images::ImageStore::new(store)),
-        runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone())),
+        images: Arc::new(images::ImageStore::new(store.clone())),
+        runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone(), store)),
         network: Arc::new(network),
         host: Arc::new(machine::Machine::new(place, supervisor, config)),
     })

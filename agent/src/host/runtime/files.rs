@@ -1,0 +1,52 @@
+//! The files of `/etc` that the agent gives an instance.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::chown;
+use std::path::Path;
+
+use berth_domain::UidRange;
+use berth_engine::ports::runtime::StartRequest;
+use berth_network::resolver::{self, HostFiles, Identity, Resolver};
+use berth_runtime::spec::FileBind;
+
+/// What they say.
+pub(super) struct Files {
+    hostname: String,
+    address: IpAddr,
+}
+
+/// Where they are seen inside.
+pub(super) fn binds(data: &Path) -> Vec<FileBind> {
+    let bind = |name: &str| FileBind {
+        source: data.join("files").join(name),
+        target: Path::new("/etc").join(name),
+        read_only: false,
+    };
+    ["resolv.conf", "hosts", "hostname"].map(bind).into()
+}
+
+impl Files {
+    pub(super) fn of(request: &StartRequest) -> Self {
+        Self { hostname: request.config.hostname.to_string(), address: request.attachment.ipv4.addr().into() }
+    }
+
+    /// Writes them; they belong to the instance's root.
+    pub(super) fn write(&self, binds: &[FileBind], uids: UidRange) -> io::Result<()> {
+        let resolver = Resolver::of_host(&HostFiles::default(), false).map_err(io::Error::other)?;
+        let extra_hosts = BTreeMap::new();
+        let addresses = [self.address];
+        let identity =
+            Identity { hostname: &self.hostname, addresses: &addresses, extra_hosts: &extra_hosts };
+        let files = resolver::files(&resolver, &identity);
+        for (bind, text) in binds.iter().zip([files.resolv_conf, files.hosts, files.hostname]) {
+            if let Some(directory) = bind.source.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            berth_sys::fs::write_atomic(&bind.source, text.as_bytes(), 0o644).map_err(io::Error::other)?;
+            chown(&bind.source, Some(uids.base), Some(uids.base))?;
+        }
+        Ok(())
+    }
+}

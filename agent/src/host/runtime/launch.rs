@@ -1,0 +1,146 @@
+//! Launch specs, and why a launch fails.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use berth_domain::{Digest, Limits, RestartMode, RestartPolicy};
+use berth_engine::ports::Cause;
+use berth_engine::ports::runtime::{StartError, StartRequest};
+use berth_image::store::Store;
+use berth_runtime::client::ClientError;
+use berth_runtime::launch::Stage;
+use berth_runtime::spec::{
+    self, CgroupSpec, IdRange, InterfaceSpec, LaunchSpec, LogSpec, ProcessSpec, RestartSpec, StopSpec,
+};
+use berth_storage::rootfs::{Lower, RootfsSpec};
+use nix::errno::Errno;
+
+use super::{Home, files};
+use crate::host::Place;
+
+const MTU: u32 = 1500;
+const LOG_BYTES: u64 = 10 << 20;
+const LOG_FILES: u32 = 3;
+
+/// The image's EROFS file.
+pub(super) async fn image(store: &Store, image: &Digest) -> Result<PathBuf, StartError> {
+    let gone = || StartError::ImageGone { image: image.clone() };
+    let digest = image.as_str().parse().map_err(|_| gone())?;
+    let store = store.clone();
+    let found = tokio::task::spawn_blocking(move || store.get(&digest)).await;
+    let found = found.map_err(|error| unable("look for the image", error))?;
+    let found = found.map_err(|error| unable("look for the image", error))?;
+    found.map(|image| image.tree).ok_or_else(gone)
+}
+
+/// All that the supervisor is told.
+pub(super) fn spec(
+    place: &Place,
+    home: &Home,
+    request: &StartRequest,
+    image: PathBuf,
+    objects: &Path,
+) -> LaunchSpec {
+    let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
+    let mut cgroup = CgroupSpec {
+        parent: format!("berth{}", place.prefix),
+        name: request.instance.to_string(),
+        cpu_millis: None,
+        memory_bytes: None,
+        pids: None,
+    };
+    limit(&mut cgroup, &request.settings.limits);
+    LaunchSpec {
+        version: spec::VERSION,
+        id: request.instance.to_string(),
+        name: request.name.to_string(),
+        revision: request.revision,
+        run_dir: home.run.clone(),
+        rootfs: RootfsSpec {
+            lower: Lower::Erofs { image, objects: objects.to_owned() },
+            upper: rootfs.join("upper"),
+            work: rootfs.join("work"),
+        },
+        process: ProcessSpec {
+            argv: config.argv.clone(),
+            environment: config.environment.clone().into_iter().collect(),
+            working_dir: config.working_dir.clone(),
+            user: config.user.to_string(),
+            no_new_privileges: false,
+        },
+        hostname: config.hostname.to_string(),
+        ids: IdRange { host_base: request.uids.base, count: request.uids.count },
+        cgroup,
+        networks: vec![interface(place, request)],
+        files: files::binds(&home.data),
+        stop: StopSpec {
+            signal: config.stop_signal.number().into(),
+            timeout_ms: config.stop_timeout_ms.into(),
+        },
+        restart: restart(request.settings.restart),
+        log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
+    }
+}
+
+fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
+    let attachment = &request.attachment;
+    let id: String = request.instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    InterfaceSpec {
+        name: attachment.interface.clone(),
+        host_name: format!("vb{}{id}0", place.prefix),
+        bridge: place.prefix.bridge(0),
+        mac: attachment.mac.to_string(),
+        ipv4_address: attachment.ipv4.addr(),
+        ipv4_prefix: attachment.ipv4.prefix_len(),
+        ipv4_gateway: Some(attachment.gateway),
+        mtu: MTU,
+    }
+}
+
+pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits) {
+    cgroup.cpu_millis = limits.cpu_millis;
+    cgroup.memory_bytes = limits.memory_bytes;
+    cgroup.pids = limits.pids;
+}
+
+/// Which limit differs: the one that was refused.
+pub(super) fn changed(before: &CgroupSpec, after: &CgroupSpec) -> &'static str {
+    match after {
+        after if after.memory_bytes != before.memory_bytes => "memory",
+        after if after.pids != before.pids => "pids",
+        _ => "cpu",
+    }
+}
+
+pub(super) fn restart(policy: RestartPolicy) -> RestartSpec {
+    RestartSpec {
+        policy: match policy.mode {
+            RestartMode::No => spec::RestartPolicy::No,
+            RestartMode::OnFailure => spec::RestartPolicy::OnFailure,
+            RestartMode::Always => spec::RestartPolicy::Always,
+        },
+        max_retries: policy.max_retries.unwrap_or_default(),
+        backoff_ms: policy.backoff_ms,
+    }
+}
+
+pub(super) fn unable(operation: &str, source: impl Into<Cause>) -> StartError {
+    let advice = "berth check says what this host lacks".to_owned();
+    StartError::Host { operation: operation.to_owned(), advice, source: source.into() }
+}
+
+/// Why a start failed, with the argument that mends it.
+pub(super) fn failed(request: &StartRequest, error: ClientError) -> StartError {
+    let ClientError::Launch(error) = error else {
+        return unable("start the instance's supervisor", error);
+    };
+    let program = request.config.argv.first().cloned().unwrap_or_default();
+    let source = Cause::from(io::Error::from_raw_os_error(error.errno));
+    match error.stage {
+        Stage::User | Stage::Group => StartError::UserNotFound { user: request.config.user.to_string() },
+        Stage::WorkingDir => StartError::WorkingDir { path: request.config.working_dir.clone(), source },
+        Stage::Exec if error.errno == Errno::ENOENT as i32 => StartError::EntrypointNotFound { program },
+        Stage::Exec => StartError::EntrypointNotExecutable { program, source },
+        _ => unable("start the instance", error),
+    }
+}

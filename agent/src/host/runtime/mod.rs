@@ -1,0 +1,318 @@
+//! Supervisors, what they run and what is kept for it, from `berth-runtime`.
+//!
+//! An instance has `instances/<id>` in the data directory, with `rootfs-<n>`, `log` and `files`, and in the run directory,
+//! with its supervisor's socket, launch spec and exit record.
+
+mod exec;
+mod files;
+mod launch;
+mod state;
+mod watch;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use berth_engine::ports::Cause;
+use berth_engine::ports::runtime::{
+    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream, RootfsRequest,
+    Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+};
+use berth_image::store::Store;
+use berth_runtime::client::{self, ClientError, Supervisor};
+use berth_runtime::control::{State, Update};
+use berth_runtime::{exit, logs};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use super::Place;
+use super::supervisor::Finder;
+
+/// How long a supervisor may take beyond its workload's own time to stop.
+const BEYOND: Duration = Duration::from_secs(30);
+
+/// The supervisors of this agent.
+pub(super) struct Supervisors {
+    place: Place,
+    finder: Finder,
+    store: Store,
+    sender: mpsc::UnboundedSender<RuntimeEvent>,
+    receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
+}
+
+/// Where an instance's things are.
+#[derive(Debug, Clone)]
+struct Home {
+    data: PathBuf,
+    run: PathBuf,
+}
+
+impl Home {
+    fn rootfs(&self, number: u32) -> PathBuf {
+        self.data.join(format!("rootfs-{number}"))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.join("log")
+    }
+}
+
+impl Supervisors {
+    pub(super) fn new(place: Place, finder: Finder, store: Store) -> Self {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        Self { place, finder, store, sender, receiver: Mutex::new(Some(receiver)) }
+    }
+
+    fn home(&self, instance: InstanceId) -> Home {
+        let name = format!("instances/{instance}");
+        Home { data: self.place.data.join(&name), run: self.place.run.join(name) }
+    }
+
+    /// The supervisor, where one lives.
+    async fn live(&self, home: &Home) -> Result<Option<(Supervisor, State)>, RuntimeError> {
+        let found = client::adopt(&home.run).await;
+        let found = found.map_err(|error| unable("reach the instance's supervisor", error))?;
+        Ok(found.map(|(supervisor, status)| (supervisor, status.state)))
+    }
+
+    fn follow(&self, instance: InstanceId, supervisor: Supervisor, process: Option<tokio::process::Child>) {
+        let watch = watch::Watch {
+            instance,
+            supervisor,
+            run: self.home(instance).run,
+            sender: self.sender.clone(),
+            process,
+        };
+        tokio::spawn(watch.run());
+    }
+}
+
+fn unable(operation: &str, source: impl Into<Cause>) -> RuntimeError {
+    RuntimeError::Host { operation: operation.to_owned(), source: source.into() }
+}
+
+/// Runs work on files on a blocking thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
+}
+
+#[async_trait]
+impl Runtime for Supervisors {
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        let taken = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match taken {
+            Some(receiver) => UnboundedReceiverStream::new(receiver).boxed(),
+            // Whoever was first has them all.
+            None => futures::stream::pending().boxed(),
+        }
+    }
+
+    async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError> {
+        let places = [self.place.data.join("instances"), self.place.run.join("instances")];
+        let ids = blocking(move || state::ids(&places)).await;
+        let ids = ids.map_err(|error| unable("list the instances' directories", error))?;
+        let mut all = Vec::new();
+        for id in ids {
+            let state = self.observe(id).await?;
+            if state.workload.is_live() {
+                self.follow(id, Supervisor::at(&self.home(id).run), None);
+            }
+            all.push((id, state));
+        }
+        Ok(all)
+    }
+
+    async fn observe(&self, instance: InstanceId) -> Result<InstanceState, RuntimeError> {
+        let home = self.home(instance);
+        let data = home.data.clone();
+        let rootfs = blocking(move || state::rootfs(&data)).await;
+        let rootfs = rootfs.map_err(|error| unable("look at the instance's directory", error))?;
+        let mut found = client::adopt(&home.run).await;
+        if let Ok(Some((supervisor, status))) = &found
+            && status.state == State::Stopping
+        {
+            // On its way out: what is left of it is told when it is gone.
+            let gone = tokio::time::timeout(state::stop_time(&home.run) + BEYOND, watch::gone(supervisor));
+            gone.await.map_err(|_elapsed| RuntimeError::Unstoppable { waited: BEYOND })?;
+            found = client::adopt(&home.run).await;
+        }
+        let found = found.map_err(|error| unable("reach the instance's supervisor", error))?;
+        Ok(InstanceState { workload: state::workload(&home.run, found.map(|(_, status)| status)), rootfs })
+    }
+
+    async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
+        launch::image(&self.store, &request.image).await?;
+        let directory = self.home(request.instance).rootfs(request.rootfs);
+        let made = blocking(move || std::fs::create_dir_all(directory)).await;
+        made.map_err(|error| launch::unable("make the instance's directory", error))
+    }
+
+    async fn start(&self, request: &StartRequest) -> Result<Started, StartError> {
+        let program = self.finder.find().ok_or_else(|| StartError::Host {
+            operation: "find the instance's supervisor".to_owned(),
+            advice: self.finder.advice(),
+            source: io::Error::from(io::ErrorKind::NotFound).into(),
+        })?;
+        let home = self.home(request.instance);
+        let image = launch::image(&self.store, &request.image).await?;
+        let spec = launch::spec(&self.place, &home, request, image, self.store.objects_dir());
+        let (files, uids) = (files::Files::of(request), request.uids);
+        let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
+        let written = blocking(move || {
+            files.write(&made, uids)?;
+            std::fs::create_dir_all(data.join("log"))?;
+            // How an earlier start ended is not how this one does.
+            remove_file(&run.join(exit::FILE))
+        });
+        written.await.map_err(|error| launch::unable("write the instance's files", error))?;
+        match client::spawn(&program, &spec).await {
+            Ok(spawned) => {
+                self.follow(request.instance, spawned.supervisor, Some(spawned.process));
+                Ok(Started { pid: u32::try_from(spawned.pid).unwrap_or_default(), at: Timestamp::now() })
+            }
+            Err(error) => {
+                let run = home.run.clone();
+                // Nothing was started, and nothing says that it was.
+                if let Err(error) = blocking(move || remove_file(&run.join("spec.json"))).await {
+                    tracing::warn!(%error, "the spec of a failed start is left");
+                }
+                Err(launch::failed(request, error))
+            }
+        }
+    }
+
+    async fn stop(&self, instance: InstanceId, mode: StopMode) -> Result<Option<ExitRecord>, RuntimeError> {
+        let home = self.home(instance);
+        if let Some((supervisor, _)) = self.live(&home).await? {
+            let waited = state::stop_time(&home.run) + BEYOND;
+            let stopped =
+                tokio::time::timeout(waited, watch::stop(&supervisor, mode == StopMode::Kill)).await;
+            let stopped = stopped.map_err(|_elapsed| RuntimeError::Unstoppable { waited })?;
+            if let Err(error) = stopped {
+                // It may have ended by itself meanwhile.
+                if self.live(&home).await?.is_some() {
+                    return Err(unable("stop the instance", error));
+                }
+            }
+        }
+        Ok(exit::read(&home.run).map(|record| state::exit(&record)))
+    }
+
+    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError> {
+        let home = self.home(instance);
+        let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
+        let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
+        let before = spec.cgroup.clone();
+        launch::limit(&mut spec.cgroup, &settings.limits);
+        spec.restart = launch::restart(settings.restart);
+        let update = Update { restart: spec.restart, stop: spec.stop, cgroup: spec.cgroup.clone() };
+        match supervisor.update(update).await {
+            Ok(()) => {}
+            Err(error @ ClientError::Refused { .. }) => {
+                let limit = launch::changed(&before, &spec.cgroup);
+                return Err(RuntimeError::Limit { limit, source: error.into() });
+            }
+            Err(error) => return Err(unable("change the instance's limits", error)),
+        }
+        let saved = blocking(move || {
+            let text = serde_json::to_vec(&spec)?;
+            let path = spec.run_dir.join("spec.json");
+            berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)
+        });
+        saved.await.map_err(|error| unable("record the instance's limits", error))
+    }
+
+    async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError> {
+        let home = self.home(instance);
+        let removed = blocking(move || {
+            for other in state::rootfs(&home.data)?.into_iter().filter(|number| *number != rootfs) {
+                remove_dir(&home.rootfs(other))?;
+            }
+            Ok(())
+        });
+        removed.await.map_err(|error| unable("remove the instance's old files", error))
+    }
+
+    async fn remove(&self, instance: InstanceId) -> Result<(), RuntimeError> {
+        let home = self.home(instance);
+        let removed = blocking(move || {
+            remove_dir(&home.run)?;
+            remove_dir(&home.data)
+        });
+        removed.await.map_err(|error| unable("remove the instance's files", error))
+    }
+
+    async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError> {
+        let home = self.home(instance);
+        let failed = |source: RuntimeError| ExecError::Host {
+            operation: "reach the instance's supervisor".to_owned(),
+            source: source.into(),
+        };
+        let Some((supervisor, State::Running { .. })) = self.live(&home).await.map_err(failed)? else {
+            return Err(ExecError::NotRunning);
+        };
+        let spec = state::spec(&home.run).ok_or(ExecError::NotRunning)?;
+        exec::run(&supervisor, &spec.process, request).await
+    }
+
+    async fn logs(
+        &self,
+        instance: InstanceId,
+        request: &LogRequest,
+    ) -> Result<mpsc::Receiver<Result<LogLine, RuntimeError>>, RuntimeError> {
+        let since = request.since.and_then(|time| jiff::Timestamp::try_from(time).ok());
+        let query = logs::Query {
+            tail: request.tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+            since: since.map(|time| format!("{time:.9}")),
+            follow: request.follow,
+        };
+        let mut entries = logs::open(&self.home(instance).log(), query);
+        let (sender, receiver) = mpsc::channel(64);
+        tokio::spawn(async move {
+            loop {
+                let entry = tokio::select! {
+                    () = sender.closed() => return,
+                    entry = entries.recv() => entry,
+                };
+                let Some(entry) = entry else { return };
+                let line = entry.map(line).map_err(|error| unable("read the log", error));
+                if sender.send(line).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Ok(receiver)
+    }
+}
+
+fn line(entry: logs::Entry) -> LogLine {
+    let stream = match entry.stream {
+        logs::Stream::Stdout => LogStream::Stdout,
+        logs::Stream::Stderr => LogStream::Stderr,
+    };
+    LogLine { time: entry.time, stream, data: entry.data, partial: entry.partial }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// What a workload is whose supervisor is gone.
+fn ended(run: &Path) -> Workload {
+    state::workload(run, None)
+}
