@@ -3,6 +3,7 @@
 
 mod daemon;
 mod images;
+mod instances;
 mod remotes;
 mod tls;
 mod usage;

@@ -143,6 +143,18 @@ impl Agent {
 
 impl Drop for Agent {
     fn drop(&mut self) {
+        // Only an agent can take down what an agent left running.
+        let left = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if left(&self.data().join("instances")) {
+            if self.child.is_none() {
+                self.run(&[]);
+            }
+            let list = self.berth(&["--format", "json", "instance", "ls"]).stdout;
+            let list: Vec<Value> = serde_json::from_str(&list).unwrap_or_default();
+            for name in list.iter().filter_map(|instance| instance["name"].as_str()) {
+                let _ = self.berth(&["instance", "rm", "--force", name]);
+            }
+        }
         if let Some(mut child) = self.child.take() {
             let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM);
             let _ = child.wait();

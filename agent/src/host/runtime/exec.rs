@@ -50,14 +50,14 @@ pub(super) async fn run(
 /// The process's ends of its streams.
 struct Streams {
     /// What is written goes to its input; `None`: closed.
-    stdin: Option<mpsc::UnboundedSender<Vec<u8>>>,
+    stdin: Option<mpsc::Sender<Vec<u8>>>,
     terminal: Option<Arc<Terminal>>,
     readers: Vec<JoinHandle<()>>,
 }
 
 impl Streams {
     fn new(stdio: ExecStdio, request: &ExecRequest, to_caller: &mpsc::Sender<ExecOutput>) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
+        let (sender, receiver) = mpsc::channel(WAITING);
         let stdin = request.stdin.then_some(sender);
         match stdio {
             ExecStdio::Pipes { stdin: pipe, stdout, stderr } => {
@@ -87,18 +87,18 @@ async fn carry(
     to_caller: mpsc::Sender<ExecOutput>,
 ) {
     let mut present = true;
+    // Input that the process has not taken yet; until it has, the caller waits with more.
+    let mut waiting: Option<Vec<u8>> = None;
     let code = loop {
         let input = tokio::select! {
             ended = session.wait() => break ended,
             () = to_caller.closed(), if present => None,
-            input = from_caller.recv(), if present => input,
+            () = pass(&streams, &mut waiting), if waiting.is_some() => continue,
+            input = from_caller.recv(), if present && waiting.is_none() => input,
         };
         let signalled = match input {
             Some(ExecInput::Stdin(data)) => {
-                // An input that was closed takes no more.
-                if let Some(stdin) = &streams.stdin {
-                    let _closed = stdin.send(data);
-                }
+                waiting = Some(data);
                 Ok(())
             }
             Some(ExecInput::StdinClosed) => {
@@ -128,6 +128,17 @@ async fn carry(
     if let Ok(Some(code)) = code {
         // Nobody waits for it any more: nobody to tell.
         let _gone = to_caller.send(ExecOutput::Exit(code)).await;
+    }
+}
+
+/// Passes input on when there is room. An input that was closed takes no more.
+async fn pass(streams: &Streams, waiting: &mut Option<Vec<u8>>) {
+    let permit = match &streams.stdin {
+        Some(stdin) => stdin.reserve().await.ok(),
+        None => None,
+    };
+    if let (Some(data), Some(permit)) = (waiting.take(), permit) {
+        permit.send(data);
     }
 }
 
@@ -162,7 +173,7 @@ async fn read_terminal(terminal: Arc<Terminal>, to_caller: mpsc::Sender<ExecOutp
     }
 }
 
-async fn write_pipe(mut pipe: pipe::Sender, mut data: mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn write_pipe(mut pipe: pipe::Sender, mut data: mpsc::Receiver<Vec<u8>>) {
     while let Some(data) = data.recv().await {
         // A process that reads no more is no error of its caller.
         if pipe.write_all(&data).await.is_err() {
@@ -171,7 +182,7 @@ async fn write_pipe(mut pipe: pipe::Sender, mut data: mpsc::UnboundedReceiver<Ve
     }
 }
 
-async fn write_terminal(terminal: Arc<Terminal>, mut data: mpsc::UnboundedReceiver<Vec<u8>>) {
+async fn write_terminal(terminal: Arc<Terminal>, mut data: mpsc::Receiver<Vec<u8>>) {
     while let Some(data) = data.recv().await {
         let mut rest = data.as_slice();
         while !rest.is_empty() {
