@@ -93,9 +93,9 @@ fn run(desired: &Desired, observed: &Observed) -> Vec<Step> {
             steps.push(Step::Stop);
         }
         if current && !desired.ended {
-            steps.push(Step::RecordExit);
-        }
-        if observed.settings != Some(desired.generation) {
+            // In this order, so that ports which could not be let go are let go at the next try.
+            steps.extend([Step::WithdrawPorts, Step::RecordExit]);
+        } else if observed.settings != Some(desired.generation) {
             steps.push(Step::WithdrawPorts);
         }
     } else {

@@ -1,0 +1,179 @@
+//! A host that is only kept in memory. It outlives the engines that are opened on it, as a real one does.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use berth_domain::{Digest, ExitRecord, ImageConfig, ImageInfo, InstanceId, Timestamp, Workload};
+use tokio::sync::mpsc;
+
+use super::Faults;
+use crate::ports::Ports;
+use crate::ports::network::PublishedPort;
+use crate::ports::runtime::{RuntimeEvent, Settings, StartRequest};
+
+/// Registries, a store, supervisors and a network, in memory.
+#[derive(Debug, Default)]
+pub struct FakeHost {
+    pub(super) faults: Arc<Faults>,
+    pub(super) state: Mutex<State>,
+    pub(super) events: Mutex<Option<mpsc::UnboundedSender<RuntimeEvent>>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    /// Reference to the image it means.
+    pub(super) registry: BTreeMap<String, Arc<ImageInfo>>,
+    pub(super) store: BTreeMap<Digest, Arc<ImageInfo>>,
+    pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) network_up: bool,
+    pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
+    pub(super) busy: BTreeSet<u16>,
+    pub(super) next_pid: u32,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Instance {
+    pub(super) rootfs: BTreeMap<u32, Digest>,
+    pub(super) workload: Option<Workload>,
+    pub(super) request: Option<StartRequest>,
+}
+
+impl FakeHost {
+    /// An empty host.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Where it, and a ledger opened with it, can be made to fail.
+    #[must_use]
+    pub fn faults(&self) -> Arc<Faults> {
+        Arc::clone(&self.faults)
+    }
+
+    /// The host as all ports.
+    #[must_use]
+    pub fn ports(self: &Arc<Self>) -> Ports {
+        Ports { images: self.clone(), runtime: self.clone(), network: self.clone(), host: self.clone() }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The registry has an image under a reference from now on; the tag moves where it had another.
+    pub fn push(&self, reference: &str, seed: u8, config: ImageConfig) -> Option<Digest> {
+        let digest: Digest = format!("sha256:{}", format!("{seed:02x}").repeat(32)).parse().ok()?;
+        let info = ImageInfo {
+            digest: digest.clone(),
+            platform: "linux/amd64".to_owned(),
+            size: 1,
+            layers: Vec::new(),
+            created: String::new(),
+            config,
+        };
+        self.state().registry.insert(reference.to_owned(), Arc::new(info));
+        Some(digest)
+    }
+
+    /// Someone else listens on this port of the host from now on.
+    pub fn occupy(&self, port: u16) {
+        self.state().busy.insert(port);
+    }
+
+    /// And no longer.
+    pub fn vacate(&self, port: u16) {
+        self.state().busy.remove(&port);
+    }
+
+    /// The machine goes down and comes up again: no process, no network, no record of an exit; files stay.
+    pub fn reboot(&self) {
+        let mut state = self.state();
+        state.network_up = false;
+        state.published.clear();
+        for instance in state.instances.values_mut() {
+            instance.workload = None;
+            instance.request = None;
+        }
+    }
+
+    /// A workload ends by itself for good.
+    pub fn exit(&self, id: InstanceId, code: i32) {
+        let exit = ExitRecord { code, signal: None, oom_killed: false, at: Timestamp::now() };
+        self.change(id, |revision| Some(Workload::Ended { revision, restarts: 0, exit }));
+    }
+
+    /// A supervisor is killed, and leaves no record.
+    pub fn kill_supervisor(&self, id: InstanceId) {
+        self.change(id, |_| None);
+    }
+
+    fn change(&self, id: InstanceId, to: impl FnOnce(u64) -> Option<Workload>) {
+        let workload = {
+            let mut state = self.state();
+            let Some(instance) = state.instances.get_mut(&id) else { return };
+            let revision = instance.workload.as_ref().and_then(Workload::revision).unwrap_or_default();
+            instance.workload = to(revision);
+            instance.workload.clone().unwrap_or(Workload::Absent)
+        };
+        self.emit(id, workload);
+    }
+
+    pub(super) fn emit(&self, instance: InstanceId, workload: Workload) {
+        let events = self.events.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(events) = events.as_ref() {
+            // An engine that went away does not listen.
+            let _gone = events.send(RuntimeEvent { instance, workload });
+        }
+    }
+
+    /// What runs, by instance: what it was started with.
+    #[must_use]
+    pub fn running(&self) -> BTreeMap<InstanceId, StartRequest> {
+        let state = self.state();
+        let live = |instance: &Instance| instance.workload.as_ref().is_some_and(Workload::is_live);
+        let requests = state.instances.iter().filter(|(_, instance)| live(instance));
+        requests.filter_map(|(id, instance)| Some((*id, instance.request.clone()?))).collect()
+    }
+
+    /// The pid of an instance's workload.
+    #[must_use]
+    pub fn pid(&self, id: InstanceId) -> Option<u32> {
+        self.state()
+            .instances
+            .get(&id)
+            .and_then(|instance| instance.workload.as_ref())
+            .and_then(Workload::pid)
+    }
+
+    /// What may change while it runs, as it is in force.
+    #[must_use]
+    pub fn settings(&self, id: InstanceId) -> Option<Settings> {
+        self.state().instances.get(&id).and_then(|instance| instance.request.as_ref()).map(|r| r.settings)
+    }
+
+    /// Everything that is left on the host, one line each.
+    #[must_use]
+    pub fn leftovers(&self) -> Vec<String> {
+        let state = self.state();
+        let mut left: Vec<String> = state.instances.keys().map(|id| format!("instance {id}")).collect();
+        left.extend(state.published.keys().map(|id| format!("ports of {id}")));
+        left.extend(state.store.keys().map(|digest| format!("image {digest}")));
+        if state.network_up {
+            left.push("network".to_owned());
+        }
+        left
+    }
+
+    /// An instance's root filesystems: which, and from which image.
+    #[must_use]
+    pub fn rootfs(&self, id: InstanceId) -> BTreeMap<u32, Digest> {
+        self.state().instances.get(&id).map(|instance| instance.rootfs.clone()).unwrap_or_default()
+    }
+
+    /// The ports that lead to an instance.
+    #[must_use]
+    pub fn published(&self, id: InstanceId) -> Vec<PublishedPort> {
+        self.state().published.get(&id).cloned().unwrap_or_default()
+    }
+}

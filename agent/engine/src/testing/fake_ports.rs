@@ -1,0 +1,299 @@
+//! The ports of a [`FakeHost`]. Each changing call has a point before and after its effect.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError};
+
+use async_trait::async_trait;
+use berth_domain::{
+    Digest, ExitRecord, ImageInfo, InstanceId, NetworkSpec, Platform, Protocol, Timestamp, Workload,
+};
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use ipnet::Ipv4Net;
+use tokio::sync::mpsc;
+
+use super::fake::FakeHost;
+use crate::ports::Cause;
+use crate::ports::host::{CheckItem, Host, HostInfo};
+use crate::ports::images::{ImageError, Images, Remote, Resolution, ResolveRequest};
+use crate::ports::network::{Network, NetworkError, Publication};
+use crate::ports::runtime::{
+    ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, RootfsRequest,
+    Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+};
+use crate::report::Reporter;
+
+impl FakeHost {
+    async fn point(&self, call: &str, when: &str) -> Result<(), Cause> {
+        self.faults.point(format!("{call}, {when}")).await.map_err(Into::into)
+    }
+
+    async fn at(&self, call: &str, when: &str) -> Result<(), RuntimeError> {
+        let host = |source| RuntimeError::Host { operation: call.to_owned(), source };
+        self.point(call, when).await.map_err(host)
+    }
+
+    async fn at_network(&self, call: &str, when: &str) -> Result<(), NetworkError> {
+        let host = |source| NetworkError::Host { operation: call.to_owned(), advice: String::new(), source };
+        self.point(call, when).await.map_err(host)
+    }
+
+    async fn at_start(&self, call: &str, when: &str) -> Result<(), StartError> {
+        let host = |source| StartError::Host { operation: call.to_owned(), advice: String::new(), source };
+        self.point(call, when).await.map_err(host)
+    }
+
+    async fn at_images(&self, call: &str, when: &str) -> Result<(), ImageError> {
+        let store = |source| ImageError::Store { operation: call.to_owned(), source };
+        self.point(call, when).await.map_err(store)
+    }
+}
+
+#[async_trait]
+impl Host for FakeHost {
+    async fn info(&self) -> HostInfo {
+        HostInfo::default()
+    }
+
+    async fn check(&self) -> Vec<CheckItem> {
+        Vec::new()
+    }
+}
+
+#[async_trait]
+impl Images for FakeHost {
+    async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError> {
+        let reference = request.reference.clone();
+        let known = self.state().registry.get(&reference).map(|info| info.digest.clone());
+        let digest = request.image_digest.clone().or(known);
+        let digest = digest.ok_or_else(|| ImageError::NotFound { reference: reference.clone() })?;
+        let platform = request.platform.clone().map_or_else(|| Platform::new("linux/amd64"), Ok);
+        let platform = platform.map_err(|invalid| ImageError::BadReference {
+            reference: reference.clone(),
+            why: invalid.summary,
+        })?;
+        Ok(Resolution {
+            reference_resolved: format!("{reference}@{digest}"),
+            reference,
+            index_digest: digest.clone(),
+            image_digest: digest,
+            platform,
+        })
+    }
+
+    async fn pull(
+        &self,
+        resolution: &Resolution,
+        _remotes: &Arc<[Remote]>,
+        _reporter: &Reporter,
+    ) -> Result<Arc<ImageInfo>, ImageError> {
+        self.at_images("pull", "before").await?;
+        let info = {
+            let mut state = self.state();
+            let known = state.registry.values().find(|info| info.digest == resolution.image_digest).cloned();
+            let info =
+                known.ok_or_else(|| ImageError::NotFound { reference: resolution.reference.clone() })?;
+            state.store.insert(info.digest.clone(), Arc::clone(&info));
+            info
+        };
+        self.at_images("pull", "after").await?;
+        Ok(info)
+    }
+
+    async fn get(&self, digest: &Digest) -> Result<Option<Arc<ImageInfo>>, ImageError> {
+        Ok(self.state().store.get(digest).cloned())
+    }
+
+    async fn list(&self) -> Result<Vec<Arc<ImageInfo>>, ImageError> {
+        Ok(self.state().store.values().cloned().collect())
+    }
+
+    async fn remove(&self, digest: &Digest) -> Result<(), ImageError> {
+        self.at_images("remove image", "before").await?;
+        self.state().store.remove(digest);
+        self.at_images("remove image", "after").await
+    }
+}
+
+#[async_trait]
+impl Network for FakeHost {
+    async fn choose_subnet(&self, _taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
+        Ipv4Net::new(Ipv4Addr::new(10, 9, 8, 0), 24).map_err(|_| NetworkError::NoSubnet)
+    }
+
+    async fn ensure(&self, _network: &NetworkSpec) -> Result<(), NetworkError> {
+        self.at_network("ensure network", "before").await?;
+        self.state().network_up = true;
+        self.at_network("ensure network", "after").await
+    }
+
+    async fn release(&self, _network: &NetworkSpec) -> Result<(), NetworkError> {
+        self.at_network("release network", "before").await?;
+        self.state().network_up = false;
+        self.at_network("release network", "after").await
+    }
+
+    async fn publish(&self, publication: &Publication) -> Result<(), NetworkError> {
+        self.at_network("publish", "before").await?;
+        let Publication { instance, ports, .. } = publication.clone();
+        self.state().published.insert(instance, ports);
+        self.at_network("publish", "after").await
+    }
+
+    async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
+        self.at_network("withdraw", "before").await?;
+        self.state().published.remove(&instance);
+        self.at_network("withdraw", "after").await
+    }
+
+    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
+        if self.state().busy.contains(&port) {
+            return Err(NetworkError::PortTaken { address, port, protocol });
+        }
+        Ok(())
+    }
+
+    fn host_name(&self, network: &NetworkSpec) -> String {
+        format!("fake-{}", network.name)
+    }
+}
+
+#[async_trait]
+impl Runtime for FakeHost {
+    fn events(&self) -> BoxStream<'static, RuntimeEvent> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        *self.events.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        futures::stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) })
+            .boxed()
+    }
+
+    async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError> {
+        let ids: Vec<InstanceId> = self.state().instances.keys().copied().collect();
+        let mut all = Vec::new();
+        for id in ids {
+            all.push((id, self.observe(id).await?));
+        }
+        Ok(all)
+    }
+
+    async fn observe(&self, instance: InstanceId) -> Result<InstanceState, RuntimeError> {
+        let state = self.state();
+        let found = state.instances.get(&instance);
+        let workload = found.and_then(|found| found.workload.clone()).unwrap_or(Workload::Absent);
+        let rootfs = found.map(|found| found.rootfs.keys().copied().collect()).unwrap_or_default();
+        Ok(InstanceState { workload, rootfs })
+    }
+
+    async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
+        self.at_start("prepare rootfs", "before").await?;
+        {
+            let mut state = self.state();
+            if !state.store.contains_key(&request.image) {
+                return Err(StartError::ImageGone { image: request.image.clone() });
+            }
+            let instance = state.instances.entry(request.instance).or_default();
+            instance.rootfs.entry(request.rootfs).or_insert_with(|| request.image.clone());
+        }
+        self.at_start("prepare rootfs", "after").await
+    }
+
+    async fn start(&self, request: &StartRequest) -> Result<Started, StartError> {
+        self.at_start("start", "before").await?;
+        if request.config.argv.first().is_some_and(|program| program == "missing") {
+            return Err(StartError::EntrypointNotFound { program: "missing".to_owned() });
+        }
+        if request.config.user.as_str() == "nobody-here" {
+            return Err(StartError::UserNotFound { user: "nobody-here".to_owned() });
+        }
+        let started = {
+            let mut state = self.state();
+            state.next_pid += 1;
+            let started = Started { pid: state.next_pid, at: Timestamp::now() };
+            let instance = state.instances.entry(request.instance).or_default();
+            // What a real host would refuse with a message of its own, a test wants to see at once.
+            assert!(instance.rootfs.get(&request.rootfs) == Some(&request.image), "started on another image");
+            assert!(!instance.workload.as_ref().is_some_and(Workload::is_live), "started twice");
+            let revision = request.revision;
+            instance.workload =
+                Some(Workload::Running { revision, pid: started.pid, started_at: started.at, restarts: 0 });
+            instance.request = Some(request.clone());
+            started
+        };
+        self.at_start("start", "after").await.inspect_err(|_| {
+            if let Some(instance) = self.state().instances.get_mut(&request.instance) {
+                instance.workload = None;
+            }
+        })?;
+        Ok(started)
+    }
+
+    async fn stop(&self, instance: InstanceId, _mode: StopMode) -> Result<Option<ExitRecord>, RuntimeError> {
+        self.at("stop", "before").await?;
+        let exit = {
+            let mut state = self.state();
+            let found = state.instances.get_mut(&instance);
+            let workload = found.and_then(|found| found.workload.as_mut());
+            match workload.filter(|workload| workload.is_live()) {
+                None => None,
+                Some(workload) => {
+                    let exit =
+                        ExitRecord { code: 143, signal: Some(15), oom_killed: false, at: Timestamp::now() };
+                    let revision = workload.revision().unwrap_or_default();
+                    *workload = Workload::Ended { revision, restarts: 0, exit: exit.clone() };
+                    Some(exit)
+                }
+            }
+        };
+        self.at("stop", "after").await?;
+        Ok(exit)
+    }
+
+    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError> {
+        self.at("apply", "before").await?;
+        {
+            let mut state = self.state();
+            let found = state.instances.get_mut(&instance);
+            let live = found.filter(|found| found.workload.as_ref().is_some_and(Workload::is_live));
+            let request = live.and_then(|found| found.request.as_mut()).ok_or(RuntimeError::NotRunning)?;
+            request.settings = *settings;
+        }
+        self.at("apply", "after").await
+    }
+
+    async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError> {
+        self.at("keep only one rootfs", "before").await?;
+        if let Some(found) = self.state().instances.get_mut(&instance) {
+            found.rootfs.retain(|n, _| *n == rootfs);
+        }
+        self.at("keep only one rootfs", "after").await
+    }
+
+    async fn remove(&self, instance: InstanceId) -> Result<(), RuntimeError> {
+        self.at("remove", "before").await?;
+        self.state().instances.remove(&instance);
+        self.at("remove", "after").await
+    }
+
+    async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError> {
+        if self.pid(instance).is_none() {
+            return Err(ExecError::NotRunning);
+        }
+        if request.argv.first().is_some_and(|program| program == "missing") {
+            return Err(ExecError::ProgramNotFound { program: "missing".to_owned() });
+        }
+        let (input, _unread) = mpsc::channel(1);
+        let (sender, output) = mpsc::channel(2);
+        // Two fit in, so nobody waits.
+        let _sent = sender.try_send(ExecOutput::Stdout(request.argv.join(" ").into_bytes()));
+        let _sent = sender.try_send(ExecOutput::Exit(0));
+        Ok(ExecSession { input, output })
+    }
+
+    async fn logs(
+        &self,
+        _instance: InstanceId,
+        _request: &LogRequest,
+    ) -> Result<mpsc::Receiver<Result<LogLine, RuntimeError>>, RuntimeError> {
+        Ok(mpsc::channel(1).1)
+    }
+}
