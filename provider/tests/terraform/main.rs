@@ -7,3 +7,4 @@ mod instance;
 mod instance_errors;
 mod remote;
 mod run;
+mod state;
