@@ -60,10 +60,16 @@ fn a_change_waits_for_its_host() {
     let mut agent = FakeAgent::start();
     agent.go_down();
     let workspace = Workspace::bare();
-    let head = format!("provider \"berth\" {{\n  host = \"{}\"\n  wait_for_host = \"60s\"\n}}\n", agent.address());
+    let head =
+        format!("provider \"berth\" {{\n  host = \"{}\"\n  wait_for_host = \"60s\"\n}}\n", agent.address());
     workspace.write(&format!("{head}{}", web("")));
+    let not_ready = std::os::unix::net::UnixListener::bind(agent.socket()).unwrap();
     std::thread::scope(|scope| {
         let apply = scope.spawn(|| workspace.apply());
+        // The first attempt is hung up on; the agent is there for a later one.
+        drop(not_ready.accept().unwrap());
+        std::fs::remove_file(agent.socket()).unwrap();
+        drop(not_ready);
         agent.listen();
         apply.join().unwrap().ok();
     });
