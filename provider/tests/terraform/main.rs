@@ -1,5 +1,6 @@
 //! The provider as Terraform runs it, against a fake agent that speaks the real gRPC over a real socket.
 
+mod connections;
 mod fake;
 mod hosts;
 mod image;
@@ -7,3 +8,4 @@ mod instance;
 mod instance_errors;
 mod remote;
 mod run;
+mod state;
