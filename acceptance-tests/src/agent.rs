@@ -231,11 +231,12 @@ fn stop_process(mut child: Child) -> Result<(), Error> {
     if let Ok(pid) = i32::try_from(child.id()) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
     }
-    let ended = wait::until("the agent's end after SIGTERM", Duration::from_secs(20), || match child.try_wait() {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => Err("it runs".to_owned()),
-        Err(error) => Err(error.to_string()),
-    });
+    let ended =
+        wait::until("the agent's end after SIGTERM", Duration::from_secs(20), || match child.try_wait() {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err("it runs".to_owned()),
+            Err(error) => Err(error.to_string()),
+        });
     if ended.is_err() {
         let _ = child.kill();
         let _ = child.wait();

@@ -57,7 +57,8 @@ impl Mark {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         let cgroup = fs::read_to_string(proc.join("cgroup")).unwrap_or_default();
         let mounts = fs::read_to_string(proc.join("mountinfo")).unwrap_or_default();
-        let own_namespace = fs::read_link(proc.join("ns/mnt")).ok() == fs::read_link("/proc/self/ns/mnt").ok();
+        let own_namespace =
+            fs::read_link(proc.join("ns/mnt")).ok() == fs::read_link("/proc/self/ns/mnt").ok();
         if cgroup.contains(&format!("/berth{}", self.prefix)) || (!own_namespace && self.in_dirs(&mounts)) {
             return true;
         }

@@ -28,7 +28,8 @@ pub fn program(name: &str) -> PathBuf {
 
 /// The first file of this name in a directory of PATH.
 pub fn find_in_path(name: &str) -> Option<PathBuf> {
-    let mut dirs: Vec<PathBuf> = std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
+    let mut dirs: Vec<PathBuf> =
+        std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default()).collect();
     dirs.extend(["/usr/sbin".into(), "/sbin".into()]);
     dirs.into_iter().map(|dir| dir.join(name)).find(|path| path.is_file())
 }

@@ -92,8 +92,10 @@ impl Drop for Registry {
 
 /// Starts a registry whose config and log lie in `dir` and that outlives this process; says on which port.
 pub fn launch(dir: &Path, storage: &Path, options: Options) -> Result<(Child, u16), Error> {
-    let program = paths::find_in_path("docker-registry")
-        .ok_or(Error::Missing { program: "docker-registry", fix: "install Debian's package docker-registry" })?;
+    let program = paths::find_in_path("docker-registry").ok_or(Error::Missing {
+        program: "docker-registry",
+        fix: "install Debian's package docker-registry",
+    })?;
     let config = dir.join("registry.yml");
     let passwords = dir.join("htpasswd");
     fs::write(&passwords, HTPASSWD).map_err(Error::io("write", &passwords))?;
@@ -104,7 +106,8 @@ pub fn launch(dir: &Path, storage: &Path, options: Options) -> Result<(Child, u1
     let mut command = Command::new(&program);
     command.arg("serve").arg(&config).env("OTEL_TRACES_EXPORTER", "none");
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
-    let mut child = command.spawn().map_err(|source| Error::Spawn { program: "docker-registry".into(), source })?;
+    let mut child =
+        command.spawn().map_err(|source| Error::Spawn { program: "docker-registry".into(), source })?;
     let port = wait::until("docker-registry listening", Duration::from_secs(20), || {
         let log = fs::read_to_string(&log_path).unwrap_or_default();
         listening_port(&log).ok_or(log)

@@ -49,7 +49,10 @@ impl Terraform {
     pub fn command(&self, dir: &Path, cli_config: &Path, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         command.args(&self.first_args).args(args).current_dir(dir);
-        command.env("TF_CLI_CONFIG_FILE", cli_config).env("TF_IN_AUTOMATION", "1").env("CHECKPOINT_DISABLE", "1");
+        command
+            .env("TF_CLI_CONFIG_FILE", cli_config)
+            .env("TF_IN_AUTOMATION", "1")
+            .env("CHECKPOINT_DISABLE", "1");
         command
     }
 }

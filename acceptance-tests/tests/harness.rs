@@ -11,7 +11,8 @@ fn a_registry_serves_every_image() {
         let name = format!("docker://{}/{}", registry.host(), recipe.reference());
         let mut skopeo = Command::new("skopeo");
         let inspected =
-            command::json(skopeo.args(["--insecure-policy", "inspect", "--tls-verify=false", &name])).unwrap();
+            command::json(skopeo.args(["--insecure-policy", "inspect", "--tls-verify=false", &name]))
+                .unwrap();
         assert_eq!(inspected["Layers"].as_array().map(Vec::len), Some(recipe.layers.len()), "{name}");
     }
 }

@@ -44,6 +44,9 @@ fn an_interpreter_runs_its_program_as_its_user() {
     launch(&agent, &registry, "interpreter", 8000);
     let answer = wait::page(port(&agent, "interpreter"), "/some/path").unwrap();
     let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
-    assert_eq!((answer["path"].as_str(), answer["args"][0].as_str()), (Some("/some/path"), Some("from-image")));
+    assert_eq!(
+        (answer["path"].as_str(), answer["args"][0].as_str()),
+        (Some("/some/path"), Some("from-image"))
+    );
     assert_ne!(answer["uid"], 0);
 }

@@ -117,9 +117,11 @@ mod cases {
         for address in ["berth_instance.web", "berth_remote.local", "berth_image.tiny"] {
             assert_eq!(world.project.run(&["state", "rm", address]).unwrap().code, 0, "{address}");
         }
-        for (address, id) in
-            [("berth_remote.local", "local"), ("berth_image.tiny", "local:berth/tiny:1"), ("berth_instance.web", "web")]
-        {
+        for (address, id) in [
+            ("berth_remote.local", "local"),
+            ("berth_image.tiny", "local:berth/tiny:1"),
+            ("berth_instance.web", "web"),
+        ] {
             let imported = world.project.run(&["import", "-input=false", "-no-color", address, id]).unwrap();
             assert_eq!(imported.code, 0, "{imported:#?}");
         }

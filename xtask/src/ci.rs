@@ -24,7 +24,9 @@ fn nextest() -> Outcome {
     if find("cargo-nextest").is_some() {
         return Ok(());
     }
-    timed("Install cargo-nextest", || step::run(&mut command("cargo", &["install", "--locked", "cargo-nextest"])))
+    timed("Install cargo-nextest", || {
+        step::run(&mut command("cargo", &["install", "--locked", "cargo-nextest"]))
+    })
 }
 
 /// What nextest would count as skipped.
@@ -43,9 +45,8 @@ pub fn run() -> Outcome {
     tidy::run()?;
     test()?;
     timed("Lint", || {
-        let arguments = [
-            "clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings",
-        ];
+        let arguments =
+            ["clippy", "--release", "--locked", "--workspace", "--all-targets", "--", "--deny", "warnings"];
         step::run(&mut command("cargo", &arguments))
     })?;
     timed("Check licences, bans and sources", || {

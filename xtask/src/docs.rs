@@ -33,8 +33,11 @@ fn schema() -> Result<Value, StepError> {
     let place = target().join("docs-schema");
     fs::create_dir_all(&place).map_err(file("make", &place))?;
     let main = place.join("main.tf");
-    fs::write(&main, "terraform {\n  required_providers {\n    berth = { source = \"berth-run/berth\" }\n  }\n}\n")
-        .map_err(file("write", &main))?;
+    fs::write(
+        &main,
+        "terraform {\n  required_providers {\n    berth = { source = \"berth-run/berth\" }\n  }\n}\n",
+    )
+    .map_err(file("write", &main))?;
     let cli = place.join("cli.tfrc");
     let overrides = format!(
         "provider_installation {{\n  dev_overrides {{\n    \"berth-run/berth\" = \"{}\"\n  }}\n  direct {{}}\n}}\n",
@@ -43,7 +46,8 @@ fn schema() -> Result<Value, StepError> {
     fs::write(&cli, overrides).map_err(file("write", &cli))?;
     let failed = |error: berth_acceptance_tests::Error| StepError::Rule(error.to_string());
     let terraform = Terraform::from_path().map_err(failed)?;
-    let all = command::json(&mut terraform.command(&place, &cli, &["providers", "schema", "-json"])).map_err(failed)?;
+    let all = command::json(&mut terraform.command(&place, &cli, &["providers", "schema", "-json"]))
+        .map_err(failed)?;
     Ok(all["provider_schemas"]["registry.terraform.io/berth-run/berth"].clone())
 }
 
@@ -95,7 +99,8 @@ fn attributes(text: &mut String, attributes: &Value, owner: &str, depth: usize) 
         }
         let nested = &attribute["nested_type"];
         let kind = if nested.is_object() {
-            format!("{} of objects", nested["nesting_mode"].as_str().unwrap_or_default()).replace("single of objects", "object")
+            format!("{} of objects", nested["nesting_mode"].as_str().unwrap_or_default())
+                .replace("single of objects", "object")
         } else {
             type_name(&attribute["type"])
         };
@@ -104,7 +109,11 @@ fn attributes(text: &mut String, attributes: &Value, owner: &str, depth: usize) 
             .filter(|word| attribute[*word] == true)
             .collect();
         let indent = "  ".repeat(depth);
-        let _ = writeln!(text, "{indent}- `{name}` ({kind}; {}) {description}", words.join(", ").replace('_', "-"));
+        let _ = writeln!(
+            text,
+            "{indent}- `{name}` ({kind}; {}) {description}",
+            words.join(", ").replace('_', "-")
+        );
         if nested.is_object() {
             self::attributes(text, &nested["attributes"], &format!("{owner}.{name}"), depth + 1)?;
         }

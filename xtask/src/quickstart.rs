@@ -53,13 +53,16 @@ pub fn run() -> Outcome {
     setup::run()?;
     build::run()?;
     let place = Place::new()?;
-    let storage = timed("Make a web server's image from Debian packages", || images::storage().map_err(failed))?;
+    let storage =
+        timed("Make a web server's image from Debian packages", || images::storage().map_err(failed))?;
     let port = timed("Start a registry on loopback", || start_registry(&place, &storage))?;
     timed("Start the agent", || start_agent(&place))?;
     let terraform = Terraform::from_path().map_err(failed)?;
     write_configuration(&place, port)?;
     timed("terraform init", || shown(&place, &terraform, &["init", "-input=false", "-no-color"]))?;
-    timed("terraform apply", || shown(&place, &terraform, &["apply", "-auto-approve", "-input=false", "-no-color"]))?;
+    timed("terraform apply", || {
+        shown(&place, &terraform, &["apply", "-auto-approve", "-input=false", "-no-color"])
+    })?;
     timed("Fetch the page", || {
         let page = wait::page(published_port(&place)?, "/").map_err(failed)?;
         println!("{page}");
@@ -78,7 +81,8 @@ pub fn run() -> Outcome {
 pub fn destroy() -> Outcome {
     let place = Place::new()?;
     let mark = Mark::new(&place.data(), &place.run()).map_err(failed)?;
-    if place.terraform().join("terraform.tfstate").exists() && agent::instance_names(&place.address()).is_ok() {
+    if place.terraform().join("terraform.tfstate").exists() && agent::instance_names(&place.address()).is_ok()
+    {
         let terraform = Terraform::from_path().map_err(failed)?;
         timed("terraform destroy", || {
             shown(&place, &terraform, &["destroy", "-auto-approve", "-input=false", "-no-color"])
@@ -104,7 +108,10 @@ fn start_registry(place: &Place, storage: &Path) -> Result<u16, StepError> {
     let (pid_file, port_file) = (place.0.join("registry.pid"), place.0.join("registry.port"));
     if runs(&pid_file) {
         let text = fs::read_to_string(&port_file).map_err(file("read", &port_file))?;
-        return text.trim().parse().map_err(|_| StepError::Rule(format!("{} holds no port", port_file.display())));
+        return text
+            .trim()
+            .parse()
+            .map_err(|_| StepError::Rule(format!("{} holds no port", port_file.display())));
     }
     let (child, port) =
         registry::launch(&place.0.join("registry"), storage, Options::default()).map_err(failed)?;
@@ -164,8 +171,7 @@ fn write_configuration(place: &Place, port: u16) -> Outcome {
     let lock = place.terraform().join(".terraform.lock.hcl");
     // The provider may have been built anew since.
     let _ = fs::remove_file(lock);
-    let variables =
-        format!("host = \"{}\"\nregistry = \"http://127.0.0.1:{port}\"\n", place.address());
+    let variables = format!("host = \"{}\"\nregistry = \"http://127.0.0.1:{port}\"\n", place.address());
     let path = place.terraform().join("terraform.tfvars");
     fs::write(&path, variables).map_err(file("write", &path))
 }
@@ -173,7 +179,8 @@ fn write_configuration(place: &Place, port: u16) -> Outcome {
 fn published_port(place: &Place) -> Result<u16, StepError> {
     let instance = command::json(place.berth().args(["--format", "json", "instance", "inspect", "web"]));
     let port = instance.map_err(failed)?["ports"]["http"]["host_port"].as_u64();
-    port.and_then(|port| u16::try_from(port).ok()).ok_or_else(|| StepError::Rule("web publishes no port".into()))
+    port.and_then(|port| u16::try_from(port).ok())
+        .ok_or_else(|| StepError::Rule("web publishes no port".into()))
 }
 
 fn shown(place: &Place, terraform: &Terraform, arguments: &[&str]) -> Outcome {

@@ -26,8 +26,14 @@ const DEPENDENCIES: [(&str, &[&str]); 14] = [
     (
         "berth-agent",
         &[
-            "berth-domain", "berth-engine", "berth-image", "berth-network", "berth-proto", "berth-runtime",
-            "berth-storage", "berth-sys",
+            "berth-domain",
+            "berth-engine",
+            "berth-image",
+            "berth-network",
+            "berth-proto",
+            "berth-runtime",
+            "berth-storage",
+            "berth-sys",
         ],
     ),
     ("berth-acceptance-tests", &[]),
@@ -38,7 +44,8 @@ const DEPENDENCIES: [(&str, &[&str]); 14] = [
 pub fn run() -> Outcome {
     let mut wrong = Vec::new();
     check_dependencies(&mut wrong)?;
-    let files = step::output(&mut command("git", &["ls-files", "-z", "--", "*.rs", "*.md", "*.toml", "*.proto"]))?;
+    let files =
+        step::output(&mut command("git", &["ls-files", "-z", "--", "*.rs", "*.md", "*.toml", "*.proto"]))?;
     for name in files.split('\0').filter(|name| !name.is_empty()) {
         check_file(name, &mut wrong)?;
     }
@@ -76,7 +83,10 @@ fn check_file(name: &str, wrong: &mut Vec<String>) -> Outcome {
     let in_sys = name.starts_with("agent/sys/");
     // In two parts, so that this file is not found by itself.
     let marks = [concat!("uns", "afe {"), concat!("uns", "afe fn"), concat!("uns", "afe impl")];
-    if !in_sys && name.ends_with(".rs") && text.lines().any(|line| marks.iter().any(|mark| line.contains(mark))) {
+    if !in_sys
+        && name.ends_with(".rs")
+        && text.lines().any(|line| marks.iter().any(|mark| line.contains(mark)))
+    {
         wrong.push(format!("{name}: unsafe belongs into agent/sys"));
     }
     if text.contains(concat!("/wo", "rk/")) {

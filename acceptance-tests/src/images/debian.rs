@@ -47,7 +47,8 @@ fn download(layer: &Layer, work: &Path, archives: &Path) -> Result<(), Error> {
 }
 
 fn remove_documentation(tree: &Path) -> Result<(), Error> {
-    for path in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info"] {
+    for path in ["usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/lintian", "usr/share/info"]
+    {
         let path = tree.join(path);
         if path.is_dir() {
             fs::remove_dir_all(&path).map_err(Error::io("remove", &path))?;

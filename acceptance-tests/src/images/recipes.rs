@@ -190,8 +190,23 @@ fn database() -> Recipe {
     const POSTGRES: Layer = Layer {
         packages: &["postgresql-15", "busybox-static"],
         leave_out: &[
-            "perl", "libperl", "libllvm", "libz3", "dpkg", "debconf", "adduser", "passwd", "libpam-modules-bin",
-            "libc-l10n", "locales", "usrmerge", "ucf", "lib-file", "libjson", "sysvinit", "init-system",
+            "perl",
+            "libperl",
+            "libllvm",
+            "libz3",
+            "dpkg",
+            "debconf",
+            "adduser",
+            "passwd",
+            "libpam-modules-bin",
+            "libc-l10n",
+            "locales",
+            "usrmerge",
+            "ucf",
+            "lib-file",
+            "libjson",
+            "sysvinit",
+            "init-system",
         ],
         entries: &[
             PASSWD,
@@ -279,7 +294,10 @@ pub fn layered() -> Recipe {
             of(&["python3"]),
             of(&["git"]),
             Layer { leave_out: &["perl", "libperl"], ..of(&["postgresql-15"]) },
-            Layer { entries: &[Entry::File("srv/app.txt", 0o644, "the application\n")], ..of(&["nginx-light"]) },
+            Layer {
+                entries: &[Entry::File("srv/app.txt", 0o644, "the application\n")],
+                ..of(&["nginx-light"])
+            },
         ],
         config: Config { entrypoint: &["/bin/bash"], ..Config::default() },
     }
