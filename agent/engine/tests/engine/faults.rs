@@ -71,7 +71,7 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
     let bystander = life.until_running("bystander");
     assert_eq!(bystander.pid, Some(1), "{what}: another instance was touched");
     let view = life.get("web");
-    let view = view.map(|view| life.until("web", |now| settled(&view, now)));
+    let view = view.map(|_| life.until("web", |now| settled(world, now)));
     let running = world.host.running();
     match view {
         None => assert!(
@@ -100,8 +100,17 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
     assert_eq!(world.host.leftovers(), Vec::<String>::new(), "{what}");
 }
 
-fn settled(_before: &InstanceView, now: &InstanceView) -> bool {
-    now.status == if now.spec.running { Status::Running } else { Status::Stopped }
+/// It is as its spec says, and the agent is done with it: an adopted workload of an old version is not enough.
+fn settled(world: &World, now: &InstanceView) -> bool {
+    let running = world.host.running();
+    let runs_this = running.get(&now.id).is_some_and(|request| {
+        request.config.environment.contains_key("A") == now.spec.environment.contains_key("A")
+            && request.image == now.image
+    });
+    let at_rest = world.host.rootfs(now.id).len() == 1
+        && world.host.published(now.id).is_empty() != now.spec.running
+        && runs_this == now.spec.running;
+    at_rest && now.status == if now.spec.running { Status::Running } else { Status::Stopped }
 }
 
 /// Waits until an instance that is on its way out is gone.
