@@ -1,4 +1,5 @@
 //! What a draft becomes, what runs, what a change does, and what is planned.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 

@@ -85,7 +85,7 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
             assert_eq!(!world.host.published(view.id).is_empty(), wanted, "{what}: ports");
             if let Some(request) = running.get(&view.id) {
                 assert_eq!(
-                    request.config.environment.get("A").is_some(),
+                    request.config.environment.contains_key("A"),
                     !view.spec.environment.is_empty(),
                     "{what}"
                 );
