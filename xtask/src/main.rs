@@ -1,2 +1,77 @@
-//! Build, quickstart, test, ci, bench, docs, tidy.
-fn main() {}
+//! The project's own commands: `cargo xtask build | setup | test | ci | docs | tidy | quickstart`.
+#![allow(clippy::print_stdout)] // It talks to the person who runs it.
+
+mod build;
+mod ci;
+mod docs;
+mod quickstart;
+mod setup;
+mod step;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use step::StepError;
+
+#[derive(Parser)]
+#[command(about = "Berth's own commands")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Build all programs into target/release, the supervisor as a static one.
+    Build,
+    /// Install what building and testing need, or say what is missing.
+    Setup,
+    /// Build, then run every test.
+    Test,
+    /// Everything that a change must pass.
+    Ci,
+    /// Write docs/ from the provider's schema.
+    Docs {
+        /// Change nothing; fail if something would change.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the rules of the house that no other tool knows.
+    Tidy,
+    /// Run a web server's image from a registry on this machine, managed by Terraform.
+    Quickstart {
+        /// Take all of it down again.
+        #[arg(long)]
+        destroy: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Build => build::run(),
+        Command::Setup => setup::run(),
+        Command::Test => ci::test(),
+        Command::Ci => ci::run(),
+        Command::Docs { check } => docs::run(check),
+        Command::Tidy => tidy::run(),
+        Command::Quickstart { destroy: false } => quickstart::run(),
+        Command::Quickstart { destroy: true } => quickstart::destroy(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(cause) = source {
+                text = format!("{text}: {cause}");
+                source = cause.source();
+            }
+            println!("xtask: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), StepError>;

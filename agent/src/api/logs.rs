@@ -49,10 +49,5 @@ fn show(line: LogLine) -> wire::LogEntry {
         LogStream::Stdout => wire::log_entry::Stream::Stdout,
         LogStream::Stderr => wire::log_entry::Stream::Stderr,
     };
-    wire::LogEntry {
-        time: line.time,
-        stream: stream.into(),
-        data: line.data.into(),
-        partial: line.partial,
-    }
+    wire::LogEntry { time: line.time, stream: stream.into(), data: line.data.into(), partial: line.partial }
 }

@@ -58,7 +58,11 @@ pub struct Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let argument = self.detail.as_ref().map(|detail| detail.attribute.join(".")).unwrap_or_default();
-        if argument.is_empty() { f.write_str(&self.summary) } else { write!(f, "{} ({argument})", self.summary) }
+        if argument.is_empty() {
+            f.write_str(&self.summary)
+        } else {
+            write!(f, "{} ({argument})", self.summary)
+        }
     }
 }
 
@@ -72,9 +76,8 @@ impl Refusal {
 impl From<Status> for CliError {
     fn from(status: Status) -> Self {
         let code = status.code();
-        let detail = (!status.details().is_empty())
-            .then(|| ErrorDetail::decode(status.details()).ok())
-            .flatten();
+        let detail =
+            (!status.details().is_empty()).then(|| ErrorDetail::decode(status.details()).ok()).flatten();
         let summary = match &detail {
             Some(detail) => detail.summary.clone(),
             None if code == Code::Unimplemented => "The agent is too old for this".to_owned(),

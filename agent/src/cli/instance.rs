@@ -38,7 +38,8 @@ pub(super) async fn run(cli: &Cli, verb: InstanceVerb) -> Result<ExitCode, CliEr
         InstanceVerb::Stop { force, names } => {
             for name in names {
                 let id = find(&mut client, &name).await?.id;
-                follow(client.stop_instance(wire::StopInstanceRequest { id, force }).await?.into_inner()).await?;
+                follow(client.stop_instance(wire::StopInstanceRequest { id, force }).await?.into_inner())
+                    .await?;
             }
         }
         InstanceVerb::Restart { force, names } => {

@@ -80,7 +80,10 @@ mod tests {
     #[test]
     fn a_port_is_published_on_loopback_unless_it_says_where() {
         let port = publish("8080:80").unwrap();
-        assert_eq!((port.host_address.as_str(), port.host_port, port.container_port), ("127.0.0.1", 8080, 80));
+        assert_eq!(
+            (port.host_address.as_str(), port.host_port, port.container_port),
+            ("127.0.0.1", 8080, 80)
+        );
         let port = publish("0.0.0.0:53:5353/udp").unwrap();
         assert_eq!((port.host_address.as_str(), port.host_port, port.container_port), ("0.0.0.0", 53, 5353));
         assert_eq!(port.protocol, "udp");

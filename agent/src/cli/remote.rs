@@ -18,8 +18,7 @@ pub(super) async fn run(cli: &Cli, verb: RemoteVerb) -> Result<(), CliError> {
     let verb = match verb {
         RemoteVerb::Add { name, address, insecure, username, password_stdin } => {
             let password = if password_stdin { Some(read_password()?) } else { None };
-            let spec =
-                wire::RemoteSpec { name, address, username, password, insecure, ..Default::default() };
+            let spec = wire::RemoteSpec { name, address, username, password, insecure, ..Default::default() };
             return add(cli, spec).await;
         }
         verb => verb,

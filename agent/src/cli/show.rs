@@ -180,7 +180,8 @@ pub(super) fn image(image: &wire::Image) -> Value {
 /// All of an image.
 pub(super) fn image_in_full(wire: &wire::Image) -> Value {
     let mut all = image(wire);
-    let layer = |layer: &wire::Layer| json!({ "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size });
+    let layer =
+        |layer: &wire::Layer| json!({ "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size });
     all["layers"] = wire.layers.iter().map(layer).collect::<Vec<_>>().into();
     all["config"] = wire.config.as_ref().map(config).unwrap_or_default();
     all

@@ -121,7 +121,9 @@ pub enum FileError {
         text: String,
     },
     /// `https://` without certificates.
-    #[error("https:// needs certificates: give certificate, key and client_ca under [tls] in the configuration")]
+    #[error(
+        "https:// needs certificates: give certificate, key and client_ca under [tls] in the configuration"
+    )]
     NoCertificates,
     /// Ids that instances cannot have.
     #[error("uid_base {base} and uid_count {count} leave no instance its {IDS} ids above the host's own")]
@@ -207,7 +209,8 @@ mod tests {
 
     #[test]
     fn flags_win_over_the_file_and_the_socket_follows_the_run_directory() {
-        let config = load("data_dir = '/a'\nrun_dir = '/b'\nuid_base = 2000000000", &["--run-dir", "/c"]).unwrap();
+        let config =
+            load("data_dir = '/a'\nrun_dir = '/b'\nuid_base = 2000000000", &["--run-dir", "/c"]).unwrap();
         assert_eq!((config.data_dir, config.run_dir), ("/a".into(), "/c".into()));
         assert_eq!(config.listen, [Listen::Unix("/c/agent.sock".into())]);
         assert_eq!(config.uid_base, 2_000_000_000);

@@ -67,7 +67,9 @@ async fn displace(path: &Path) -> Result<(), StartError> {
             }
             std::fs::remove_file(path).map_err(failed)
         }
-        Ok(_) => Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a file of that name is no socket"))),
+        Ok(_) => {
+            Err(failed(io::Error::new(io::ErrorKind::AlreadyExists, "a file of that name is no socket")))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => match path.parent() {
             Some(parent) => std::fs::create_dir_all(parent).map_err(failed),
             None => Ok(()),

@@ -58,11 +58,8 @@ async fn run(config: Config) -> Result<(), StartError> {
     let directory = dirs.data.clone();
     let ledger = tokio::task::spawn_blocking(move || Ledger::open(&directory)).await??;
     let ports = host::ports(&config, &dirs.data, &dirs.run).await?;
-    let engine_config = EngineConfig {
-        data_dir: dirs.data.clone(),
-        uid_base: config.uid_base,
-        uid_count: config.uid_count,
-    };
+    let engine_config =
+        EngineConfig { data_dir: dirs.data.clone(), uid_base: config.uid_base, uid_count: config.uid_count };
     let engine = Engine::open_on(engine_config, ports, ledger).await?;
     let listeners = listen::bind_all(&config.listen, tls).await?;
     tracing::info!(

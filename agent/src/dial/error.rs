@@ -42,6 +42,9 @@ pub enum DialError {
     /// What answers is no agent, or it closed the connection.
     #[error("What answers there is no Berth agent, or refuses this client")]
     NoAgent(#[source] tonic::transport::Error),
+    /// The agent closed the connection when it had seen the caller's certificate.
+    #[error("The agent refuses this client")]
+    Refused(#[source] Box<tonic::Status>),
     /// Nothing happened for too long.
     #[error("Nothing answered within {} seconds", after.as_secs())]
     TimedOut {

@@ -6,10 +6,13 @@ mod error;
 mod ssh;
 mod tls;
 
+use std::error::Error;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use berth_proto::agent::GetHostRequest;
+use berth_proto::agent::host_service_client::HostServiceClient;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -48,8 +51,22 @@ pub async fn dial(address: &Address, certificates: &Certificates) -> Result<Chan
     match tokio::time::timeout(ATTEMPT, endpoint.connect_with_connector(connector)).await {
         Err(_elapsed) => Err(DialError::TimedOut { after: ATTEMPT }),
         Ok(Err(error)) => Err(own(error)),
-        Ok(Ok(channel)) => Ok(channel),
+        Ok(Ok(channel)) => admitted(address, channel).await,
     }
+}
+
+/// By TLS 1.3 an agent says that it refuses a client only after the client's handshake: in place of a first answer.
+async fn admitted(address: &Address, channel: Channel) -> Result<Channel, DialError> {
+    if matches!(address, Address::Https { .. }) {
+        let mut client = HostServiceClient::new(channel.clone());
+        let answer = tokio::time::timeout(ATTEMPT, client.get_host(GetHostRequest {})).await;
+        match answer.map_err(|_elapsed| DialError::TimedOut { after: ATTEMPT })? {
+            // What an agent says is an answer, whatever it is; a broken connection is none.
+            Err(status) if status.source().is_some() => return Err(DialError::Refused(Box::new(status))),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Ok(channel)
 }
 
 async fn open(address: &Address, certificates: &Certificates) -> Result<Box<dyn Stream>, DialError> {

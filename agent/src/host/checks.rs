@@ -133,10 +133,13 @@ fn program(finder: &Finder) -> CheckItem {
     match fs::read(&path).ok().and_then(|bytes| supervisor::is_static(&bytes)) {
         Some(true) => item(name, Outcome::Ok, found, ""),
         Some(false) => {
-            let fix = "Use the statically linked one: an upgrade of the host's libraries must not touch instances";
+            let fix =
+                "Use the statically linked one: an upgrade of the host's libraries must not touch instances";
             item(name, Outcome::Limited, format!("{found} needs libraries of the host"), fix)
         }
-        None => item(name, Outcome::Missing, format!("{found} is no program of this machine"), finder.advice()),
+        None => {
+            item(name, Outcome::Missing, format!("{found} is no program of this machine"), finder.advice())
+        }
     }
 }
 

@@ -102,9 +102,7 @@ fn server(address: &str) -> String {
 async fn ask(helper: &str, server: &str) -> Result<Credentials, CredentialsError> {
     let program = format!("docker-credential-{helper}");
     let output = match tokio::time::timeout(HELPER, run(&program, server)).await {
-        Ok(output) => {
-            output.map_err(|source| CredentialsError::Run { program: program.clone(), source })?
-        }
+        Ok(output) => output.map_err(|source| CredentialsError::Run { program: program.clone(), source })?,
         Err(_elapsed) => return Err(CredentialsError::TimedOut { program }),
     };
     if !output.status.success() {

@@ -94,9 +94,10 @@ impl Remotes for Lookup<'_> {
     }
 
     fn by_host(&self, host: &str) -> Option<RemoteAddress> {
-        let addresses = self.0.iter().filter_map(|remote| {
-            Some(endpoint(remote).ok()?.remote_address(remote.spec.name.as_str()))
-        });
+        let addresses = self
+            .0
+            .iter()
+            .filter_map(|remote| Some(endpoint(remote).ok()?.remote_address(remote.spec.name.as_str())));
         let mut addresses = addresses.filter(|address| address.host == host);
         addresses.next()
     }
@@ -129,9 +130,10 @@ impl Images for ImageStore {
             (Ok(resolved), None) => resolved,
             (Ok(resolved), Some(wanted)) if resolved.manifest == wanted => resolved,
             // The tag has moved on, or is gone; what was planned is what counts.
-            (Ok(_) | Err(ResolveError::Registry { source: RegistryError::NotFound { .. }, .. }), Some(wanted)) => {
-                Resolved::pinned(&reference, wanted, platform)
-            }
+            (
+                Ok(_) | Err(ResolveError::Registry { source: RegistryError::NotFound { .. }, .. }),
+                Some(wanted),
+            ) => Resolved::pinned(&reference, wanted, platform),
             (Err(error), _) => return Err(unresolved(&reference, error)),
         };
         Ok(Resolution {
@@ -140,7 +142,11 @@ impl Images for ImageStore {
             index_digest: theirs(&resolved.root)?,
             image_digest: theirs(&resolved.manifest)?,
             platform: domain::Platform::new(&resolved.platform.to_string()).map_err(|invalid| {
-                ImageError::BadContent { reference: request.reference.clone(), what: invalid.summary, source: None }
+                ImageError::BadContent {
+                    reference: request.reference.clone(),
+                    what: invalid.summary,
+                    source: None,
+                }
             })?,
         })
     }
@@ -203,7 +209,11 @@ fn theirs(digest: &Digest) -> Result<domain::Digest, ImageError> {
 }
 
 fn bad_digest(of: &str) -> ImageError {
-    ImageError::BadContent { reference: of.to_owned(), what: "its digest is malformed".to_owned(), source: None }
+    ImageError::BadContent {
+        reference: of.to_owned(),
+        what: "its digest is malformed".to_owned(),
+        source: None,
+    }
 }
 
 fn shown(progress: Progress) -> PullProgress {
@@ -275,7 +285,10 @@ fn unpulled(reference: &Reference, error: PullError) -> ImageError {
         PullError::Registry { source, .. } => registry(reference, source),
         PullError::Store { source, .. } => stored(source),
         PullError::Import { source, .. }
-            if matches!(*source, ImportError::Store(_) | ImportError::Write { .. } | ImportError::Panicked) =>
+            if matches!(
+                *source,
+                ImportError::Store(_) | ImportError::Write { .. } | ImportError::Panicked
+            ) =>
         {
             ImageError::Store { operation: "take a layer".to_owned(), source }
         }

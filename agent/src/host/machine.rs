@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use berth_engine::ports::host::{CheckItem, Host, HostInfo};
 use berth_image::platform::Platform;
 
+use super::Place;
 use super::checks;
 use super::supervisor::Finder;
-use super::Place;
 use crate::daemon::Config;
 
 /// The machine that the agent runs on.
@@ -28,7 +28,8 @@ impl Machine {
             agent_version: env!("CARGO_PKG_VERSION").to_owned(),
             kernel_version: read("/proc/sys/kernel/osrelease"),
             architecture: Platform::host().architecture,
-            cpus: std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
+            cpus: std::thread::available_parallelism()
+                .map_or(1, |n| u32::try_from(n.get()).unwrap_or(u32::MAX)),
             memory_bytes: memory(&read("/proc/meminfo")).unwrap_or_default(),
             prefix: self.place.prefix.to_string(),
             data_dir: self.place.data.display().to_string(),

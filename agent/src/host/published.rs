@@ -101,14 +101,16 @@ impl Record {
                 _ => Ok(()),
             };
         }
-        let bytes = serde_json::to_vec(self).map_err(|source| RecordError::Damaged { path: path.clone(), source })?;
+        let bytes =
+            serde_json::to_vec(self).map_err(|source| RecordError::Damaged { path: path.clone(), source })?;
         write_atomic(&path, &bytes, 0o600).map_err(RecordError::Write)
     }
 
     /// The whole of the firewall's table.
     pub(super) fn desired(&self) -> Desired {
         let networks = self.networks.iter();
-        let networks = networks.map(|(bridge, subnet)| Network { bridge: bridge.clone(), subnet: *subnet, nat: true });
+        let networks =
+            networks.map(|(bridge, subnet)| Network { bridge: bridge.clone(), subnet: *subnet, nat: true });
         let ports = self.ports.values().flatten();
         let target = |port: &Published| Target { address: port.address, port: port.port };
         Desired {

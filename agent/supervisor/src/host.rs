@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_runtime::spec::{CgroupSpec, InterfaceSpec, LaunchSpec};
+use berth_runtime::spec::{CgroupSpec, IdRange, InterfaceSpec, LaunchSpec};
 use berth_storage::rootfs;
 use berth_sys::cgroup::{Cgroup, Layout, Limits};
 use berth_sys::netlink::{MacAddress, Namespace, Netlink, NetlinkError, VethEnd, VethSpec};
@@ -45,7 +45,7 @@ impl Host {
         hand_over_files(spec)?;
         let cgroup = make_cgroup(&spec.cgroup)?;
         let mut host = Self { namespaces, cgroup, rootfs, interfaces: Vec::new() };
-        match host.connect(&spec.networks) {
+        match host.connect(&spec.networks, spec.ids) {
             Ok(()) => Ok(host),
             Err(error) => {
                 host.tear_down();
@@ -54,7 +54,7 @@ impl Host {
         }
     }
 
-    fn connect(&mut self, interfaces: &[InterfaceSpec]) -> Result<(), LaunchError> {
+    fn connect(&mut self, interfaces: &[InterfaceSpec], ids: IdRange) -> Result<(), LaunchError> {
         let mut netlink = Netlink::open().map_err(|error| network_error(&error, "netlink"))?;
         for interface in interfaces {
             // One of the same name can only be left from a supervisor of this instance that was killed.
@@ -65,7 +65,7 @@ impl Host {
             add_veth(&mut netlink, interface, &self.namespaces.network)?;
             self.interfaces.push(interface.host_name.clone());
         }
-        inside(&self.namespaces.network, || configure(interfaces))
+        inside(&self.namespaces.network, || configure(interfaces, ids))
             .map_err(launch_error(Stage::Network, "the network namespace"))?
     }
 
@@ -169,7 +169,7 @@ fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T> {
     Ok(result)
 }
 
-fn configure(interfaces: &[InterfaceSpec]) -> Result<(), LaunchError> {
+fn configure(interfaces: &[InterfaceSpec], ids: IdRange) -> Result<(), LaunchError> {
     let at = |name: &str| {
         let name = name.to_owned();
         move |error: NetlinkError| network_error(&error, &name)
@@ -184,16 +184,12 @@ fn configure(interfaces: &[InterfaceSpec]) -> Result<(), LaunchError> {
             netlink.add_default_route(gateway.into(), name).map_err(at(name))?;
         }
     }
-    // As Docker has it: ports below 1024 and ping need no privilege inside a namespace of one's own.
-    for (file, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 65535")] {
+    // As Docker has it: ports below 1024 and ping need no privilege inside a namespace of one's own. The writer's user
+    // namespace says what a group's number means, and that is the host's here.
+    let groups = format!("{} {}", ids.host_base, ids.host_base.saturating_add(ids.count.saturating_sub(1)));
+    for (file, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", &groups)] {
         let path = Path::new("/proc/sys/net/ipv4").join(file);
-        match fs::write(&path, value) {
-            // A group range needs ids that this namespace knows; without it ping needs its capability, as before.
-            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => {
-                return Err(launch_error(Stage::Network, path)(error));
-            }
-            _ => {}
-        }
+        fs::write(&path, value).map_err(launch_error(Stage::Network, path))?;
     }
     Ok(())
 }

@@ -82,9 +82,27 @@ impl Instance {
         client::spawn(&supervisor(), spec).await
     }
 
+    /// As an agent does that is another process, which can be killed.
+    pub fn spawn_by_another(&self, spec: &LaunchSpec) -> std::process::Child {
+        let file = self.directory.path().join("given.json");
+        fs::create_dir_all(&spec.run_dir).unwrap();
+        fs::write(&file, serde_json::to_vec(spec).unwrap()).unwrap();
+        std::process::Command::new("sh")
+            .args(["-c", "\"$0\" 3 4 3< \"$1\" 4> /dev/null & wait"])
+            .arg(supervisor())
+            .arg(&file)
+            .spawn()
+            .unwrap()
+    }
+
     /// Runs a program inside and gives its exit code and output.
     pub async fn exec(&self, supervisor: &Supervisor, argv: &[&str]) -> (i32, String) {
-        let (mut session, stdio) = supervisor.exec(self.process(argv), false).await.unwrap();
+        self.run(supervisor, self.process(argv)).await
+    }
+
+    /// As [`Instance::exec`], with all that a program can have.
+    pub async fn run(&self, supervisor: &Supervisor, process: ProcessSpec) -> (i32, String) {
+        let (mut session, stdio) = supervisor.exec(process, false).await.unwrap();
         let ExecStdio::Pipes { stdin, mut stdout, mut stderr } = stdio else { panic!("{stdio:?}") };
         drop(stdin);
         let (mut out, mut err) = (String::new(), String::new());

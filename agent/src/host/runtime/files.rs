@@ -1,116 +1,52 @@
-//! The directories of an instance.
-//!
-//! ```text
-//! DATA/instances/ID/{rootfs/N/{upper,work}, log, files}     RUN/instances/ID/{spec.json, control.sock, exit.json, rootfs}
-//! ```
+//! The files of `/etc` that the agent gives an instance.
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::chown;
+use std::path::Path;
 
-use berth_domain::InstanceId;
-use berth_runtime::spec::LaunchSpec;
+use berth_domain::UidRange;
+use berth_engine::ports::runtime::StartRequest;
+use berth_network::resolver::{self, HostFiles, Identity, Resolver};
+use berth_runtime::spec::FileBind;
 
-use crate::host::Place;
-
-/// Where an instance's things are.
-#[derive(Debug, Clone)]
+/// What they say.
 pub(super) struct Files {
-    data: PathBuf,
-    /// Its run directory.
-    pub(super) run: PathBuf,
+    hostname: String,
+    address: IpAddr,
 }
 
-/// The instances that have a directory of either kind.
-pub(super) fn instances(place: &Place) -> io::Result<BTreeSet<InstanceId>> {
-    let mut found = BTreeSet::new();
-    for directory in [&place.data, &place.run] {
-        for name in names(&directory.join("instances"))? {
-            found.extend(name.parse::<InstanceId>().ok());
-        }
-    }
-    Ok(found)
-}
-
-fn names(directory: &Path) -> io::Result<Vec<String>> {
-    let entries = match fs::read_dir(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
+/// Where they are seen inside.
+pub(super) fn binds(data: &Path) -> Vec<FileBind> {
+    let bind = |name: &str| FileBind {
+        source: data.join("files").join(name),
+        target: Path::new("/etc").join(name),
+        read_only: false,
     };
-    let mut names = Vec::new();
-    for entry in entries {
-        names.extend(entry?.file_name().into_string().ok());
-    }
-    Ok(names)
+    ["resolv.conf", "hosts", "hostname"].map(bind).into()
 }
 
 impl Files {
-    pub(super) fn new(place: &Place, instance: InstanceId) -> Self {
-        let below = |directory: &Path| directory.join("instances").join(instance.to_string());
-        Self { data: below(&place.data), run: below(&place.run) }
+    pub(super) fn of(request: &StartRequest) -> Self {
+        Self { hostname: request.config.hostname.to_string(), address: request.attachment.ipv4.addr().into() }
     }
 
-    /// The directory of a root filesystem's own changes.
-    pub(super) fn rootfs(&self, number: u32) -> PathBuf {
-        self.data.join("rootfs").join(number.to_string())
-    }
-
-    /// The log's directory.
-    pub(super) fn log(&self) -> PathBuf {
-        self.data.join("log")
-    }
-
-    /// The directory of the files that the agent writes for the instance.
-    pub(super) fn own(&self) -> PathBuf {
-        self.data.join("files")
-    }
-
-    /// Makes all of them for a root filesystem.
-    pub(super) fn make(&self, rootfs: u32) -> io::Result<()> {
-        for directory in [self.rootfs(rootfs), self.log(), self.own(), self.run.clone()] {
-            fs::create_dir_all(directory)?;
+    /// Writes them; they belong to the instance's root.
+    pub(super) fn write(&self, binds: &[FileBind], uids: UidRange) -> io::Result<()> {
+        let resolver = Resolver::of_host(&HostFiles::default(), false).map_err(io::Error::other)?;
+        let extra_hosts = BTreeMap::new();
+        let addresses = [self.address];
+        let identity =
+            Identity { hostname: &self.hostname, addresses: &addresses, extra_hosts: &extra_hosts };
+        let files = resolver::files(&resolver, &identity);
+        for (bind, text) in binds.iter().zip([files.resolv_conf, files.hosts, files.hostname]) {
+            if let Some(directory) = bind.source.parent() {
+                std::fs::create_dir_all(directory)?;
+            }
+            berth_sys::fs::write_atomic(&bind.source, text.as_bytes(), 0o644).map_err(io::Error::other)?;
+            chown(&bind.source, Some(uids.base), Some(uids.base))?;
         }
         Ok(())
-    }
-
-    /// The root filesystems that there are.
-    pub(super) fn rootfs_numbers(&self) -> io::Result<Vec<u32>> {
-        let mut numbers: Vec<u32> =
-            names(&self.data.join("rootfs"))?.iter().filter_map(|name| name.parse().ok()).collect();
-        numbers.sort_unstable();
-        Ok(numbers)
-    }
-
-    /// Removes all root filesystems but one.
-    pub(super) fn keep_only(&self, rootfs: u32) -> io::Result<()> {
-        for number in self.rootfs_numbers()?.into_iter().filter(|number| *number != rootfs) {
-            remove(&self.rootfs(number))?;
-        }
-        Ok(())
-    }
-
-    /// Removes everything.
-    pub(super) fn remove(&self) -> io::Result<()> {
-        remove(&self.run)?;
-        remove(&self.data)
-    }
-
-    /// What the supervisor was started with last; `None` where that is not known.
-    pub(super) fn spec(&self) -> Option<LaunchSpec> {
-        serde_json::from_slice(&fs::read(self.run.join("spec.json")).ok()?).ok()
-    }
-
-    /// How long the workload may take to end.
-    pub(super) fn stop_timeout(&self) -> Duration {
-        self.spec().map_or(Duration::from_secs(10), |spec| Duration::from_millis(spec.stop.timeout_ms))
-    }
-}
-
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result,
     }
 }

@@ -1,114 +1,93 @@
-//! From a start request to a launch spec, and from the stage that failed to the argument that mends it.
+//! Launch specs, and why a launch fails.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use berth_domain::{EffectiveConfig, InstanceId, Limits, RestartMode, RestartPolicy};
+use berth_domain::{Digest, Limits, RestartMode, RestartPolicy};
 use berth_engine::ports::Cause;
-use berth_engine::ports::runtime::{ExecError, RuntimeError, StartError, StartRequest};
+use berth_engine::ports::runtime::{StartError, StartRequest};
 use berth_image::store::Store;
-use berth_network::resolver::{self, HostFiles, Identity, Resolver};
 use berth_runtime::client::ClientError;
-use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::launch::Stage;
 use berth_runtime::spec::{
-    self, CgroupSpec, FileBind, IdRange, InterfaceSpec, LaunchSpec, LogSpec, ProcessSpec, RestartSpec, StopSpec,
+    self, CgroupSpec, IdRange, InterfaceSpec, LaunchSpec, LogSpec, ProcessSpec, RestartSpec, StopSpec,
 };
 use berth_storage::rootfs::{Lower, RootfsSpec};
+use nix::errno::Errno;
 
-use super::files::Files;
+use super::{Home, files};
 use crate::host::Place;
 
-/// Of a log file before the next is begun, in bytes.
-const LOG_FILE: u64 = 10 << 20;
-
-/// How many older log files are kept.
+const MTU: u32 = 1500;
+const LOG_BYTES: u64 = 10 << 20;
 const LOG_FILES: u32 = 3;
 
-/// What Ethernet carries, in bytes.
-const MTU: u32 = 1500;
-
-pub(super) fn host(operation: &str, source: impl Into<Cause>) -> StartError {
-    StartError::Host { operation: operation.to_owned(), advice: String::new(), source: source.into() }
-}
-
-/// The EROFS file of an image.
-pub(super) fn tree(store: &Store, image: &berth_domain::Digest) -> Result<PathBuf, StartError> {
+/// The image's EROFS file.
+pub(super) async fn image(store: &Store, image: &Digest) -> Result<PathBuf, StartError> {
     let gone = || StartError::ImageGone { image: image.clone() };
     let digest = image.as_str().parse().map_err(|_| gone())?;
-    let stored = store.get(&digest).map_err(|error| host("read the image store", error))?;
-    stored.map(|stored| stored.tree).ok_or_else(gone)
+    let store = store.clone();
+    let found = tokio::task::spawn_blocking(move || store.get(&digest)).await;
+    let found = found.map_err(|error| unable("look for the image", error))?;
+    let found = found.map_err(|error| unable("look for the image", error))?;
+    found.map(|image| image.tree).ok_or_else(gone)
 }
 
-/// All that a supervisor needs to know; the instance's own files are written on the way.
+/// All that the supervisor is told.
 pub(super) fn spec(
     place: &Place,
-    store: &Store,
-    files: &Files,
+    home: &Home,
     request: &StartRequest,
-) -> Result<LaunchSpec, StartError> {
-    files.make(request.rootfs).map_err(|error| host("make the instance's directories", error))?;
-    let rootfs = files.rootfs(request.rootfs);
-    let lower =
-        Lower::Erofs { image: tree(store, &request.image)?, objects: store.objects_dir().to_owned() };
-    let config = &request.config;
-    Ok(LaunchSpec {
+    image: PathBuf,
+    objects: &Path,
+) -> LaunchSpec {
+    let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
+    let mut cgroup = CgroupSpec {
+        parent: format!("berth{}", place.prefix),
+        name: request.instance.to_string(),
+        cpu_millis: None,
+        memory_bytes: None,
+        pids: None,
+    };
+    limit(&mut cgroup, &request.settings.limits);
+    LaunchSpec {
         version: spec::VERSION,
         id: request.instance.to_string(),
         name: request.name.to_string(),
         revision: request.revision,
-        run_dir: files.run.clone(),
-        rootfs: RootfsSpec { lower, upper: rootfs.join("upper"), work: rootfs.join("work") },
+        run_dir: home.run.clone(),
+        rootfs: RootfsSpec {
+            lower: Lower::Erofs { image, objects: objects.to_owned() },
+            upper: rootfs.join("upper"),
+            work: rootfs.join("work"),
+        },
         process: ProcessSpec {
             argv: config.argv.clone(),
             environment: config.environment.clone().into_iter().collect(),
             working_dir: config.working_dir.clone(),
-            user: config.user.as_str().to_owned(),
+            user: config.user.to_string(),
             no_new_privileges: false,
         },
         hostname: config.hostname.to_string(),
         ids: IdRange { host_base: request.uids.base, count: request.uids.count },
-        cgroup: cgroup(format!("berth{}", place.prefix), &request.instance.to_string(), &request.settings.limits),
+        cgroup,
         networks: vec![interface(place, request)],
-        files: write_files(files, request)?,
+        files: files::binds(&home.data),
         stop: StopSpec {
             signal: config.stop_signal.number().into(),
             timeout_ms: config.stop_timeout_ms.into(),
         },
-        restart: restart(&request.settings.restart),
-        log: LogSpec { directory: files.log(), max_bytes: LOG_FILE, keep: LOG_FILES },
-    })
-}
-
-/// The control group with its limits.
-pub(super) fn cgroup(parent: String, name: &str, limits: &Limits) -> CgroupSpec {
-    CgroupSpec {
-        parent,
-        name: name.to_owned(),
-        cpu_millis: limits.cpu_millis,
-        memory_bytes: limits.memory_bytes,
-        pids: limits.pids,
-    }
-}
-
-/// The policy in the supervisor's words.
-pub(super) fn restart(policy: &RestartPolicy) -> RestartSpec {
-    RestartSpec {
-        policy: match policy.mode {
-            RestartMode::No => spec::RestartPolicy::No,
-            RestartMode::OnFailure => spec::RestartPolicy::OnFailure,
-            RestartMode::Always => spec::RestartPolicy::Always,
-        },
-        max_retries: policy.max_retries.unwrap_or(0),
-        backoff_ms: policy.backoff_ms,
+        restart: restart(request.settings.restart),
+        log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
 }
 
 fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
     let attachment = &request.attachment;
+    let id: String = request.instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     InterfaceSpec {
         name: attachment.interface.clone(),
-        host_name: link_name(place, request.instance),
+        host_name: format!("vb{}{id}0", place.prefix),
         bridge: place.prefix.bridge(0),
         mac: attachment.mac.to_string(),
         ipv4_address: attachment.ipv4.addr(),
@@ -118,80 +97,50 @@ fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
     }
 }
 
-/// Fifteen characters at the most: what is not the agent's mark is the instance's.
-fn link_name(place: &Place, instance: InstanceId) -> String {
-    let [a, b, c, d, ..] = instance.as_bytes();
-    format!("vb{}{a:02x}{b:02x}{c:02x}{d:02x}0", place.prefix)
+pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits) {
+    cgroup.cpu_millis = limits.cpu_millis;
+    cgroup.memory_bytes = limits.memory_bytes;
+    cgroup.pids = limits.pids;
 }
 
-fn write_files(files: &Files, request: &StartRequest) -> Result<Vec<FileBind>, StartError> {
-    let failed = |error: berth_sys::fs::FsError| host("write the instance's own files", error);
-    let resolver = Resolver::of_host(&HostFiles::default(), false)
-        .map_err(|error| host("read the host's name servers", error))?;
-    let addresses = [IpAddr::V4(request.attachment.ipv4.addr())];
-    let extra_hosts = BTreeMap::new();
-    let hostname = request.config.hostname.to_string();
-    let identity = Identity { hostname: &hostname, addresses: &addresses, extra_hosts: &extra_hosts };
-    let texts = resolver::files(&resolver, &identity);
-    let mut binds = Vec::new();
-    for (name, text) in
-        [("resolv.conf", &texts.resolv_conf), ("hosts", &texts.hosts), ("hostname", &texts.hostname)]
-    {
-        let source = files.own().join(name);
-        berth_sys::fs::write_atomic(&source, text.as_bytes(), 0o644).map_err(failed)?;
-        binds.push(FileBind { source, target: Path::new("/etc").join(name), read_only: false });
+/// Which limit differs: the one that was refused.
+pub(super) fn changed(before: &CgroupSpec, after: &CgroupSpec) -> &'static str {
+    match after {
+        after if after.memory_bytes != before.memory_bytes => "memory",
+        after if after.pids != before.pids => "pids",
+        _ => "cpu",
     }
-    Ok(binds)
 }
 
-/// Why a start failed, in the engine's words.
-pub(super) fn failed(error: ClientError, config: &EffectiveConfig) -> StartError {
-    let error = match error {
-        ClientError::Launch(error) => error,
-        other => return host("run the instance's supervisor", other),
-    };
-    let path = error.path.display().to_string();
-    let missing = error.errno == nix::errno::Errno::ENOENT as i32;
-    match error.stage {
-        Stage::User | Stage::Group => StartError::UserNotFound { user: config.user.as_str().to_owned() },
-        Stage::Exec if missing => StartError::EntrypointNotFound { program: path },
-        Stage::Exec => StartError::EntrypointNotExecutable { program: path, source: error.into() },
-        Stage::WorkingDir => StartError::WorkingDir { path, source: error.into() },
-        Stage::Cgroup => match limit_in(&path) {
-            Some(limit) => StartError::Limit { limit, source: error.into() },
-            None => host("set up the control group", error),
+pub(super) fn restart(policy: RestartPolicy) -> RestartSpec {
+    RestartSpec {
+        policy: match policy.mode {
+            RestartMode::No => spec::RestartPolicy::No,
+            RestartMode::OnFailure => spec::RestartPolicy::OnFailure,
+            RestartMode::Always => spec::RestartPolicy::Always,
         },
-        _ => host("start the instance", error),
+        max_retries: policy.max_retries.unwrap_or_default(),
+        backoff_ms: policy.backoff_ms,
     }
 }
 
-/// Why a program beside the workload failed, in the engine's words.
-pub(super) fn exec_failed(error: LaunchError, user: &str) -> ExecError {
-    let path = error.path.display().to_string();
-    match error.stage {
-        Stage::User | Stage::Group => ExecError::UserNotFound { user: user.to_owned() },
-        Stage::Exec if error.errno == nix::errno::Errno::ENOENT as i32 => ExecError::ProgramNotFound { program: path },
-        Stage::Exec => ExecError::NotExecutable { program: path, source: error.into() },
-        Stage::WorkingDir => ExecError::WorkingDir { path, source: error.into() },
-        _ => ExecError::Host { operation: "enter the instance".to_owned(), source: error.into() },
-    }
+pub(super) fn unable(operation: &str, source: impl Into<Cause>) -> StartError {
+    let advice = "berth check says what this host lacks".to_owned();
+    StartError::Host { operation: operation.to_owned(), advice, source: source.into() }
 }
 
-/// A change of limits that the kernel would not have.
-pub(super) fn refused_limit(error: ClientError) -> RuntimeError {
-    let limit = match &error {
-        ClientError::Refused { reason } => limit_in(reason),
-        _ => None,
+/// Why a start failed, with the argument that mends it.
+pub(super) fn failed(request: &StartRequest, error: ClientError) -> StartError {
+    let ClientError::Launch(error) = error else {
+        return unable("start the instance's supervisor", error);
     };
-    match limit {
-        Some(limit) => RuntimeError::Limit { limit, source: error.into() },
-        None => super::host("change the instance's settings", error),
+    let program = request.config.argv.first().cloned().unwrap_or_default();
+    let source = Cause::from(io::Error::from_raw_os_error(error.errno));
+    match error.stage {
+        Stage::User | Stage::Group => StartError::UserNotFound { user: request.config.user.to_string() },
+        Stage::WorkingDir => StartError::WorkingDir { path: request.config.working_dir.clone(), source },
+        Stage::Exec if error.errno == Errno::ENOENT as i32 => StartError::EntrypointNotFound { program },
+        Stage::Exec => StartError::EntrypointNotExecutable { program, source },
+        _ => unable("start the instance", error),
     }
-}
-
-/// The limit that a control group's file is for.
-fn limit_in(text: &str) -> Option<&'static str> {
-    [("memory.", "memory"), ("cpu.", "cpu"), ("pids.", "pids")]
-        .into_iter()
-        .find_map(|(file, limit)| text.contains(file).then_some(limit))
 }

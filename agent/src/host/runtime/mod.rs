@@ -1,29 +1,30 @@
-//! Supervisors, what they run, and what is kept for it: the engine's runtime, made from `berth-runtime`.
+//! Supervisors, what they run and what is kept for it, from `berth-runtime`.
 //!
-//! - `launch`: from a start request to a launch spec, and from a failed stage to the argument that mends it
-//! - `watch`: a task a supervisor, from its events to the engine's
-//! - `session`: a program beside the workload
-//! - `files`: the directories of an instance
+//! An instance has `instances/<id>` in the data directory, with `rootfs-<n>`, `log` and `files`, and in the run directory,
+//! with its supervisor's socket, launch spec and exit record.
 
+mod exec;
 mod files;
 mod launch;
-mod session;
+mod state;
 mod watch;
 
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, InstanceId};
+use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
-    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream, RootfsRequest, Runtime,
-    RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream, RootfsRequest,
+    Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
 };
 use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
-use berth_runtime::control::{Event, Update};
-use berth_runtime::logs;
-use berth_sys::cgroup::{Cgroup, Layout};
+use berth_runtime::control::{State, Update};
+use berth_runtime::{exit, logs};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::sync::mpsc;
@@ -31,10 +32,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::Place;
 use super::supervisor::Finder;
-use files::Files;
 
-/// How long a supervisor may take to go once its workload has been killed.
-const LAST_MOMENT: Duration = Duration::from_secs(15);
+/// How long a supervisor may take beyond its workload's own time to stop.
+const BEYOND: Duration = Duration::from_secs(30);
 
 /// The supervisors of this agent.
 pub(super) struct Supervisors {
@@ -45,15 +45,21 @@ pub(super) struct Supervisors {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
 }
 
-/// Runs work that waits for the disk where it may.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, RuntimeError> + Send + 'static,
-) -> Result<T, RuntimeError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(host("finish what was begun", error)))
+/// Where an instance's things are.
+#[derive(Debug, Clone)]
+struct Home {
+    data: PathBuf,
+    run: PathBuf,
 }
 
-fn host(operation: &str, source: impl Into<berth_engine::ports::Cause>) -> RuntimeError {
-    RuntimeError::Host { operation: operation.to_owned(), source: source.into() }
+impl Home {
+    fn rootfs(&self, number: u32) -> PathBuf {
+        self.data.join(format!("rootfs-{number}"))
+    }
+
+    fn log(&self) -> PathBuf {
+        self.data.join("log")
+    }
 }
 
 impl Supervisors {
@@ -62,159 +68,196 @@ impl Supervisors {
         Self { place, finder, store, sender, receiver: Mutex::new(Some(receiver)) }
     }
 
-    fn files(&self, instance: InstanceId) -> Files {
-        Files::new(&self.place, instance)
+    fn home(&self, instance: InstanceId) -> Home {
+        let name = format!("instances/{instance}");
+        Home { data: self.place.data.join(&name), run: self.place.run.join(name) }
     }
 
-    async fn state(&self, instance: InstanceId) -> Result<(InstanceState, Option<Supervisor>), RuntimeError> {
-        let files = self.files(instance);
-        let adopted = client::adopt(&files.run).await.map_err(|error| host("ask the supervisor", error))?;
-        blocking(move || {
-            let rootfs = files.rootfs_numbers().map_err(|error| host("list the root filesystems", error))?;
-            let (workload, supervisor) = match adopted {
-                Some((supervisor, status)) => (watch::of_status(&files, &status), Some(supervisor)),
-                None => (watch::of_record(&files), None),
-            };
-            Ok((InstanceState { workload, rootfs }, supervisor))
-        })
-        .await
+    /// The supervisor, where one lives.
+    async fn live(&self, home: &Home) -> Result<Option<(Supervisor, State)>, RuntimeError> {
+        let found = client::adopt(&home.run).await;
+        let found = found.map_err(|error| unable("reach the instance's supervisor", error))?;
+        Ok(found.map(|(supervisor, status)| (supervisor, status.state)))
     }
 
-    fn group_parent(&self) -> String {
-        format!("berth{}", self.place.prefix)
+    fn follow(&self, instance: InstanceId, supervisor: Supervisor, process: Option<tokio::process::Child>) {
+        let watch = watch::Watch {
+            instance,
+            supervisor,
+            run: self.home(instance).run,
+            sender: self.sender.clone(),
+            process,
+        };
+        tokio::spawn(watch.run());
     }
+}
+
+fn unable(operation: &str, source: impl Into<Cause>) -> RuntimeError {
+    RuntimeError::Host { operation: operation.to_owned(), source: source.into() }
+}
+
+/// Runs work on files on a blocking thread.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| Err(io::Error::other(error)))
 }
 
 #[async_trait]
 impl Runtime for Supervisors {
     fn events(&self) -> BoxStream<'static, RuntimeEvent> {
-        let receiver = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match receiver {
+        let taken = self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match taken {
             Some(receiver) => UnboundedReceiverStream::new(receiver).boxed(),
+            // Whoever was first has them all.
             None => futures::stream::pending().boxed(),
         }
     }
 
     async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError> {
-        let place = self.place.clone();
-        let instances = blocking(move || {
-            files::instances(&place).map_err(|error| host("list the instances' directories", error))
-        })
-        .await?;
-        let mut found = Vec::with_capacity(instances.len());
-        for instance in instances {
-            let (state, supervisor) = self.state(instance).await?;
-            if let Some(supervisor) = supervisor {
-                watch::follow(&supervisor, self.files(instance), instance, self.sender.clone())
-                    .await
-                    .map_err(|error| host("watch the supervisor", error))?;
+        let places = [self.place.data.join("instances"), self.place.run.join("instances")];
+        let ids = blocking(move || state::ids(&places)).await;
+        let ids = ids.map_err(|error| unable("list the instances' directories", error))?;
+        let mut all = Vec::new();
+        for id in ids {
+            let state = self.observe(id).await?;
+            if state.workload.is_live() {
+                self.follow(id, Supervisor::at(&self.home(id).run), None);
             }
-            found.push((instance, state));
+            all.push((id, state));
         }
-        Ok(found)
+        Ok(all)
     }
 
     async fn observe(&self, instance: InstanceId) -> Result<InstanceState, RuntimeError> {
-        Ok(self.state(instance).await?.0)
+        let home = self.home(instance);
+        let data = home.data.clone();
+        let rootfs = blocking(move || state::rootfs(&data)).await;
+        let rootfs = rootfs.map_err(|error| unable("look at the instance's directory", error))?;
+        let mut found = client::adopt(&home.run).await;
+        if let Ok(Some((supervisor, status))) = &found
+            && status.state == State::Stopping
+        {
+            // On its way out: what is left of it is told when it is gone.
+            let gone = tokio::time::timeout(state::stop_time(&home.run) + BEYOND, watch::gone(supervisor));
+            gone.await.map_err(|_elapsed| RuntimeError::Unstoppable { waited: BEYOND })?;
+            found = client::adopt(&home.run).await;
+        }
+        let found = found.map_err(|error| unable("reach the instance's supervisor", error))?;
+        Ok(InstanceState { workload: state::workload(&home.run, found.map(|(_, status)| status)), rootfs })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
-        let (files, store, request) = (self.files(request.instance), self.store.clone(), request.clone());
-        let prepared = tokio::task::spawn_blocking(move || {
-            launch::tree(&store, &request.image)?;
-            files.make(request.rootfs).map_err(|error| launch::host("make the instance's directories", error))
-        });
-        prepared.await.unwrap_or_else(|error| Err(launch::host("finish what was begun", error)))
+        launch::image(&self.store, &request.image).await?;
+        let directory = self.home(request.instance).rootfs(request.rootfs);
+        let made = blocking(move || std::fs::create_dir_all(directory)).await;
+        made.map_err(|error| launch::unable("make the instance's directory", error))
     }
 
     async fn start(&self, request: &StartRequest) -> Result<Started, StartError> {
-        let Some(program) = self.finder.find() else {
-            return Err(StartError::Host {
-                operation: "run the instance's supervisor".to_owned(),
-                advice: self.finder.advice(),
-                source: std::io::Error::from(std::io::ErrorKind::NotFound).into(),
-            });
-        };
-        let files = self.files(request.instance);
-        let spec = {
-            let (place, store, files, request) =
-                (self.place.clone(), self.store.clone(), files.clone(), request.clone());
-            tokio::task::spawn_blocking(move || launch::spec(&place, &store, &files, &request))
-                .await
-                .unwrap_or_else(|error| Err(launch::host("finish what was begun", error)))?
-        };
-        let spawned =
-            client::spawn(&program, &spec).await.map_err(|error| launch::failed(error, &request.config))?;
-        let mut process = spawned.process;
-        // Waited for so that it leaves no zombie; how its workload ended is told by its events.
-        tokio::spawn(async move {
-            if let Err(error) = process.wait().await {
-                tracing::warn!(%error, "cannot wait for a supervisor");
-            }
+        let program = self.finder.find().ok_or_else(|| StartError::Host {
+            operation: "find the instance's supervisor".to_owned(),
+            advice: self.finder.advice(),
+            source: io::Error::from(io::ErrorKind::NotFound).into(),
+        })?;
+        let home = self.home(request.instance);
+        let image = launch::image(&self.store, &request.image).await?;
+        let spec = launch::spec(&self.place, &home, request, image, self.store.objects_dir());
+        let (files, uids) = (files::Files::of(request), request.uids);
+        let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
+        let written = blocking(move || {
+            files.write(&made, uids)?;
+            std::fs::create_dir_all(data.join("log"))?;
+            // How an earlier start ended is not how this one does.
+            remove_file(&run.join(exit::FILE))
         });
-        watch::follow(&spawned.supervisor, files, request.instance, self.sender.clone())
-            .await
-            .map_err(|error| launch::host("watch the supervisor", error))?;
-        Ok(Started { pid: spawned.pid.unsigned_abs(), at: berth_domain::Timestamp::now() })
+        written.await.map_err(|error| launch::unable("write the instance's files", error))?;
+        match client::spawn(&program, &spec).await {
+            Ok(spawned) => {
+                self.follow(request.instance, spawned.supervisor, Some(spawned.process));
+                Ok(Started { pid: u32::try_from(spawned.pid).unwrap_or_default(), at: Timestamp::now() })
+            }
+            Err(error) => {
+                let run = home.run.clone();
+                // Nothing was started, and nothing says that it was.
+                if let Err(error) = blocking(move || remove_file(&run.join("spec.json"))).await {
+                    tracing::warn!(%error, "the spec of a failed start is left");
+                }
+                Err(launch::failed(request, error))
+            }
+        }
     }
 
     async fn stop(&self, instance: InstanceId, mode: StopMode) -> Result<Option<ExitRecord>, RuntimeError> {
-        let files = self.files(instance);
-        let found = client::adopt(&files.run).await.map_err(|error| host("ask the supervisor", error))?;
-        let Some((supervisor, _)) = found else {
-            return Ok(watch::exit_of(watch::of_record(&files)));
-        };
-        let refused = |error: ClientError| host("stop the instance", error);
-        let mut events = supervisor.watch().await.map_err(refused)?;
-        supervisor.stop(mode == StopMode::Kill).await.map_err(refused)?;
-        let patience = match mode {
-            StopMode::Graceful => files.stop_timeout() + LAST_MOMENT,
-            StopMode::Kill => LAST_MOMENT,
-        };
-        let gone = async {
-            let mut last = None;
-            while let Some(event) = events.next().await.map_err(refused)? {
-                if let Event::Gone(record) = event {
-                    last = Some(watch::exit(&record));
+        let home = self.home(instance);
+        if let Some((supervisor, _)) = self.live(&home).await? {
+            let waited = state::stop_time(&home.run) + BEYOND;
+            let stopped =
+                tokio::time::timeout(waited, watch::stop(&supervisor, mode == StopMode::Kill)).await;
+            let stopped = stopped.map_err(|_elapsed| RuntimeError::Unstoppable { waited })?;
+            if let Err(error) = stopped {
+                // It may have ended by itself meanwhile.
+                if self.live(&home).await?.is_some() {
+                    return Err(unable("stop the instance", error));
                 }
             }
-            Ok(last)
-        };
-        tokio::time::timeout(patience, gone).await.unwrap_or(Err(RuntimeError::Unstoppable { waited: patience }))
+        }
+        Ok(exit::read(&home.run).map(|record| state::exit(&record)))
     }
 
     async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError> {
-        let files = self.files(instance);
-        let found = client::adopt(&files.run).await.map_err(|error| host("ask the supervisor", error))?;
-        let Some((supervisor, _)) = found else { return Err(RuntimeError::NotRunning) };
-        let Some(spec) = files.spec() else { return Err(RuntimeError::NotRunning) };
-        let update = Update {
-            restart: launch::restart(&settings.restart),
-            stop: spec.stop,
-            cgroup: launch::cgroup(self.group_parent(), &spec.cgroup.name, &settings.limits),
-        };
-        supervisor.update(update).await.map_err(|error| launch::refused_limit(error))
+        let home = self.home(instance);
+        let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
+        let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
+        let before = spec.cgroup.clone();
+        launch::limit(&mut spec.cgroup, &settings.limits);
+        spec.restart = launch::restart(settings.restart);
+        let update = Update { restart: spec.restart, stop: spec.stop, cgroup: spec.cgroup.clone() };
+        match supervisor.update(update).await {
+            Ok(()) => {}
+            Err(error @ ClientError::Refused { .. }) => {
+                let limit = launch::changed(&before, &spec.cgroup);
+                return Err(RuntimeError::Limit { limit, source: error.into() });
+            }
+            Err(error) => return Err(unable("change the instance's limits", error)),
+        }
+        let saved = blocking(move || {
+            let text = serde_json::to_vec(&spec)?;
+            let path = spec.run_dir.join("spec.json");
+            berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)
+        });
+        saved.await.map_err(|error| unable("record the instance's limits", error))
     }
 
     async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError> {
-        let files = self.files(instance);
-        blocking(move || files.keep_only(rootfs).map_err(|error| host("remove an old root filesystem", error))).await
+        let home = self.home(instance);
+        let removed = blocking(move || {
+            for other in state::rootfs(&home.data)?.into_iter().filter(|number| *number != rootfs) {
+                remove_dir(&home.rootfs(other))?;
+            }
+            Ok(())
+        });
+        removed.await.map_err(|error| unable("remove the instance's old files", error))
     }
 
     async fn remove(&self, instance: InstanceId) -> Result<(), RuntimeError> {
-        let (files, parent) = (self.files(instance), self.group_parent());
-        blocking(move || {
-            let layout = Layout::detect().map_err(|error| host("look at the control groups", error))?;
-            // There is one only where a supervisor was killed.
-            let group = Cgroup::existing(layout, &parent, &instance.to_string());
-            group.remove().map_err(|error| host("remove the control group", error))?;
-            files.remove().map_err(|error| host("remove the instance's directories", error))
-        })
-        .await
+        let home = self.home(instance);
+        let removed = blocking(move || {
+            remove_dir(&home.run)?;
+            remove_dir(&home.data)
+        });
+        removed.await.map_err(|error| unable("remove the instance's files", error))
     }
 
     async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError> {
-        session::start(&self.files(instance), request).await
+        let home = self.home(instance);
+        let failed = |source: RuntimeError| ExecError::Host {
+            operation: "reach the instance's supervisor".to_owned(),
+            source: source.into(),
+        };
+        let Some((supervisor, State::Running { .. })) = self.live(&home).await.map_err(failed)? else {
+            return Err(ExecError::NotRunning);
+        };
+        let spec = state::spec(&home.run).ok_or(ExecError::NotRunning)?;
+        exec::run(&supervisor, &spec.process, request).await
     }
 
     async fn logs(
@@ -222,20 +265,22 @@ impl Runtime for Supervisors {
         instance: InstanceId,
         request: &LogRequest,
     ) -> Result<mpsc::Receiver<Result<LogLine, RuntimeError>>, RuntimeError> {
+        let since = request.since.and_then(|time| jiff::Timestamp::try_from(time).ok());
         let query = logs::Query {
-            tail: request.tail.and_then(|tail| usize::try_from(tail).ok()),
-            since: request.since.map(since).transpose()?,
+            tail: request.tail.map(|lines| usize::try_from(lines).unwrap_or(usize::MAX)),
+            since: since.map(|time| format!("{time:.9}")),
             follow: request.follow,
         };
-        let directory = self.files(instance).log();
+        let mut entries = logs::open(&self.home(instance).log(), query);
         let (sender, receiver) = mpsc::channel(64);
-        if !directory.exists() {
-            return Ok(receiver);
-        }
-        let mut entries = logs::open(&directory, query);
         tokio::spawn(async move {
-            while let Some(entry) = entries.recv().await {
-                let line = entry.map(line).map_err(|error| host("read the log", error));
+            loop {
+                let entry = tokio::select! {
+                    () = sender.closed() => return,
+                    entry = entries.recv() => entry,
+                };
+                let Some(entry) = entry else { return };
+                let line = entry.map(line).map_err(|error| unable("read the log", error));
                 if sender.send(line).await.is_err() {
                     return;
                 }
@@ -245,24 +290,29 @@ impl Runtime for Supervisors {
     }
 }
 
-/// As the log writes its times, so that they compare as text.
-fn since(time: std::time::SystemTime) -> Result<String, RuntimeError> {
-    let time = jiff::Timestamp::try_from(time).map_err(|error| host("read the log from that moment", error))?;
-    Ok(format!("{time:.9}"))
+fn line(entry: logs::Entry) -> LogLine {
+    let stream = match entry.stream {
+        logs::Stream::Stdout => LogStream::Stdout,
+        logs::Stream::Stderr => LogStream::Stderr,
+    };
+    LogLine { time: entry.time, stream, data: entry.data, partial: entry.partial }
 }
 
-fn line(entry: logs::Entry) -> LogLine {
-    LogLine {
-        time: entry.time,
-        stream: match entry.stream {
-            logs::Stream::Stdout => LogStream::Stdout,
-            logs::Stream::Stderr => LogStream::Stderr,
-        },
-        data: entry.data,
-        partial: entry.partial,
+fn remove_file(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
-/// Shared with the tasks that watch.
-type Events = mpsc::UnboundedSender<RuntimeEvent>;
+fn remove_dir(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
 
+/// What a workload is whose supervisor is gone.
+fn ended(run: &Path) -> Workload {
+    state::workload(run, None)
+}

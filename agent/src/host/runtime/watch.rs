@@ -1,121 +1,81 @@
-//! From what a supervisor tells to what the engine is told.
+//! Following a supervisor until it is gone.
 
-use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use std::path::PathBuf;
+
+use berth_domain::{InstanceId, Timestamp, Workload};
 use berth_engine::ports::runtime::RuntimeEvent;
 use berth_runtime::client::{ClientError, Supervisor};
-use berth_runtime::control::{Event, State, Status};
-use berth_runtime::exit;
+use berth_runtime::control::Event;
+use tokio::process::Child;
+use tokio::sync::mpsc;
 
-use super::Events;
-use super::files::Files;
+use super::state;
 
-/// Watches a supervisor from now on, until it goes.
-pub(super) async fn follow(
-    supervisor: &Supervisor,
-    files: Files,
-    instance: InstanceId,
-    to: Events,
-) -> Result<(), ClientError> {
-    let mut events = match supervisor.watch().await {
-        Ok(events) => events,
-        // It has gone already: a workload can be as short as that. Its record tells the rest.
-        Err(ClientError::Control { .. }) => {
-            let _ = to.send(RuntimeEvent { instance, workload: of_record(&files) });
-            return Ok(());
+/// One supervisor and whom its events go to.
+pub(super) struct Watch {
+    pub(super) instance: InstanceId,
+    pub(super) supervisor: Supervisor,
+    pub(super) run: PathBuf,
+    pub(super) sender: mpsc::UnboundedSender<RuntimeEvent>,
+    /// Where this agent has started it: its end is collected.
+    pub(super) process: Option<Child>,
+}
+
+impl Watch {
+    pub(super) async fn run(mut self) {
+        let revision = state::spec(&self.run).map_or(0, |spec| spec.revision);
+        if let Err(error) = self.follow(revision).await {
+            tracing::debug!(instance = %self.instance, %error, "a supervisor cannot be followed any more");
         }
-        Err(error) => return Err(error),
-    };
-    let revision = revision(&files);
-    tokio::spawn(async move {
-        let mut ended = false;
-        loop {
-            match events.next().await {
-                Ok(Some(event)) => {
-                    ended = matches!(event, Event::Gone(_));
-                    // Nobody listens any more: the agent is on its way out.
-                    let _ = to.send(RuntimeEvent { instance, workload: of_event(revision, event) });
+        if let Some(process) = &mut self.process
+            && let Err(error) = process.wait().await
+        {
+            tracing::warn!(instance = %self.instance, %error, "a supervisor's end was not seen");
+        }
+        // A later start has written another spec; its own watch tells of it.
+        if state::spec(&self.run).is_none_or(|spec| spec.revision == revision) {
+            self.tell(super::ended(&self.run));
+        }
+    }
+
+    async fn follow(&mut self, revision: u64) -> Result<(), ClientError> {
+        let mut events = self.supervisor.watch().await?;
+        let mut again = 0;
+        while let Some(event) = events.next().await? {
+            match event {
+                Event::Started { pid, started_at_ms, restarts } => {
+                    again = restarts;
+                    let (pid, started_at) =
+                        (u32::try_from(pid).unwrap_or_default(), Timestamp(started_at_ms));
+                    self.tell(Workload::Running { revision, pid, started_at, restarts });
                 }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::warn!(%instance, %error, "a supervisor cannot be watched any more");
-                    break;
+                Event::Restarting { exit, .. } => {
+                    self.tell(Workload::Waiting { revision, restarts: again, exit: state::exit(&exit) });
                 }
+                // Told when the supervisor is gone too.
+                Event::Gone(_) => {}
             }
         }
-        if !ended {
-            let _ = to.send(RuntimeEvent { instance, workload: of_record(&files) });
-        }
-    });
+        Ok(())
+    }
+
+    fn tell(&self, workload: Workload) {
+        // The engine is gone only when the agent stops.
+        let _gone = self.sender.send(RuntimeEvent { instance: self.instance, workload });
+    }
+}
+
+/// Waits until the supervisor is gone, whatever it says.
+pub(super) async fn gone(supervisor: &Supervisor) {
+    if let Ok(mut events) = supervisor.watch().await {
+        while let Ok(Some(_)) = events.next().await {}
+    }
+}
+
+/// Asks a supervisor to stop, and waits until it is gone.
+pub(super) async fn stop(supervisor: &Supervisor, force: bool) -> Result<(), ClientError> {
+    let mut events = supervisor.watch().await?;
+    supervisor.stop(force).await?;
+    while events.next().await?.is_some() {}
     Ok(())
-}
-
-fn revision(files: &Files) -> u64 {
-    files.spec().map_or(0, |spec| spec.revision)
-}
-
-fn of_event(revision: u64, event: Event) -> Workload {
-    match event {
-        Event::Started { pid, started_at_ms, restarts } => Workload::Running {
-            revision,
-            pid: pid.unsigned_abs(),
-            started_at: Timestamp(started_at_ms),
-            restarts,
-        },
-        Event::Restarting { exit: record, .. } => {
-            Workload::Waiting { revision, restarts: record.restarts, exit: exit(&record) }
-        }
-        Event::Gone(record) => Workload::Ended { revision, restarts: record.restarts, exit: exit(&record) },
-    }
-}
-
-/// What a supervisor says of itself.
-pub(super) fn of_status(files: &Files, status: &Status) -> Workload {
-    let revision = revision(files);
-    match &status.state {
-        State::Running { pid, started_at_ms } => Workload::Running {
-            revision,
-            pid: pid.unsigned_abs(),
-            started_at: Timestamp(*started_at_ms),
-            restarts: status.restarts,
-        },
-        State::Waiting { exit: record, .. } => {
-            Workload::Waiting { revision, restarts: status.restarts, exit: exit(record) }
-        }
-        State::Stopping => Workload::Running {
-            revision,
-            pid: 0,
-            started_at: Timestamp::now(),
-            restarts: status.restarts,
-        },
-    }
-}
-
-/// What is known where no supervisor answers.
-pub(super) fn of_record(files: &Files) -> Workload {
-    match exit::read(&files.run) {
-        Some(record) => Workload::Ended {
-            revision: revision(files),
-            restarts: record.restarts,
-            exit: exit(&record),
-        },
-        None => Workload::Absent,
-    }
-}
-
-/// How it ended, if it did.
-pub(super) fn exit_of(workload: Workload) -> Option<ExitRecord> {
-    match workload {
-        Workload::Ended { exit, .. } => Some(exit),
-        _ => None,
-    }
-}
-
-/// A supervisor's record as the engine keeps it.
-pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
-    ExitRecord {
-        code: record.code,
-        signal: record.signal.and_then(|signal| u8::try_from(signal).ok()),
-        oom_killed: record.oom_killed,
-        at: Timestamp(record.finished_at_ms),
-    }
 }

@@ -33,6 +33,19 @@ pub enum Stdio {
     Terminal { master_to: OwnedFd },
 }
 
+impl Stdio {
+    /// A caller's descriptors. Pipes become the instance's root's, so that a program can open /dev/stdout again; anything
+    /// else stays whose it is.
+    pub fn given(stdin: OwnedFd, stdout: OwnedFd, stderr: OwnedFd, root: u32) -> io::Result<Self> {
+        for fd in [&stdin, &stdout, &stderr] {
+            if is_pipe(fd) {
+                std::os::unix::fs::fchown(fd, Some(root), Some(root))?;
+            }
+        }
+        Ok(Self::Given { stdin, stdout, stderr })
+    }
+}
+
 const ALL: CloneFlags = CloneFlags::CLONE_NEWUSER
     .union(CloneFlags::CLONE_NEWNS)
     .union(CloneFlags::CLONE_NEWPID)
@@ -138,8 +151,8 @@ fn connect(stdio: &Stdio, user: &User) -> Result<(), LaunchError> {
             (&slave, &slave, &slave)
         }
     };
-    if matches!(stdio, Stdio::Log { .. } | Stdio::Terminal { .. }) {
-        for fd in [stdout, stderr] {
+    for fd in [stdin, stdout, stderr] {
+        if matches!(stdio, Stdio::Terminal { .. }) || is_pipe(fd) {
             // So that a user other than root can open /dev/stdout again.
             let _ = nix::unistd::fchown(fd, Some(Uid::from_raw(user.uid)), Some(Gid::from_raw(user.gid)));
         }
@@ -147,6 +160,10 @@ fn connect(stdio: &Stdio, user: &User) -> Result<(), LaunchError> {
     nix::unistd::dup2_stdin(stdin).map_err(at("standard input"))?;
     nix::unistd::dup2_stdout(stdout).map_err(at("standard output"))?;
     nix::unistd::dup2_stderr(stderr).map_err(at("standard error"))
+}
+
+fn is_pipe(fd: &OwnedFd) -> bool {
+    rustix::fs::fstat(fd).is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_fifo())
 }
 
 fn open_terminal(master_to: &OwnedFd) -> io::Result<OwnedFd> {

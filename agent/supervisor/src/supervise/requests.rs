@@ -86,7 +86,12 @@ impl Supervisor {
         }
         let stdio = match (terminal, descriptors.next(), descriptors.next(), descriptors.next()) {
             (true, Some(master_to), None, None) => Stdio::Terminal { master_to },
-            (false, Some(stdin), Some(stdout), Some(stderr)) => Stdio::Given { stdin, stdout, stderr },
+            (false, Some(stdin), Some(stdout), Some(stderr)) => {
+                match Stdio::given(stdin, stdout, stderr, self.spec.ids.host_base) {
+                    Ok(stdio) => stdio,
+                    Err(error) => return Response::Refused { reason: error.to_string() },
+                }
+            }
             _ => {
                 return Response::Refused {
                     reason: "a terminal takes one descriptor, anything else three".into(),

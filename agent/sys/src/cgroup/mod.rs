@@ -112,22 +112,32 @@ pub struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes the group, its parent too if need be, and sets its limits.
+    /// Makes the group, its parent too if need be, and sets its limits. Nothing is left of one that could not be made.
     ///
     /// # Errors
     /// The file that could not be made or written.
     pub fn create(layout: Layout, parent: &str, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
         let group = Self { layout, parent: parent.to_owned(), name: name.to_owned() };
-        match &group.layout {
-            Layout::Unified { root } => v2::create(root, parent, name)?,
+        match group.make(limits) {
+            Ok(()) => Ok(group),
+            Err(error) => {
+                // Why it could not be made says more than what then could not be removed.
+                let _ = group.remove();
+                Err(error)
+            }
+        }
+    }
+
+    fn make(&self, limits: &Limits) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::Unified { root } => v2::create(root, &self.parent, &self.name)?,
             Layout::Legacy { .. } => {
-                for (_, directory) in group.directories() {
+                for (_, directory) in self.directories() {
                     make_directory(&directory)?;
                 }
             }
         }
-        group.set_limits(limits)?;
-        Ok(group)
+        self.set_limits(limits)
     }
 
     /// A group that is there already, such as that of a supervisor that was adopted.
@@ -264,7 +274,15 @@ fn processes(directory: &Path) -> Result<Vec<Pid>, CgroupError> {
 }
 
 fn make_directory(directory: &Path) -> Result<(), CgroupError> {
-    fs::create_dir_all(directory).map_err(|source| failed("make", directory, source))
+    // The parent may go between its making and this: the last other group in it took it away.
+    let mut made = fs::create_dir_all(directory);
+    for _ in 0..10 {
+        match &made {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => made = fs::create_dir_all(directory),
+            _ => break,
+        }
+    }
+    made.map_err(|source| failed("make", directory, source))
 }
 
 fn remove_directory(directory: &Path) -> Result<(), CgroupError> {
@@ -313,7 +331,7 @@ mod tests {
         let Layout::Legacy { roots } = layout else { panic!("{layout:?}") };
         let names: Vec<_> = roots.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["cpu", "memory"]);
-        assert_eq!(roots[1].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
+        assert_eq!(roots[0].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
     }
 
     #[test]

@@ -1,0 +1,83 @@
+//! What the host has of instances, as their directories and supervisors tell.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use berth_runtime::control::{State, Status};
+use berth_runtime::exit;
+use berth_runtime::spec::LaunchSpec;
+
+/// All instances that have a directory.
+pub(super) fn ids(places: &[PathBuf]) -> io::Result<BTreeSet<InstanceId>> {
+    let mut ids = BTreeSet::new();
+    for place in places {
+        for name in names(place)? {
+            ids.extend(name.parse::<InstanceId>());
+        }
+    }
+    Ok(ids)
+}
+
+/// The root filesystems that are made.
+pub(super) fn rootfs(data: &Path) -> io::Result<Vec<u32>> {
+    let names = names(data)?;
+    let mut numbers: Vec<u32> =
+        names.iter().filter_map(|name| name.strip_prefix("rootfs-")?.parse().ok()).collect();
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+fn names(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
+}
+
+/// What the supervisor was told.
+pub(super) fn spec(run: &Path) -> Option<LaunchSpec> {
+    serde_json::from_slice(&std::fs::read(run.join("spec.json")).ok()?).ok()
+}
+
+/// How long the workload may take to stop.
+pub(super) fn stop_time(run: &Path) -> Duration {
+    Duration::from_millis(spec(run).map_or(0, |spec| spec.stop.timeout_ms))
+}
+
+/// What the workload is, with what its supervisor says if there is one.
+pub(super) fn workload(run: &Path, status: Option<Status>) -> Workload {
+    let revision = spec(run).map_or(0, |spec| spec.revision);
+    match status {
+        Some(Status { state: State::Running { pid, started_at_ms }, restarts, .. }) => Workload::Running {
+            revision,
+            pid: u32::try_from(pid).unwrap_or_default(),
+            started_at: Timestamp(started_at_ms),
+            restarts,
+        },
+        Some(Status { state: State::Waiting { exit: record, .. }, restarts, .. }) => {
+            Workload::Waiting { revision, restarts, exit: exit(&record) }
+        }
+        Some(Status { state: State::Stopping, .. }) | None => match exit::read(run) {
+            // One that was stopped did not end by itself: whether it is to run again is for the ledger to say.
+            Some(record) if !record.stopped => {
+                Workload::Ended { revision, restarts: record.restarts, exit: exit(&record) }
+            }
+            _ => Workload::Absent,
+        },
+    }
+}
+
+/// How a workload ended.
+pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
+    ExitRecord {
+        code: record.code,
+        signal: record.signal.and_then(|signal| u8::try_from(signal).ok()),
+        oom_killed: record.oom_killed,
+        at: Timestamp(record.finished_at_ms),
+    }
+}

@@ -1,0 +1,154 @@
+//! `berth instance`, on the host's own kernel.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::world::{Agent, BERTH, Registry, said};
+
+/// An agent with the remote `reg`.
+fn world() -> (Registry, Agent) {
+    let registry = Registry::start(false);
+    let agent = Agent::start();
+    agent.berth(&["remote", "add", "reg", &registry.address(), "--insecure"]).ok();
+    (registry, agent)
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn inspect(agent: &Agent, name: &str) -> Value {
+    agent.berth(&["instance", "inspect", name]).json()
+}
+
+fn get(port: u16) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"GET /hostname HTTP/1.0\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Nothing of the agent's is on the host.
+fn assert_nothing_left(agent: &Agent, bridge: &str) {
+    let empty = |dir: &Path| std::fs::read_dir(dir).is_none_or_empty();
+    assert!(empty(&agent.data().join("instances")), "data is left");
+    assert!(empty(&agent.dir.path().join("run/instances")), "run data is left");
+    assert!(!Path::new("/sys/class/net").join(bridge).exists(), "the bridge is left");
+    let mark = bridge.trim_end_matches('0');
+    let tables = said(Command::new("nft").args(["list", "tables"]), b"").ok();
+    assert!(!tables.contains(mark), "{tables}");
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
+        let group = hierarchy.unwrap().path().join(mark);
+        assert!(!group.exists(), "{} is left", group.display());
+    }
+}
+
+trait NoneOrEmpty {
+    fn is_none_or_empty(self) -> bool;
+}
+
+impl NoneOrEmpty for std::io::Result<std::fs::ReadDir> {
+    fn is_none_or_empty(self) -> bool {
+        self.map_or(true, |mut entries| entries.next().is_none())
+    }
+}
+
+fn bridge(agent: &Agent) -> String {
+    agent.json(&["network", "inspect", "default"])["bridge"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_instance_serves_through_its_port_and_outlives_its_agent() {
+    let (_registry, mut agent) = world();
+    let port = free_port();
+    let publish = format!("{port}:8080");
+    let launch = ["instance", "launch", "reg:tiny:1", "--name", "web", "--publish", &publish, "--entrypoint"];
+    agent.berth(&[&launch[..], &["/bin/httpd", "--", "-f", "-p", "8080", "-h", "/etc"]].concat()).ok();
+    assert!(get(port).ends_with("web\n"));
+    let before = agent.json(&["instance", "ls"])[0].clone();
+    assert_eq!((&before["name"], &before["status"]), (&"web".into(), &"running".into()));
+    assert_eq!(before["ports"]["tcp-8080"]["host_port"], port);
+    agent.signal(Signal::SIGKILL);
+    assert!(get(port).ends_with("web\n"), "it went with its agent");
+    agent.run(&[]);
+    let after = agent.json(&["instance", "ls"])[0].clone();
+    assert_eq!((&after["pid"], &after["status"]), (&before["pid"], &before["status"]));
+    assert!(get(port).ends_with("web\n"), "it is not reached any more");
+    agent.berth(&["instance", "restart", "--force", "web"]).ok();
+    assert_ne!(inspect(&agent, "web")["pid"], before["pid"]);
+    assert!(get(port).ends_with("web\n"));
+    agent.berth(&["instance", "stop", "--force", "web"]).ok();
+    assert_eq!(inspect(&agent, "web")["status"], "stopped");
+    assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "a stopped instance has its port");
+    agent.berth(&["instance", "start", "web"]).ok();
+    assert!(get(port).ends_with("web\n"));
+    agent.berth(&["instance", "rm", "--force", "web"]).ok();
+    assert_eq!(agent.json(&["image", "ls"]), serde_json::json!([]));
+    assert_nothing_left(&agent, &bridge(&agent));
+}
+
+#[test]
+fn exec_is_inside_all_namespaces_and_gives_the_command_s_code() {
+    let (_registry, agent) = world();
+    agent.berth(&["instance", "launch", "reg:tiny:1", "--name", "box", "--env", "WHAT=told"]).ok();
+    let pid = inspect(&agent, "box")["pid"].as_u64().unwrap();
+    for namespace in ["user", "mnt", "pid", "ipc", "uts", "net", "cgroup"] {
+        let link = format!("/proc/self/ns/{namespace}");
+        let inside = agent.berth(&["instance", "exec", "box", "--", "/bin/busybox", "readlink", &link]).ok();
+        let workload = std::fs::read_link(format!("/proc/{pid}/ns/{namespace}")).unwrap();
+        let own = std::fs::read_link(&link).unwrap();
+        assert_eq!(inside.trim(), workload.display().to_string());
+        assert_ne!(inside.trim(), own.display().to_string(), "{namespace}");
+    }
+    let status = agent.berth(&["instance", "exec", "box", "--", "cat", "/proc/self/status"]).ok();
+    assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
+    let script = "echo $GREETING $WHAT; echo bad >&2; exit 7";
+    let ran = agent.berth(&["instance", "exec", "box", "--", "sh", "-c", script]);
+    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(7), "hello told\n", "bad\n"));
+    let much = vec![b'x'; 3 << 20];
+    let echoed = agent.berth_with(&["instance", "exec", "-i", "box", "--", "cat"], &much).ok();
+    assert_eq!(echoed.len(), much.len());
+    agent.berth(&["instance", "exec", "box", "--", "nope"]).fails(1, &["(command)", "nope"]);
+    let terminal = format!("{BERTH} --host {} instance exec -it box -- /bin/busybox tty", agent.address());
+    let on_terminal = said(Command::new("script").args(["-qec", &terminal, "/dev/null"]), b"").ok();
+    assert!(on_terminal.contains("/dev/pts/"), "{on_terminal}");
+}
+
+#[test]
+fn logs_are_told_by_stream_and_an_exit_by_its_code() {
+    let (_registry, agent) = world();
+    let script = "echo one; echo two >&2; echo three; sleep 1000";
+    let launch = ["instance", "launch", "reg:tiny:1", "--name", "talk", "--", "/bin/sh", "-c", script];
+    agent.berth(&launch).ok();
+    let follow = format!("{BERTH} --host {} instance logs --follow talk | head -n 2", agent.address());
+    assert_eq!(said(Command::new("sh").args(["-c", &follow]), b"").ok(), "one\nthree\n");
+    let logs = agent.berth(&["instance", "logs", "talk"]);
+    assert_eq!((logs.stdout.as_str(), logs.stderr.as_str()), ("one\nthree\n", "two\n"));
+    assert_eq!(agent.berth(&["instance", "logs", "talk", "--tail", "1"]).ok(), "three\n");
+    assert_eq!(agent.berth(&["instance", "logs", "talk", "--since", "2100-01-01T00:00:00Z"]).ok(), "");
+}
+
+#[test]
+fn what_cannot_start_names_its_argument_and_leaves_nothing() {
+    let (_registry, agent) = world();
+    let launch = |args: &[&str]| agent.berth(&[&["instance", "launch", "--name", "x"], args].concat());
+    launch(&["reg:tiny:1", "--entrypoint", "/bin/nope"]).fails(1, &["(entrypoint)", "/bin/nope"]);
+    launch(&["reg:tiny:1", "--entrypoint", "/etc/passwd"]).fails(1, &["(entrypoint)", "/etc/passwd"]);
+    launch(&["reg:nope:1"]).fails(1, &["(image)", "nope"]);
+    launch(&["reg:tiny:1", "--type", "toaster"]).fails(1, &["(type)", "toaster"]);
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = other.local_addr().unwrap().port();
+    let taken = format!("{port}:80");
+    launch(&["reg:tiny:1", "--publish", &taken]).fails(1, &["host_port", &port.to_string(), "taken"]);
+    assert_eq!(agent.json(&["instance", "ls"]), serde_json::json!([]));
+    assert_eq!(agent.json(&["image", "ls"]), serde_json::json!([]));
+    assert_nothing_left(&agent, &bridge(&agent));
+    launch(&["reg:tiny:1"]).ok();
+    launch(&["reg:tiny:1"]).fails(1, &["(name)", "taken"]);
+}

@@ -1,0 +1,10 @@
+//! A real `berthd` in directories of its own, and `berth` against it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod daemon;
+mod images;
+mod instances;
+mod remotes;
+mod tls;
+mod usage;
+mod world;

@@ -1,0 +1,300 @@
+//! What the tests run on: agents and registries that go when they are dropped.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+const READY: Duration = Duration::from_secs(20);
+pub const BERTH: &str = env!("CARGO_BIN_EXE_berth");
+pub const BERTHD: &str = env!("CARGO_BIN_EXE_berthd");
+
+/// What a program said.
+#[derive(Debug)]
+pub struct Said {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Said {
+    pub fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{self:?}");
+        self.stdout
+    }
+
+    pub fn json(self) -> Value {
+        serde_json::from_str(&self.ok()).unwrap()
+    }
+
+    /// It failed with this code and says all of this.
+    pub fn fails(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        for word in words {
+            assert!(self.stderr.contains(word), "no {word:?} in {self:?}");
+        }
+    }
+}
+
+/// Runs a program to its end.
+pub fn said(command: &mut Command, stdin: &[u8]) -> Said {
+    let mut child =
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Said {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// An agent with directories of its own. Dropped, it is stopped and leaves nothing.
+pub struct Agent {
+    pub dir: TempDir,
+    child: Option<Child>,
+}
+
+impl Agent {
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    pub fn start_with(args: &[&str]) -> Self {
+        let mut agent = Self { dir: tempfile::tempdir().unwrap(), child: None };
+        agent.run(args);
+        agent
+    }
+
+    /// Starts it on its directories and waits until it says that it is ready.
+    pub fn run(&mut self, args: &[&str]) {
+        let path = self.dir.path().join("ready.sock");
+        let _ = std::fs::remove_file(&path);
+        let ready = UnixDatagram::bind(&path).unwrap();
+        ready.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+        let log = File::create(self.dir.path().join("log")).unwrap();
+        let mut command = self.command();
+        command.args(args).env("NOTIFY_SOCKET", &path);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        let child = self.child.insert(command.spawn().unwrap());
+        let deadline = Instant::now() + READY;
+        let mut buffer = [0; 256];
+        loop {
+            if let Ok(read) = ready.recv(&mut buffer)
+                && buffer[..read].starts_with(b"READY=1")
+            {
+                return;
+            }
+            let gone = child.try_wait().unwrap();
+            let late = Instant::now() > deadline;
+            assert!(
+                gone.is_none() && !late,
+                "{gone:?} {}",
+                std::fs::read_to_string(self.dir.path().join("log")).unwrap()
+            );
+        }
+    }
+
+    /// `berthd` on these directories, not started.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(BERTHD);
+        command.arg("--data-dir").arg(self.data()).arg("--run-dir").arg(self.dir.path().join("run"));
+        command
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.dir.path().join("run/agent.sock")
+    }
+
+    pub fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+
+    pub fn berth(&self, args: &[&str]) -> Said {
+        self.berth_with(args, b"")
+    }
+
+    pub fn berth_with(&self, args: &[&str], stdin: &[u8]) -> Said {
+        said(Command::new(BERTH).env("BERTH_HOST", self.address()).args(args), stdin)
+    }
+
+    /// `berth --format json …`
+    pub fn json(&self, args: &[&str]) -> Value {
+        self.berth(&[&["--format", "json"], args].concat()).json()
+    }
+
+    pub fn signal(&mut self, signal: Signal) -> std::process::ExitStatus {
+        let mut child = self.child.take().unwrap();
+        kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), signal).unwrap();
+        child.wait().unwrap()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        // Only an agent can take down what an agent left running.
+        let left = |dir: &Path| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+        if left(&self.data().join("instances")) {
+            if self.child.is_none() {
+                self.run(&[]);
+            }
+            let list = self.berth(&["--format", "json", "instance", "ls"]).stdout;
+            let list: Vec<Value> = serde_json::from_str(&list).unwrap_or_default();
+            for name in list.iter().filter_map(|instance| instance["name"].as_str()) {
+                let _ = self.berth(&["instance", "rm", "--force", name]);
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM);
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Of registries with a password.
+pub const USER: &str = "someone";
+pub const PASSWORD: &str = "right-horse";
+const HTPASSWD: &str = "someone:$2y$05$PWSgEXJef6zxj5lyve91c.UYaEav0M5tiD3scczF6WmoUedR56xTK\n";
+
+/// Debian's `docker-registry` on a port that the kernel chooses, with the image `tiny:1` in it.
+pub struct Registry {
+    _dir: TempDir,
+    child: Child,
+    pub port: u16,
+}
+
+impl Registry {
+    pub fn start(password: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path();
+        std::fs::write(path.join("htpasswd"), HTPASSWD).unwrap();
+        let auth = format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}/htpasswd\n", path.display());
+        let config = format!(
+            "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}/storage\nhttp:\n  \
+             addr: 127.0.0.1:0\n{}",
+            path.display(),
+            if password { &auth } else { "" }
+        );
+        std::fs::write(path.join("config.yml"), config).unwrap();
+        let log = File::create(path.join("log")).unwrap();
+        let mut command = Command::new("docker-registry");
+        command.arg("serve").arg(path.join("config.yml")).env("OTEL_TRACES_EXPORTER", "none");
+        let child =
+            command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut registry = Self { child, port: 0, _dir: dir };
+        registry.port = registry.listening();
+        registry.push(password);
+        registry
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the registry tells its port in its log alone")]
+    fn listening(&self) -> u16 {
+        let deadline = Instant::now() + READY;
+        loop {
+            let log = std::fs::read_to_string(self._dir.path().join("log")).unwrap();
+            if let Some((_, rest)) = log.split_once("listening on 127.0.0.1:") {
+                let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                if digits.len() < rest.len() {
+                    return digits.parse().unwrap();
+                }
+            }
+            assert!(Instant::now() < deadline, "{log}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn push(&self, password: bool) {
+        let layout = self._dir.path().join("layout");
+        tiny(&layout);
+        let mut command = Command::new("skopeo");
+        command.args(["copy", "--quiet", "--dest-tls-verify=false"]);
+        if password {
+            command.args(["--dest-creds", &format!("{USER}:{PASSWORD}")]);
+        }
+        command.arg(format!("oci:{}:1", layout.display()));
+        command.arg(format!("docker://{}/tiny:1", self.host()));
+        said(&mut command, b"").ok();
+    }
+
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn address(&self) -> String {
+        format!("http://{}", self.host())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// An OCI layout of one image: a static busybox.
+fn tiny(layout: &Path) {
+    let root = layout.join("../root");
+    std::fs::create_dir_all(root.join("bin")).unwrap();
+    std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
+    for name in ["sh", "cat", "sleep", "httpd", "id", "echo", "kill"] {
+        std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n").unwrap();
+    std::fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").unwrap();
+    let layer = layout.join("../layer.tar");
+    let mut tar = Command::new("tar");
+    tar.args(["--owner=0", "--group=0", "-C"]).arg(&root).arg("-cf").arg(&layer).arg(".");
+    said(&mut tar, b"").ok();
+    let blobs = layout.join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).unwrap();
+    let put = |bytes: &[u8]| {
+        use sha2::Digest;
+        let digest = sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        std::fs::write(blobs.join(&digest), bytes).unwrap();
+        (format!("sha256:{digest}"), bytes.len())
+    };
+    let (layer, layer_size) = put(&std::fs::read(layer).unwrap());
+    let config = serde_json::json!({
+        "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
+        "os": "linux",
+        "created": "2026-01-31T12:00:00Z",
+        "config": {
+            "Cmd": ["/bin/sleep", "1000"],
+            "Env": ["PATH=/bin", "GREETING=hello"],
+            "Labels": { "purpose": "tests" },
+        },
+        "rootfs": { "type": "layers", "diff_ids": [layer] },
+    });
+    let (config, config_size) = put(config.to_string().as_bytes());
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": config_size },
+        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": layer_size }],
+    });
+    let (manifest, manifest_size) = put(manifest.to_string().as_bytes());
+    let index = serde_json::json!({
+        "schemaVersion": 2,
+        "manifests": [{
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "digest": manifest,
+            "size": manifest_size,
+            "annotations": { "org.opencontainers.image.ref.name": "1" },
+        }],
+    });
+    std::fs::write(layout.join("index.json"), index.to_string()).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
