@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ledger::Ledger;
+use crate::testing::FakeHost;
+use crate::view::{By, InstanceView};
+use crate::{Config, Engine, EngineError, Reporter};
 use berth_domain::{Digest, ImageConfig, InstanceDraft, PortDraft, Status};
-use berth_engine::ledger::Ledger;
-use berth_engine::testing::FakeHost;
-use berth_engine::view::{By, InstanceView};
-use berth_engine::{Config, Engine, EngineError, Reporter};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 

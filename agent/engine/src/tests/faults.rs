@@ -1,12 +1,12 @@
 //! Every operation, with a fault or a crash at every point it passes; afterwards a new agent on the same ledger
 //! and host comes to rest with nothing lost and nothing left over.
 
+use crate::Reporter;
+use crate::ports::runtime::StopMode;
+use crate::view::InstanceView;
 use berth_domain::{InstanceDraft, Status};
-use berth_engine::Reporter;
-use berth_engine::ports::runtime::StopMode;
-use berth_engine::view::InstanceView;
 
-use crate::support::{Life, WEB, WEB2, World, draft};
+use crate::tests::support::{Life, WEB, WEB2, World, draft};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operation {
@@ -42,7 +42,7 @@ fn changed(operation: Operation) -> InstanceDraft {
     draft
 }
 
-async fn operate(engine: berth_engine::Engine, operation: Operation, made: Option<InstanceView>) -> bool {
+async fn operate(engine: crate::Engine, operation: Operation, made: Option<InstanceView>) -> bool {
     let silent = Reporter::silent();
     let id = made.map(|view| view.id);
     match (operation, id) {

@@ -2,16 +2,16 @@
 
 use std::net::Ipv4Addr;
 
+use crate::ports::images::{Images, ResolveRequest};
+use crate::ports::network::{Publication, PublishedPort};
+use crate::ports::runtime::{Attachment, Settings, StartRequest};
+use crate::{Reporter, testing};
 use berth_domain::{
     EffectiveConfig, ImageConfig, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind, NetworkSpec,
     Protocol, RestartPolicy, UidRange,
 };
-use berth_engine::ports::images::{Images, ResolveRequest};
-use berth_engine::ports::network::{Publication, PublishedPort};
-use berth_engine::ports::runtime::{Attachment, Settings, StartRequest};
-use berth_engine::{Reporter, testing};
 
-use crate::support::{WEB, World, draft};
+use crate::tests::support::{WEB, World, draft};
 
 fn default_network() -> NetworkSpec {
     NetworkSpec {
