@@ -17,6 +17,8 @@ pub mod ports;
 pub mod report;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 pub use engine::{Config, Engine};

@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::ledger::Ledger;
+use crate::testing::FakeHost;
+use crate::view::{By, InstanceView};
+use crate::{Config, Engine, EngineError, Reporter};
 use berth_domain::{Digest, ImageConfig, InstanceDraft, PortDraft, Status};
-use berth_engine::ledger::Ledger;
-use berth_engine::testing::FakeHost;
-use berth_engine::view::{By, InstanceView};
-use berth_engine::{Config, Engine, EngineError, Reporter};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -37,7 +37,7 @@ impl World {
         let config = ImageConfig { entrypoint: vec!["/bin/web".to_owned()], ..ImageConfig::default() };
         let web = host.push(WEB, 1, config.clone()).unwrap();
         let web2 = host.push(WEB2, 2, config).unwrap();
-        Self { dir: tempfile::tempdir().unwrap(), host, web, web2 }
+        Self { dir: data_dir(), host, web, web2 }
     }
 
     pub fn boot(&self) -> Life {
@@ -106,4 +106,9 @@ pub fn draft(name: &str, image: &str) -> InstanceDraft {
         ports: BTreeMap::from([("http".to_owned(), port)]),
         ..InstanceDraft::default()
     }
+}
+
+/// In memory where that can be had: each test commits hundreds of times, and none of it has to last.
+fn data_dir() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }

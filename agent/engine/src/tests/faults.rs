@@ -1,12 +1,12 @@
 //! Every operation, with a fault or a crash at every point it passes; afterwards a new agent on the same ledger
 //! and host comes to rest with nothing lost and nothing left over.
 
+use crate::Reporter;
+use crate::ports::runtime::StopMode;
+use crate::view::InstanceView;
 use berth_domain::{InstanceDraft, Status};
-use berth_engine::Reporter;
-use berth_engine::ports::runtime::StopMode;
-use berth_engine::view::InstanceView;
 
-use crate::support::{Life, WEB, WEB2, World, draft};
+use crate::tests::support::{Life, WEB, WEB2, World, draft};
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operation {
@@ -42,7 +42,7 @@ fn changed(operation: Operation) -> InstanceDraft {
     draft
 }
 
-async fn operate(engine: berth_engine::Engine, operation: Operation, made: Option<InstanceView>) -> bool {
+async fn operate(engine: crate::Engine, operation: Operation, made: Option<InstanceView>) -> bool {
     let silent = Reporter::silent();
     let id = made.map(|view| view.id);
     match (operation, id) {
@@ -71,7 +71,7 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
     let bystander = life.until_running("bystander");
     assert_eq!(bystander.pid, Some(1), "{what}: another instance was touched");
     let view = life.get("web");
-    let view = view.map(|view| life.until("web", |now| settled(&view, now)));
+    let view = view.map(|_| life.until("web", |now| settled(world, now)));
     let running = world.host.running();
     match view {
         None => assert!(
@@ -85,7 +85,7 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
             assert_eq!(!world.host.published(view.id).is_empty(), wanted, "{what}: ports");
             if let Some(request) = running.get(&view.id) {
                 assert_eq!(
-                    request.config.environment.get("A").is_some(),
+                    request.config.environment.contains_key("A"),
                     !view.spec.environment.is_empty(),
                     "{what}"
                 );
@@ -100,8 +100,17 @@ fn check(world: &World, life: &Life, operation: Operation, what: &str) {
     assert_eq!(world.host.leftovers(), Vec::<String>::new(), "{what}");
 }
 
-fn settled(_before: &InstanceView, now: &InstanceView) -> bool {
-    now.status == if now.spec.running { Status::Running } else { Status::Stopped }
+/// It is as its spec says, and the agent is done with it: an adopted workload of an old version is not enough.
+fn settled(world: &World, now: &InstanceView) -> bool {
+    let running = world.host.running();
+    let runs_this = running.get(&now.id).is_some_and(|request| {
+        request.config.environment.contains_key("A") == now.spec.environment.contains_key("A")
+            && request.image == now.image
+    });
+    let at_rest = world.host.rootfs(now.id).len() == 1
+        && world.host.published(now.id).is_empty() != now.spec.running
+        && runs_this == now.spec.running;
+    at_rest && now.status == if now.spec.running { Status::Running } else { Status::Stopped }
 }
 
 /// Waits until an instance that is on its way out is gone.

@@ -1,18 +1,18 @@
 //! Operations without faults.
 
+use crate::error::Reason;
+use crate::ports::runtime::{ExecOutput, ExecRequest, StopMode};
+use crate::view::By;
+use crate::{EngineError, Reporter};
 use berth_domain::{PinId, Status};
-use berth_engine::error::Reason;
-use berth_engine::ports::runtime::{ExecOutput, ExecRequest, StopMode};
-use berth_engine::view::By;
-use berth_engine::{EngineError, Reporter};
 
-use crate::support::{Life, WEB, WEB2, World, draft};
+use crate::tests::support::{Life, WEB, WEB2, World, draft};
 
 fn update(
     life: &Life,
-    view: &berth_engine::view::InstanceView,
+    view: &crate::view::InstanceView,
     draft: berth_domain::InstanceDraft,
-) -> Result<berth_engine::view::InstanceView, EngineError> {
+) -> Result<crate::view::InstanceView, EngineError> {
     life.run(life.engine.update_instance(view.id, draft, Reporter::silent()))
 }
 
@@ -170,7 +170,7 @@ fn pins_keep_images_and_the_last_use_lets_them_go() {
     let world = World::new();
     let life = world.boot();
     let pull = |pin, keep_on_destroy| {
-        let query = berth_engine::engine::PullQuery {
+        let query = crate::engine::PullQuery {
             reference: WEB.to_owned(),
             platform: None,
             image_digest: None,
@@ -179,7 +179,7 @@ fn pins_keep_images_and_the_last_use_lets_them_go() {
         };
         life.run(life.engine.pull_image(query, Reporter::silent())).unwrap()
     };
-    use berth_engine::engine::PinTarget;
+    use crate::engine::PinTarget;
     let first = pull(PinTarget::New, false);
     assert_eq!(pull(PinTarget::Reuse, false).id, first.id);
     let second = pull(PinTarget::New, true);

@@ -1,5 +1,6 @@
 //! The engine on a host in memory: what users see, and that nothing is lost when it dies at any point.
 
 mod basics;
+mod contracts;
 mod faults;
 mod support;

@@ -1,0 +1,76 @@
+//! The fakes keep the promises that the real adapters must keep.
+
+use std::net::Ipv4Addr;
+
+use crate::ports::images::{Images, ResolveRequest};
+use crate::ports::network::{Publication, PublishedPort};
+use crate::ports::runtime::{Attachment, Settings, StartRequest};
+use crate::{Reporter, testing};
+use berth_domain::{
+    EffectiveConfig, ImageConfig, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind, NetworkSpec,
+    Protocol, RestartPolicy, UidRange,
+};
+
+use crate::tests::support::{WEB, World, draft};
+
+fn default_network() -> NetworkSpec {
+    NetworkSpec {
+        id: NetworkId::random(),
+        name: Name::new("default").unwrap(),
+        kind: NetworkKind::Bridge,
+        ipv4_subnet: "10.9.8.0/24".parse().unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn the_fake_store_keeps_its_promises() {
+    let world = World::new();
+    testing::images(&*world.host, WEB, "registry.test/none:1").await;
+}
+
+#[tokio::test]
+async fn the_fake_network_keeps_its_promises() {
+    let world = World::new();
+    let port = PublishedPort {
+        name: "http".to_owned(),
+        host_address: Ipv4Addr::LOCALHOST,
+        host_port: 20_000,
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    };
+    let instance = InstanceId::random();
+    let publication = Publication { instance, ipv4: Ipv4Addr::new(10, 9, 8, 2), ports: vec![port] };
+    testing::network(&*world.host, &default_network(), &publication).await;
+}
+
+#[tokio::test]
+async fn the_fake_runtime_keeps_its_promises() {
+    let world = World::new();
+    let reference = WEB.to_owned();
+    let remotes = std::sync::Arc::from([]);
+    let request = ResolveRequest { reference, platform: None, known: None, image_digest: None, remotes };
+    let resolution = world.host.resolve(&request).await.unwrap();
+    world.host.pull(&resolution, &request.remotes, &Reporter::silent()).await.unwrap();
+    let spec = draft("web", WEB).validate().unwrap();
+    let image = ImageConfig { entrypoint: vec!["/bin/web".to_owned()], ..ImageConfig::default() };
+    let id = InstanceId::random();
+    let network = default_network();
+    let start = StartRequest {
+        instance: id,
+        name: spec.name.clone(),
+        revision: 7,
+        rootfs: 1,
+        image: world.web.clone(),
+        uids: UidRange { base: 1_000_000_000, count: 65_536 },
+        config: EffectiveConfig::new(&image, &spec).unwrap(),
+        settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+        attachment: Attachment {
+            gateway: network.gateway(),
+            network,
+            interface: "eth0".to_owned(),
+            ipv4: "10.9.8.2/24".parse().unwrap(),
+            mac: MacAddress::of_instance(id),
+        },
+    };
+    testing::runtime(&*world.host, &start).await;
+}
