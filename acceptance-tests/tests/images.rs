@@ -11,7 +11,9 @@ fn port(agent: &TestAgent, name: &str) -> u16 {
 
 fn launch(agent: &TestAgent, registry: &Registry, image: &str, container_port: u16) {
     agent.berth_ok(&["remote", "add", "local", &registry.address(), "--insecure"]).unwrap();
-    let (reference, publish) = (format!("local:berth/{image}:1"), container_port.to_string());
+    // Free a moment ago: another program may take it, and then the launch says so.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (reference, publish) = (format!("local:berth/{image}:1"), format!("{free}:{container_port}"));
     agent.berth_ok(&["instance", "launch", &reference, "--name", image, "--publish", &publish]).unwrap();
 }
 
