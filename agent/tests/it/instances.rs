@@ -36,7 +36,7 @@ fn get(port: u16) -> String {
 
 /// Nothing of the agent's is on the host.
 fn assert_nothing_left(agent: &Agent, bridge: &str) {
-    let empty = |dir: &Path| std::fs::read_dir(dir).is_none_or_empty();
+    let empty = |dir: &Path| std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
     assert!(empty(&agent.data().join("instances")), "data is left");
     assert!(empty(&agent.dir.path().join("run/instances")), "run data is left");
     assert!(!Path::new("/sys/class/net").join(bridge).exists(), "the bridge is left");
@@ -46,16 +46,6 @@ fn assert_nothing_left(agent: &Agent, bridge: &str) {
     for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap() {
         let group = hierarchy.unwrap().path().join(mark);
         assert!(!group.exists(), "{} is left", group.display());
-    }
-}
-
-trait NoneOrEmpty {
-    fn is_none_or_empty(self) -> bool;
-}
-
-impl NoneOrEmpty for std::io::Result<std::fs::ReadDir> {
-    fn is_none_or_empty(self) -> bool {
-        self.map_or(true, |mut entries| entries.next().is_none())
     }
 }
 
