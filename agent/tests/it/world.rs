@@ -47,8 +47,15 @@ impl Said {
 pub fn said(command: &mut Command, stdin: &[u8]) -> Said {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(stdin).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    // Beside the reading: a program that answers while it reads would wait for us, and we for it.
+    let output = std::thread::scope(|scope| {
+        scope.spawn(move || {
+            // A program that ended without reading all is judged by its output.
+            let _broken = input.write_all(stdin);
+        });
+        child.wait_with_output().unwrap()
+    });
     Said {
         code: output.status.code(),
         stdout: String::from_utf8(output.stdout).unwrap(),
