@@ -139,7 +139,8 @@ impl Project {
     pub fn attributes(&self, address: &str) -> Result<Value, Error> {
         let state = self.show(&["show", "-json"])?;
         let resources = state["values"]["root_module"]["resources"].as_array().into_iter().flatten();
-        let mut found = resources.filter(|resource| resource["address"] == address).map(|r| r["values"].clone());
+        let mut found =
+            resources.filter(|resource| resource["address"] == address).map(|r| r["values"].clone());
         Ok(found.next_back().unwrap_or(Value::Null))
     }
 
