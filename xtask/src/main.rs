@@ -1,6 +1,7 @@
-//! The project's own commands: `cargo xtask build | setup | test | ci | docs | tidy | quickstart`.
+//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | quickstart`.
 #![allow(clippy::print_stdout)] // It talks to the person who runs it.
 
+mod bench;
 mod build;
 mod ci;
 mod docs;
@@ -32,6 +33,8 @@ enum Command {
     Test,
     /// Everything that a change must pass.
     Ci,
+    /// Measure, against peers in the same run.
+    Bench,
     /// Write docs/ from the provider's schema.
     Docs {
         /// Change nothing; fail if something would change.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Test => ci::test(),
         Command::Ci => ci::run(),
+        Command::Bench => bench::run(),
         Command::Docs { check } => docs::run(check),
         Command::Tidy => tidy::run(),
         Command::Quickstart { destroy: false } => quickstart::run(),

@@ -215,6 +215,7 @@ fn database() -> Recipe {
             Entry::Link("usr/bin/sh", "busybox"),
             Entry::Dir("var/lib/postgresql", 0o700, 999),
             Entry::Dir("run/postgresql", 0o775, 999),
+            Entry::Link("var/run", "../run"),
             Entry::File(
                 "usr/bin/run-database",
                 0o755,

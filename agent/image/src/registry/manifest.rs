@@ -88,8 +88,9 @@ impl Document {
     pub(crate) fn parse(found: &ManifestBytes, what: &str) -> Result<Self, RegistryError> {
         debug_assert!(found.bytes.len() as u64 <= MAX_MANIFEST);
         let invalid = |source| RegistryError::InvalidManifest { what: what.to_owned(), source };
-        // serde_json refuses what is nested deeper than 128.
-        let raw: RawDocument = serde_json::from_slice(&found.bytes).map_err(invalid)?;
+        // As a value first: serde_json refuses one that is nested deeper than 128, but skips any depth of what is not asked for.
+        let value: serde_json::Value = serde_json::from_slice(&found.bytes).map_err(invalid)?;
+        let raw: RawDocument = serde_json::from_value(value).map_err(invalid)?;
         let ambiguous = |why| Err(RegistryError::AmbiguousManifest { what: what.to_owned(), why });
         let unsupported = |media_type: &str| RegistryError::UnsupportedMediaType {
             what: what.to_owned(),
