@@ -156,7 +156,7 @@ async fn serve<P: Provider>(
         .add_service(provider)
         .add_service(plugin::grpc_controller_server::GrpcControllerServer::new(Controller(shut_down)))
         .add_service(plugin::grpc_broker_server::GrpcBrokerServer::new(Broker))
-        .add_service(plugin::grpc_stdio_server::GrpcStdioServer::new(Stdio))
+        .add_service(plugin::grpc_stdio_server::GrpcStdioServer::new(Stdio(ended.clone())))
         .add_service(health::health_server::HealthServer::new(Health));
     let served = router.serve_with_incoming_shutdown(incoming, wait(ended.clone()));
     tokio::select! {

@@ -41,14 +41,22 @@ impl plugin::grpc_broker_server::GrpcBroker for Broker {
 }
 
 /// What the plugin prints: nothing, but for its log on standard error, which Terraform reads from there.
-pub(super) struct Stdio;
+///
+/// Its stream ends with the plugin, so that it keeps no connection open.
+pub(super) struct Stdio(pub watch::Receiver<bool>);
 
 #[async_trait]
 impl plugin::grpc_stdio_server::GrpcStdio for Stdio {
     type StreamStdioStream = Answers<plugin::StdioData>;
 
     async fn stream_stdio(&self, _: Request<()>) -> Result<Response<Self::StreamStdioStream>, Status> {
-        Ok(Response::new(Box::pin(tokio_stream::pending())))
+        let mut ended = self.0.clone();
+        let end = async move {
+            // An error says that the controller is gone, and the server with it.
+            let _ = ended.wait_for(|ended| *ended).await;
+            None
+        };
+        Ok(Response::new(Box::pin(futures::stream::once(end).filter_map(|nothing| nothing))))
     }
 }
 
