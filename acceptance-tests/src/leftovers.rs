@@ -119,10 +119,10 @@ impl Mark {
     fn shared_claims(&self) -> Vec<String> {
         let mut found = Vec::new();
         collect_claims(Path::new("/run/berth-host"), &mut |path, content| {
-            if path.to_string_lossy().contains(&self.prefix)
-                || content.contains(&self.prefix)
-                || self.in_dirs(content)
-            {
+            // Another agent's record may name a link of this one, whose settings it saw when it came: that is no claim.
+            let record: serde_json::Value = serde_json::from_str(content).unwrap_or_default();
+            let claims = record["users"].get(&self.prefix).is_some();
+            if path.to_string_lossy().contains(&self.prefix) || claims || self.in_dirs(content) {
                 found.push(format!("claim in {}", path.display()));
             }
         });
