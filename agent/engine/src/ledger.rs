@@ -34,7 +34,7 @@ struct Shared {
     /// `None` once closed: whoever still works with it is told so, and the directory is free.
     open: Mutex<Option<Open>>,
     agent_id: AgentId,
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(test)]
     faults: Arc<crate::testing::Faults>,
 }
 
@@ -55,7 +55,7 @@ impl Ledger {
         let shared = Shared {
             open,
             agent_id,
-            #[cfg(any(test, feature = "testing"))]
+            #[cfg(test)]
             faults: Arc::default(),
         };
         Ok(Self { shared: Arc::new(shared) })
@@ -65,7 +65,7 @@ impl Ledger {
     ///
     /// # Errors
     /// As [`Ledger::open`].
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(test)]
     pub fn open_with(directory: &Path, faults: Arc<crate::testing::Faults>) -> Result<Self, LedgerError> {
         let ledger = Self::open(directory)?;
         let shared = Arc::into_inner(ledger.shared).ok_or(LedgerError::Interrupted { operation: "open" })?;
@@ -91,7 +91,7 @@ impl Ledger {
         operation: &'static str,
         work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, LedgerError> + Send + 'static,
     ) -> Result<T, LedgerError> {
-        #[cfg(any(test, feature = "testing"))]
+        #[cfg(test)]
         self.shared.faults.ledger_point(operation, "before").await?;
         let shared = Arc::clone(&self.shared);
         let done = tokio::task::spawn_blocking(move || {
@@ -104,7 +104,7 @@ impl Ledger {
             Ok(value)
         });
         let value = done.await.map_err(|_panicked| LedgerError::Interrupted { operation })?;
-        #[cfg(any(test, feature = "testing"))]
+        #[cfg(test)]
         self.shared.faults.ledger_point(operation, "after").await?;
         value
     }

@@ -15,7 +15,6 @@ mod keeper;
 pub mod ledger;
 pub mod ports;
 pub mod report;
-#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 #[cfg(test)]
 mod tests;

@@ -1,11 +1,16 @@
-//! For tests, of the engine and of whoever makes real ports: points to fail at, fakes of all ports, and a contract
-//! suite for each port that fakes and real adapters alike must pass.
+//! For tests: a contract suite for each port that the engine's fakes and the real adapters alike must pass; and, for the
+//! engine's own, fakes of all ports and points to fail at.
 
 mod contract;
+#[cfg(test)]
 mod fake;
+#[cfg(test)]
 mod fake_ports;
+#[cfg(test)]
 mod faults;
 
 pub use contract::{images, network, runtime};
+#[cfg(test)]
 pub use fake::FakeHost;
+#[cfg(test)]
 pub use faults::{Faults, Injected};

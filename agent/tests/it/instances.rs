@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::world::{Agent, BERTH, Registry, said};
+use crate::world::{Agent, BERTH, Registry, free_port, said};
 
 /// An agent with the remote `reg`.
 fn world() -> (Registry, Agent) {
@@ -16,10 +16,6 @@ fn world() -> (Registry, Agent) {
     let agent = Agent::start();
     agent.berth(&["remote", "add", "reg", &registry.address(), "--insecure"]).ok();
     (registry, agent)
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn inspect(agent: &Agent, name: &str) -> Value {

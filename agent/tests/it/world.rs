@@ -63,6 +63,11 @@ pub fn said(command: &mut Command, stdin: &[u8]) -> Said {
     }
 }
 
+/// A port that nobody has now.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// An agent with directories of its own. Dropped, it is stopped and leaves nothing.
 pub struct Agent {
     pub dir: TempDir,

@@ -7,19 +7,19 @@ use std::sync::Arc;
 
 use berth_domain::{InstanceId, NetworkSpec, Workload};
 
-use crate::ports::images::{ImageError, Images, ResolveRequest};
+use crate::ports::images::{ImageError, Images, Remote, ResolveRequest};
 use crate::ports::network::{Network, Publication};
 use crate::ports::runtime::{RootfsRequest, Runtime, RuntimeError, StartRequest, StopMode};
 use crate::report::Reporter;
 
-/// The promises of [`Images`]: `present` is a reference that a registry has, `absent` one that it has not.
-pub async fn images(port: &dyn Images, present: &str, absent: &str) {
+/// The promises of [`Images`]: `present` is a reference that a registry of `remotes` has, `absent` one that it has not.
+pub async fn images(port: &dyn Images, remotes: &Arc<[Remote]>, present: &str, absent: &str) {
     let request = |reference: &str| ResolveRequest {
         reference: reference.to_owned(),
         platform: None,
         known: None,
         image_digest: None,
-        remotes: Arc::from([]),
+        remotes: Arc::clone(remotes),
     };
     let missing = port.resolve(&request(absent)).await;
     assert!(matches!(missing, Err(ImageError::NotFound { .. })), "an absent image: {missing:?}");
@@ -28,7 +28,7 @@ pub async fn images(port: &dyn Images, present: &str, absent: &str) {
     let digest = &resolution.image_digest;
     assert!(port.get(digest).await.is_ok_and(|found| found.is_none()), "resolving pulled");
     for _ in 0..2 {
-        let pulled = port.pull(&resolution, &Arc::from([]), &Reporter::silent()).await;
+        let pulled = port.pull(&resolution, remotes, &Reporter::silent()).await;
         let pulled = pulled.unwrap_or_else(|e| panic!("pull: {e:?}"));
         assert_eq!(&pulled.digest, digest);
     }

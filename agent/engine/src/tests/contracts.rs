@@ -1,6 +1,7 @@
 //! The fakes keep the promises that the real adapters must keep.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use crate::ports::images::{Images, ResolveRequest};
 use crate::ports::network::{Publication, PublishedPort};
@@ -25,7 +26,7 @@ fn default_network() -> NetworkSpec {
 #[tokio::test]
 async fn the_fake_store_keeps_its_promises() {
     let world = World::new();
-    testing::images(&*world.host, WEB, "registry.test/none:1").await;
+    testing::images(&*world.host, &Arc::from([]), WEB, "registry.test/none:1").await;
 }
 
 #[tokio::test]
@@ -47,7 +48,7 @@ async fn the_fake_network_keeps_its_promises() {
 async fn the_fake_runtime_keeps_its_promises() {
     let world = World::new();
     let reference = WEB.to_owned();
-    let remotes = std::sync::Arc::from([]);
+    let remotes = Arc::from([]);
     let request = ResolveRequest { reference, platform: None, known: None, image_digest: None, remotes };
     let resolution = world.host.resolve(&request).await.unwrap();
     world.host.pull(&resolution, &request.remotes, &Reporter::silent()).await.unwrap();

@@ -1,0 +1,177 @@
+//! The engine's contract suites on the real adapters: what the fakes promise, the host keeps.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use berth_agent::daemon::Config;
+use berth_agent::host;
+use berth_domain::{
+    EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind,
+    NetworkSpec, Protocol, RemoteDraft, RemoteId, RestartPolicy, UidRange,
+};
+use berth_engine::ports::images::{Remote, ResolveRequest};
+use berth_engine::ports::network::{Publication, PublishedPort};
+use berth_engine::ports::runtime::{Attachment, Settings, StartRequest};
+use berth_engine::{Ports, Reporter, testing};
+use tempfile::TempDir;
+
+use crate::world::{Registry, free_port, said};
+
+const IDS: UidRange = UidRange { base: 1_500_000_000, count: 65_536 };
+
+/// Directories of an agent's, the ports on them, and a registry that the ports may ask.
+struct World {
+    dir: TempDir,
+    ports: Ports,
+    _registry: Registry,
+    remotes: Arc<[Remote]>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let registry = Registry::start(false);
+        let draft = RemoteDraft {
+            name: "reg".to_owned(),
+            address: registry.address(),
+            insecure: true,
+            ..RemoteDraft::default()
+        };
+        let remote = Remote { id: RemoteId::random(), spec: draft.validate().unwrap(), password: None };
+        let (data, run) = (dir.path().join("data"), dir.path().join("run"));
+        for made in [data.join("instances"), run.join("instances")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        let config = Config {
+            data_dir: data.clone(),
+            run_dir: run.clone(),
+            listen: Vec::new(),
+            tls: None,
+            supervisor: None,
+            uid_base: IDS.base,
+            uid_count: IDS.count,
+            log_format: Default::default(),
+        };
+        let ports = host::ports(&config, &data, &run).await.unwrap();
+        Self { dir, ports, _registry: registry, remotes: Arc::from([remote]) }
+    }
+
+    /// The tests' image, in the store.
+    async fn pulled(&self) -> Arc<ImageInfo> {
+        let request = ResolveRequest {
+            reference: "reg:tiny:1".to_owned(),
+            platform: None,
+            known: None,
+            image_digest: None,
+            remotes: Arc::clone(&self.remotes),
+        };
+        let resolution = self.ports.images.resolve(&request).await.unwrap();
+        self.ports.images.pull(&resolution, &self.remotes, &Reporter::silent()).await.unwrap()
+    }
+
+    fn request(&self, image: &ImageInfo, network: NetworkSpec) -> StartRequest {
+        let draft = InstanceDraft {
+            name: "contract".to_owned(),
+            image: "reg:tiny:1".to_owned(),
+            running: true,
+            ..InstanceDraft::default()
+        };
+        let spec = draft.validate().unwrap();
+        let id = InstanceId::random();
+        StartRequest {
+            instance: id,
+            name: spec.name.clone(),
+            revision: 7,
+            rootfs: 1,
+            image: image.digest.clone(),
+            uids: IDS,
+            config: EffectiveConfig::new(&image.config, &spec).unwrap(),
+            settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+            attachment: Attachment {
+                gateway: network.gateway(),
+                network,
+                interface: "eth0".to_owned(),
+                ipv4: "10.231.77.2/24".parse().unwrap(),
+                mac: MacAddress::of_instance(id),
+            },
+        }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+}
+
+fn network(subnet: &str) -> NetworkSpec {
+    NetworkSpec {
+        id: NetworkId::random(),
+        name: Name::new("default").unwrap(),
+        kind: NetworkKind::Bridge,
+        ipv4_subnet: subnet.parse().unwrap(),
+    }
+}
+
+/// All files below, by path: what is there before and what is left after.
+fn files(root: &Path) -> BTreeMap<PathBuf, bool> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![root.to_owned()];
+    while let Some(dir) = pending.pop() {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let entry = entry.unwrap();
+            let is_dir = entry.file_type().unwrap().is_dir();
+            if is_dir {
+                pending.push(entry.path());
+            }
+            found.insert(entry.path(), is_dir);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn the_image_store_keeps_its_promises() {
+    let world = World::new().await;
+    let before = files(&world.path().join("data/images"));
+    testing::images(&*world.ports.images, &world.remotes, "reg:tiny:1", "reg:tiny:none").await;
+    assert_eq!(files(&world.path().join("data/images")), before, "a pull and a removal leave nothing");
+}
+
+#[tokio::test]
+async fn the_host_s_network_keeps_its_promises() {
+    let world = World::new().await;
+    let port = PublishedPort {
+        name: "http".to_owned(),
+        host_address: Ipv4Addr::LOCALHOST,
+        host_port: free_port(),
+        container_port: 80,
+        protocol: Protocol::Tcp,
+    };
+    let publication = Publication {
+        instance: InstanceId::random(),
+        ipv4: Ipv4Addr::new(10, 231, 78, 2),
+        ports: vec![port],
+    };
+    let network = network("10.231.78.0/24");
+    testing::network(&*world.ports.network, &network, &publication).await;
+    let bridge = world.ports.network.host_name(&network);
+    assert!(!Path::new("/sys/class/net").join(&bridge).exists(), "{bridge} is left");
+    let tables = said(Command::new("nft").args(["list", "tables"]), b"").ok();
+    assert!(!tables.contains(bridge.trim_end_matches('0')), "{tables}");
+}
+
+#[tokio::test]
+async fn the_supervisors_keep_their_promises() {
+    let world = World::new().await;
+    let image = world.pulled().await;
+    let network = network("10.231.77.0/24");
+    world.ports.network.ensure(&network).await.unwrap();
+    let request = world.request(&image, network.clone());
+    testing::runtime(&*world.ports.runtime, &request).await;
+    world.ports.network.release(&network).await.unwrap();
+    for left in ["data/instances", "run/instances"] {
+        assert_eq!(files(&world.path().join(left)), BTreeMap::new(), "{left}");
+    }
+}
