@@ -5,6 +5,7 @@
 //!                                                         merge (in memory) -> EROFS -> record
 //! ```
 
+pub mod archive;
 pub mod config;
 pub mod digest;
 mod erofs;

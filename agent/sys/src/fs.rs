@@ -67,6 +67,17 @@ pub fn create_new_at(dir: impl AsFd, name: &str, mode: u32) -> Result<File, FsEr
     openat(dir, name, flags, Mode::from_raw_mode(mode)).map(File::from).map_err(at("create", Path::new(name)))
 }
 
+/// A file without a name, to be read and written: it is gone when it is closed.
+pub fn unnamed_file(dir: &Path) -> Result<File, FsError> {
+    let name = unique_name("u");
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let dir_fd = open_dir(dir)?;
+    let file =
+        openat(&dir_fd, &name, flags, Mode::from_raw_mode(0o600)).map_err(at("create", &dir.join(&name)))?;
+    unlink_at(&dir_fd, &name)?;
+    Ok(File::from(file))
+}
+
 /// The size of a regular file, or `None` where there is no such file.
 pub fn size_at(dir: impl AsFd, name: &str) -> Result<Option<u64>, FsError> {
     match statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {

@@ -17,12 +17,12 @@ const DRAIN_MAX: u64 = 64 * 1024 * 1024;
 /// Where the chunks of a layer come from. `None` is the end.
 pub(crate) trait ChunkSource {
     /// The next chunk, waited for.
-    fn next_chunk(&mut self) -> Option<Bytes>;
+    fn next_chunk(&mut self) -> io::Result<Option<Bytes>>;
 }
 
 impl ChunkSource for tokio::sync::mpsc::Receiver<Bytes> {
-    fn next_chunk(&mut self) -> Option<Bytes> {
-        self.blocking_recv()
+    fn next_chunk(&mut self) -> io::Result<Option<Bytes>> {
+        Ok(self.blocking_recv())
     }
 }
 
@@ -82,7 +82,7 @@ impl<S: ChunkSource> CompressedReader<S> {
 impl<S: ChunkSource> BufRead for CompressedReader<S> {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         while self.chunk.is_empty() && !self.ended {
-            let Some(chunk) = self.source.next_chunk() else {
+            let Some(chunk) = self.source.next_chunk()? else {
                 self.ended = true;
                 break;
             };
@@ -113,7 +113,7 @@ impl<S: ChunkSource> Read for CompressedReader<S> {
 }
 
 /// A decoder by the first bytes, which never lie, unlike media types: a tar stream begins with neither magic number.
-pub(super) fn decoder<'a, R: BufRead + 'a>(mut reader: R, limits: &Limits) -> io::Result<Box<dyn Read + 'a>> {
+pub(crate) fn decoder<'a, R: BufRead + 'a>(mut reader: R, limits: &Limits) -> io::Result<Box<dyn Read + 'a>> {
     let mut magic = [0u8; 4];
     let known = peek(&mut reader, &mut magic)?;
     let first = io::Cursor::new(magic[..known].to_vec());

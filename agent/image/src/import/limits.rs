@@ -15,6 +15,8 @@ pub struct Limits {
     pub max_header: u64,
     /// Bytes of the extended attributes of one entry.
     pub max_xattrs: u64,
+    /// Bytes of an archive, compressed or not.
+    pub max_archive_bytes: u64,
     /// Bytes of one layer when it is inflated.
     pub max_layer_bytes: u64,
     /// How many times larger than its compressed form a layer may become…
@@ -37,6 +39,7 @@ impl Default for Limits {
             max_path: 4095,
             max_header: 1024 * 1024,
             max_xattrs: 64 * 1024,
+            max_archive_bytes: 128 << 30,
             max_layer_bytes: 128 << 30,
             max_ratio: 200,
             ratio_from: 4 << 30,

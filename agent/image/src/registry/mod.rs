@@ -17,7 +17,7 @@ use url::Url;
 
 pub use self::endpoint::{Credentials, Endpoint, EndpointError};
 pub use self::error::RegistryError;
-pub(crate) use self::manifest::{Descriptor, Document, ImageManifest, IndexEntry};
+pub(crate) use self::manifest::{Descriptor, Document, ImageManifest, IndexEntry, write_manifest};
 use self::transport::Transport;
 pub(crate) use self::transport::{backoff, wait};
 use crate::digest::Digest;

@@ -14,7 +14,9 @@
 //! that was not yet safe when the machine went down is verified object by object at the next start, and let go if it
 //! is damaged.
 
+mod assemble;
 mod collect;
+mod import;
 pub(crate) mod objects;
 mod open;
 mod progress;
@@ -29,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use berth_sys::fs::{DirLock, FsError, sync_file_system, write_atomic};
 
 pub use self::collect::Collected;
+pub use self::import::ImportArchiveError;
 use self::objects::Objects;
 pub use self::progress::{Phase, Progress};
 pub use self::pull::PullError;

@@ -69,6 +69,13 @@ impl<'c> Tracker<'c> {
         });
     }
 
+    /// Nothing had to be fetched.
+    pub(super) fn was_there(&self) {
+        self.bytes_done.store(self.bytes_total, Ordering::Relaxed);
+        self.layers_done.store(self.layers_total, Ordering::Relaxed);
+        self.tell(Phase::Done);
+    }
+
     pub(super) fn bytes(&self, count: u64) {
         let done = self.bytes_done.fetch_add(count, Ordering::Relaxed) + count;
         if done >= self.bytes_told.load(Ordering::Relaxed) + STEP {

@@ -1,20 +1,18 @@
 //! A pull: layers fetched and imported side by side, merged, written as EROFS, and recorded.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::objects::Session;
+use super::assemble::{Assembly, Documents, Wanted};
 use super::progress::{Phase, Progress, Tracker};
-use super::record::{self, Record};
-use super::{Inner, Store, StoreError, StoredImage, StoredLayer};
+use super::{Inner, Store, StoreError, StoredImage};
 use crate::config::{ConfigBlob, ConfigError};
 use crate::digest::Digest;
-use crate::import::{Expected, ImportError, import_layer};
-use crate::merge::{MergeError, merge};
+use crate::import::ImportError;
+use crate::merge::MergeError;
 use crate::registry::{
     Client, Descriptor, Document, ImageManifest, ManifestBytes, RegistryError, Selector, backoff, wait,
 };
@@ -118,16 +116,8 @@ struct Pull<'p> {
     inner: &'p Arc<Inner>,
     client: &'p Client,
     resolved: &'p Resolved,
-    session: Arc<Session>,
+    assembly: Arc<Assembly>,
     tracker: Tracker<'p>,
-}
-
-/// One layer to get.
-#[derive(Clone)]
-struct Wanted {
-    number: usize,
-    blob: Descriptor,
-    diff_id: Digest,
 }
 
 impl Store {
@@ -145,9 +135,7 @@ impl Store {
         let store = self.clone();
         let digest = resolved.manifest;
         if let Some(image) = blocking(reference, move || store.get(&digest)).await? {
-            let tracker = Tracker::new(progress, image.size, image.layers.len());
-            tracker.bytes(image.size);
-            tracker.tell(Phase::Done);
+            Tracker::new(progress, image.size, image.layers.len()).was_there();
             return Ok(image);
         }
         Tracker::new(progress, 0, 0).tell(Phase::Resolving);
@@ -164,48 +152,27 @@ impl Store {
         let (found, manifest, config) = documents(client, resolved).await?;
         let blob = ConfigBlob::parse(&config)
             .map_err(|source| PullError::Config { reference: reference.clone(), source })?;
-        let layers = self.layers(reference, &manifest, &blob)?;
+        let layers = self.inner.wanted(reference, &manifest, &blob)?;
 
-        let inner = Arc::clone(&self.inner);
-        let session =
-            blocking(reference, move || Ok(Session::begin(&inner.objects, &inner.paths.temporary)?));
-        let session = Arc::new(session.await?);
-        session.pin(&resolved.manifest);
-        session.pin(&manifest.config.digest);
+        let documents = Documents {
+            digest: resolved.manifest,
+            manifest: found.bytes,
+            config,
+            config_digest: manifest.config.digest,
+            platform: resolved.platform.clone(),
+        };
+        let (inner, name) = (Arc::clone(&self.inner), reference.clone());
+        let (digest, config) = (documents.digest, documents.config_digest);
+        let assembly = blocking(reference, move || Assembly::begin(&inner, &name, &digest, &config)).await?;
         let total = layers.iter().map(|layer| layer.blob.size).sum();
         let tracker = Tracker::new(progress, total, layers.len());
-        let pull = Pull { inner: &self.inner, client, resolved, session, tracker };
+        let pull = Pull { inner: &self.inner, client, resolved, assembly: Arc::new(assembly), tracker };
         pull.tracker.tell(Phase::Fetching);
         pull.fetch_all(&layers).await?;
         pull.tracker.tell(Phase::Merging);
-        let platform = resolved.platform.clone();
-        let image = pull.finish(found, config, manifest.config.digest, platform, &layers).await?;
+        let image = pull.finish(documents, layers).await?;
         pull.tracker.tell(Phase::Done);
         Ok(image)
-    }
-
-    fn layers(
-        &self,
-        reference: &str,
-        manifest: &ImageManifest,
-        config: &ConfigBlob,
-    ) -> Result<Vec<Wanted>, PullError> {
-        let (layers, limit) = (manifest.layers.len(), self.inner.limits.max_layers);
-        if layers as u64 > limit {
-            return Err(PullError::TooManyLayers { reference: reference.to_owned(), layers, limit });
-        }
-        let diff_ids = config.diff_ids.len();
-        if layers != diff_ids {
-            return Err(PullError::LayerCount { reference: reference.to_owned(), layers, diff_ids });
-        }
-        let pairs = manifest.layers.iter().zip(&config.diff_ids).enumerate();
-        Ok(pairs
-            .map(|(index, (blob, diff_id))| Wanted {
-                number: index + 1,
-                blob: blob.clone(),
-                diff_id: *diff_id,
-            })
-            .collect())
     }
 }
 
@@ -249,9 +216,7 @@ impl Pull<'_> {
     async fn layer(&self, layer: Wanted) -> Result<(), PullError> {
         let lock = self.inner.busy(&layer.diff_id);
         let _turn = lock.lock().await;
-        // Pinned first and looked for then, as objects are.
-        self.session.pin(&layer.diff_id);
-        if self.inner.paths.layer(&layer.diff_id).exists() {
+        if self.assembly.has(&layer) {
             self.tracker.bytes(layer.blob.size);
             self.tracker.layer_done();
             return Ok(());
@@ -277,29 +242,12 @@ impl Pull<'_> {
 
     async fn fetch_layer(&self, layer: &Wanted) -> Result<(), PullError> {
         let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
-        let session = Arc::clone(&self.session);
-        let inner = Arc::clone(self.inner);
-        let (blob, diff_id) = (layer.blob.clone(), layer.diff_id);
-        let import = spawn_blocking(move || {
-            let (stream, path) = session.temporary_file()?;
-            let expected = Expected { digest: blob.digest, size: blob.size, diff_id };
-            import_layer(chunks, expected, &session, stream, &inner.limits)?;
-            let target = inner.paths.layer(&diff_id);
-            std::fs::rename(&path, &target).map_err(|source| ImportError::Write { path: target, source })
-        });
+        let (assembly, wanted) = (Arc::clone(&self.assembly), layer.clone());
+        let import = spawn_blocking(move || assembly.import(&wanted, chunks));
         let fetched = self.fetch(&layer.blob, sender).await;
         let imported = import.await;
         fetched.map_err(|source| self.registry_error(source))?;
-        match imported {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(source)) => Err(PullError::Import {
-                reference: self.reference(),
-                layer: layer.number,
-                digest: layer.blob.digest,
-                source: Box::new(source),
-            }),
-            Err(_) => Err(PullError::Panicked { reference: self.reference() }),
-        }
+        imported.unwrap_or_else(|_| Err(PullError::Panicked { reference: self.reference() }))
     }
 
     /// Ends early, and well, where the importing side has stopped: it knows why.
@@ -329,46 +277,10 @@ impl Pull<'_> {
         }
     }
 
-    async fn finish(
-        &self,
-        manifest: ManifestBytes,
-        config: Vec<u8>,
-        config_digest: Digest,
-        platform: crate::platform::Platform,
-        layers: &[Wanted],
-    ) -> Result<StoredImage, PullError> {
-        let inner = Arc::clone(self.inner);
-        let session = Arc::clone(&self.session);
-        let layers: Vec<StoredLayer> = layers
-            .iter()
-            .map(|layer| StoredLayer {
-                digest: layer.blob.digest,
-                diff_id: layer.diff_id,
-                size: layer.blob.size,
-            })
-            .collect();
-        let streams: Vec<PathBuf> = layers.iter().map(|layer| inner.paths.layer(&layer.diff_id)).collect();
-        let merged = spawn_blocking(move || {
-            let tree = crate::erofs::write(&merge(&streams, &inner.limits)?)?;
-            let record = Record {
-                version: record::VERSION,
-                digest: manifest.digest,
-                config: config_digest,
-                platform,
-                layers,
-                tree: Digest::of(&tree),
-                durable: false,
-                boot: record::boot_id(),
-            };
-            Ok(inner.commit(&session, record, &manifest.bytes, &config, &tree))
-        });
-        match merged.await {
-            Ok(Ok(stored)) => {
-                stored.map_err(|source| PullError::Store { reference: self.reference(), source })
-            }
-            Ok(Err(source)) => Err(PullError::Merge { reference: self.reference(), source }),
-            Err(_) => Err(PullError::Panicked { reference: self.reference() }),
-        }
+    async fn finish(&self, documents: Documents, layers: Vec<Wanted>) -> Result<StoredImage, PullError> {
+        let assembly = Arc::clone(&self.assembly);
+        let finished = spawn_blocking(move || assembly.finish(&documents, &layers)).await;
+        finished.unwrap_or_else(|_| Err(PullError::Panicked { reference: self.reference() }))
     }
 
     fn reference(&self) -> String {
@@ -377,24 +289,6 @@ impl Pull<'_> {
 
     fn registry_error(&self, source: RegistryError) -> PullError {
         PullError::Registry { reference: self.reference(), source }
-    }
-}
-
-impl Inner {
-    /// Puts the files of an image in place, its record last.
-    fn commit(
-        &self,
-        session: &Session,
-        record: Record,
-        manifest: &[u8],
-        config: &[u8],
-        tree: &[u8],
-    ) -> Result<StoredImage, StoreError> {
-        session.put(manifest, &self.paths.manifest(&record.digest))?;
-        session.put(config, &self.paths.config(&record.config))?;
-        session.put(tree, &self.paths.tree(&record.digest))?;
-        session.put(&record.to_json(), &self.paths.image(&record.digest))?;
-        self.stored(record)
     }
 }
 
