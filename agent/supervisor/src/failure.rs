@@ -1,6 +1,6 @@
 //! From what the kernel says to what the agent is told.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -47,9 +47,4 @@ impl FailurePipe {
         }
         Err(serde_json::from_slice(&text).unwrap_or(LaunchError { stage, errno: 0, path: PathBuf::new() }))
     }
-}
-
-/// Writes all of a short message to a descriptor of a child's.
-pub fn write_to(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
-    std::fs::File::from(fd.try_clone()?).write_all(bytes)
 }

@@ -1,8 +1,17 @@
-//! Pid 1 of a container: arranges the mounts, then reaps whatever is left to it, until it is killed.
+//! Pid 1 of a container and the workload beside it.
 //!
-//! The workload is not its child but the supervisor's, put beside it as every exec is. Pid 1 executes nothing of the image,
-//! holds no descriptor of the host's, and dies with the supervisor; with it goes all that runs in the container.
+//! Pid 1 arranges the mounts, then reaps whatever is left to it, until it is killed. The workload is not its child but the
+//! supervisor's, as every exec is. Pid 1 executes nothing of the image, holds no descriptor of the host's, and dies with the
+//! supervisor; with it goes all that runs in the container.
+//!
+//! ```text
+//! supervisor -> outer: joins the control group, enters or makes every namespace, and goes
+//!            -> pid 1 (cloned by outer): mounts, "ready", reaps
+//!            -> the workload (cloned by outer once pid 1 is ready): becomes its user, executes
+//! ```
 
+use std::cell::Cell;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use berth_runtime::launch::{LaunchError, Stage};
@@ -12,7 +21,9 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid};
 
+use super::Profile;
 use super::mounts::{self, Prepared};
+use super::session::{self, Stdio};
 use crate::failure::{FailurePipe, errno_at, launch_error};
 use crate::host::Host;
 
@@ -31,47 +42,79 @@ const FRESH: CloneFlags = CloneFlags::CLONE_NEWPID
     .union(CloneFlags::CLONE_NEWUTS)
     .union(CloneFlags::CLONE_NEWCGROUP);
 
-/// Starts pid 1 and waits until the container is ready for programs.
-pub fn start(spec: &LaunchSpec, host: &Host) -> Result<Init, LaunchError> {
+/// What the processes of a start share with the supervisor while it lasts.
+struct Start<'a> {
+    spec: &'a LaunchSpec,
+    host: &'a Host,
+    profile: &'a Profile,
+    stdio: &'a Stdio,
+    /// Taken by the outer process, so that the workload has none of it.
+    prepared: Cell<Option<Prepared>>,
+    failures: FailurePipe,
+}
+
+/// Starts pid 1 and the workload beside it, and waits until the workload's program was executed.
+pub fn start(
+    spec: &LaunchSpec,
+    host: &Host,
+    profile: &Profile,
+    stdio: &Stdio,
+) -> Result<(Init, Child), LaunchError> {
     let at = |stage| launch_error(stage, &spec.id);
     let prepared = Prepared::open(&host.rootfs, &spec.files)?;
     let failures = FailurePipe::new().map_err(at(Stage::Init))?;
+    let start = Start { spec, host, profile, stdio, prepared: Cell::new(Some(prepared)), failures };
     let (reader, writer) = std::io::pipe().map_err(at(Stage::Init))?;
     let cgroup = host.cgroup.open().map_err(|error| cgroup_error(&error))?;
-    let writer = OwnedFd::from(writer);
-    // The outer process enters what exists, the inner one is made inside it; only the inner one stays.
-    let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || {
-        match enter_and_clone(spec, host, &prepared, &failures) {
-            Ok(child) => {
-                let _ = crate::failure::write_to(&writer, &child.pid.as_raw().to_ne_bytes());
-                0
-            }
-            Err(error) => {
-                failures.send(&error);
-                1
-            }
+    let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || match start.both(&writer) {
+        Ok(()) => 0,
+        Err(error) => {
+            start.failures.send(&error);
+            1
         }
     })
     .map_err(at(Stage::Init))?;
     drop(writer);
     nix::sys::wait::waitpid(outer.pid, None).map_err(errno_at(Stage::Init, &spec.id))?;
-    let pid = read_pid(reader.into());
-    match (failures.wait(Stage::Init), pid) {
-        (Ok(()), Some(pid)) => Ok(Init { pid, pidfd: open_pidfd(pid).map_err(at(Stage::Init))? }),
-        (result, pid) => {
-            if let Some(pid) = pid {
-                let _ = nix::sys::wait::waitpid(pid, None);
-            }
-            Err(result.err().unwrap_or(LaunchError { stage: Stage::Init, errno: 0, path: (&spec.id).into() }))
+    let mut pids = read_pids(reader.into()).into_iter();
+    let (init, workload) = (pids.next(), pids.next());
+    let failed = start.failures.wait(Stage::Init).err();
+    match (failed, init, workload) {
+        (None, Some(init), Some(workload)) => {
+            let pidfd = |pid| open_pidfd(pid).map_err(at(Stage::Init));
+            Ok((Init { pid: init, pidfd: pidfd(init)? }, Child { pid: workload, pidfd: pidfd(workload)? }))
+        }
+        (failed, init, workload) => {
+            give_up(init, workload);
+            Err(failed.unwrap_or(LaunchError { stage: Stage::Init, errno: 0, path: (&spec.id).into() }))
         }
     }
 }
 
-/// Reads the number that the outer process left behind.
-pub(super) fn read_pid(reader: OwnedFd) -> Option<Pid> {
-    let mut bytes = [0; 4];
-    std::io::Read::read_exact(&mut std::fs::File::from(reader), &mut bytes).ok()?;
-    Some(Pid::from_raw(i32::from_ne_bytes(bytes)))
+/// Both are children that nobody has waited for yet: their numbers are still theirs.
+fn give_up(init: Option<Pid>, workload: Option<Pid>) {
+    if let Some(init) = init {
+        let _ = nix::sys::signal::kill(init, Signal::SIGKILL);
+    }
+    // Pid 1 goes only after all others of its namespace were waited for.
+    for pid in workload.into_iter().chain(init) {
+        let _ = nix::sys::wait::waitpid(pid, None);
+    }
+}
+
+/// Reads the numbers that an outer process left behind.
+pub(super) fn read_pids(reader: OwnedFd) -> Vec<Pid> {
+    let mut bytes = Vec::new();
+    // What came before an error still counts.
+    let _ = std::fs::File::from(reader).read_to_end(&mut bytes);
+    let (numbers, _) = bytes.as_chunks();
+    numbers.iter().map(|number| Pid::from_raw(i32::from_ne_bytes(*number))).collect()
+}
+
+/// Tells the supervisor the number of a process that will be its child.
+pub(super) fn write_pid(mut writer: &std::io::PipeWriter, pid: Pid) {
+    // Without a reader there is no supervisor, and without it no container.
+    let _ = writer.write_all(&pid.as_raw().to_ne_bytes());
 }
 
 pub(super) fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchError {
@@ -82,25 +125,54 @@ pub(super) fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchErro
     }
 }
 
-fn enter_and_clone(
-    spec: &LaunchSpec,
-    host: &Host,
-    prepared: &Prepared,
-    failures: &FailurePipe,
-) -> Result<Child, LaunchError> {
-    join_cgroup(host)?;
-    let at = |stage| launch_error(stage, &spec.id);
-    enter(host.namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
-    enter(host.namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
-    become_root().map_err(errno_at(Stage::Namespaces, &spec.id))?;
-    spawn(FRESH | CloneFlags::CLONE_PARENT, None, || match prepare(spec, prepared) {
-        Ok(()) => stay(),
-        Err(error) => {
-            failures.send(&error);
-            1
+impl Start<'_> {
+    /// In the outer process: its two children become the supervisor's.
+    fn both(&self, pids: &std::io::PipeWriter) -> Result<(), LaunchError> {
+        let at = |stage| launch_error(stage, &self.spec.id);
+        join_cgroup(self.host)?;
+        let namespaces = &self.host.namespaces;
+        enter(namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
+        enter(namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
+        become_root().map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
+        nix::sched::unshare(FRESH).map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
+        let (mut ready, is_ready) = std::io::pipe().map_err(at(Stage::Init))?;
+        let prepared = self.prepared.take();
+        let init = spawn(CloneFlags::CLONE_PARENT, None, || self.init(prepared.as_ref(), &is_ready))
+            .map_err(at(Stage::Init))?;
+        write_pid(pids, init.pid);
+        drop((prepared, is_ready));
+        // Its root becomes this process's too. Where it fails, it says why itself.
+        if ready.read_exact(&mut [0]).is_err() {
+            return Ok(());
         }
-    })
-    .map_err(at(Stage::Init))
+        let workload = spawn(CloneFlags::CLONE_PARENT, None, || {
+            session::become_program(&self.spec.process, self.stdio, self.profile, &self.failures)
+        })
+        .map_err(at(Stage::Exec))?;
+        write_pid(pids, workload.pid);
+        Ok(())
+    }
+
+    fn init(&self, prepared: Option<&Prepared>, mut ready: &std::io::PipeWriter) -> i32 {
+        match self.arrange(prepared) {
+            Ok(()) => {
+                let _ = ready.write_all(&[1]);
+                stay()
+            }
+            Err(error) => {
+                self.failures.send(&error);
+                1
+            }
+        }
+    }
+
+    fn arrange(&self, prepared: Option<&Prepared>) -> Result<(), LaunchError> {
+        let Self { spec, .. } = self;
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(errno_at(Stage::Init, &spec.id))?;
+        nix::unistd::sethostname(&spec.hostname).map_err(errno_at(Stage::Hostname, &spec.hostname))?;
+        berth_sys::mount::make_all_private().map_err(launch_error(Stage::Mount, "/"))?;
+        prepared.map_or(Ok(()), mounts::arrange)
+    }
 }
 
 /// On version 1 a process joins by writing itself; on version 2 it began there.
@@ -120,14 +192,7 @@ pub(super) fn become_root() -> nix::Result<()> {
     nix::unistd::setresuid(root, root, root)
 }
 
-fn prepare(spec: &LaunchSpec, prepared: &Prepared) -> Result<(), LaunchError> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(errno_at(Stage::Init, &spec.id))?;
-    nix::unistd::sethostname(&spec.hostname).map_err(errno_at(Stage::Hostname, &spec.hostname))?;
-    berth_sys::mount::make_all_private().map_err(launch_error(Stage::Mount, "/"))?;
-    mounts::arrange(prepared)
-}
-
-/// Closes all that came from the supervisor, which says that the container is ready, and reaps from then on.
+/// Closes all that came from the supervisor, and reaps from then on.
 fn stay() -> i32 {
     berth_sys::process::close_all();
     let _ = nix::unistd::setsid();

@@ -1,7 +1,7 @@
-//! A program in a running container: the workload itself, and every exec beside it.
+//! A program in a container: the workload itself, and every exec beside it.
 //!
-//! Both enter all of the container's namespaces through its pid 1, with the same capabilities and the same filter. The
-//! program becomes the supervisor's child, so that its end is seen here.
+//! An exec enters all of the container's namespaces through its pid 1; the workload is put into them as they are made. Both
+//! have the same capabilities and the same filter, and both are the supervisor's children, so that their end is seen here.
 
 use std::ffi::CString;
 use std::fs;
@@ -68,14 +68,13 @@ pub fn start(
     let name = process.argv.first().cloned().unwrap_or_default();
     let failures = FailurePipe::new().map_err(launch_error(Stage::Exec, &name))?;
     let (reader, writer) = io::pipe().map_err(launch_error(Stage::Exec, &name))?;
-    let writer = OwnedFd::from(writer);
     let cgroup = host.cgroup.open().map_err(|error| init::cgroup_error(&error))?;
     let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || {
         let entered =
             init::join_cgroup(host).and_then(|()| clone_inside(process, stdio, init, profile, &failures));
         match entered {
             Ok(child) => {
-                let _ = crate::failure::write_to(&writer, &child.pid.as_raw().to_ne_bytes());
+                init::write_pid(&writer, child.pid);
                 0
             }
             Err(error) => {
@@ -87,7 +86,7 @@ pub fn start(
     .map_err(launch_error(Stage::Exec, &name))?;
     drop(writer);
     nix::sys::wait::waitpid(outer.pid, None).map_err(errno_at(Stage::Exec, &name))?;
-    let pid = init::read_pid(reader.into());
+    let pid = init::read_pids(reader.into()).first().copied();
     match (failures.wait(Stage::Exec), pid) {
         (Ok(()), Some(pid)) => {
             Ok(Child { pid, pidfd: open_pidfd(pid).map_err(launch_error(Stage::Exec, &name))? })
@@ -110,14 +109,21 @@ fn clone_inside(
 ) -> Result<Child, LaunchError> {
     enter(init.pidfd.as_fd(), ALL).map_err(launch_error(Stage::Namespaces, "the container"))?;
     init::become_root().map_err(errno_at(Stage::Namespaces, "the container"))?;
-    spawn(CloneFlags::CLONE_PARENT, None, || {
-        let error = execute(process, stdio, profile).err();
-        if let Some(error) = error {
-            failures.send(&error);
-        }
-        127
-    })
-    .map_err(launch_error(Stage::Exec, "the program"))
+    spawn(CloneFlags::CLONE_PARENT, None, || become_program(process, stdio, profile, failures))
+        .map_err(launch_error(Stage::Exec, "the program"))
+}
+
+/// Executes the program, inside; comes back only when it could not, with the exit code for it.
+pub(super) fn become_program(
+    process: &ProcessSpec,
+    stdio: &Stdio,
+    profile: &Profile,
+    failures: &FailurePipe,
+) -> i32 {
+    if let Err(error) = execute(process, stdio, profile) {
+        failures.send(&error);
+    }
+    127
 }
 
 /// Becomes the program; returns only with the reason why not.

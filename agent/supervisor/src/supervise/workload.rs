@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use super::{Supervisor, Workload};
 use crate::container::Profile;
 use crate::container::init::{self, Init};
-use crate::container::session::{self, Stdio};
+use crate::container::session::Stdio;
 use crate::failure::launch_error;
 use crate::host::Host;
 use crate::log::{Log, Stream};
@@ -58,15 +58,11 @@ impl Running {
     /// Starts pid 1 and the workload beside it.
     pub fn start(spec: &LaunchSpec, host: &Host, profile: &Profile) -> Result<Self, LaunchError> {
         let oom_kills = host.cgroup.oom_kills().unwrap_or(0);
-        let init = init::start(spec, host)?;
-        let started = start_beside(spec, host, profile, &init);
-        let (child, stdout, stderr) = match started {
-            Ok(started) => started,
-            Err(error) => {
-                end(&init);
-                return Err(error);
-            }
-        };
+        let at = |error| launch_error(Stage::Exec, "a pipe")(error);
+        let (stdout, stdout_writer) = pipe(spec.ids.host_base).map_err(at)?;
+        let (stderr, stderr_writer) = pipe(spec.ids.host_base).map_err(at)?;
+        let stdio = Stdio::Log { stdout: stdout_writer, stderr: stderr_writer };
+        let (init, child) = init::start(spec, host, profile, &stdio)?;
         Ok(Self {
             init,
             child,
@@ -168,20 +164,6 @@ impl Running {
     }
 }
 
-fn start_beside(
-    spec: &LaunchSpec,
-    host: &Host,
-    profile: &Profile,
-    init: &Init,
-) -> Result<(Child, std::fs::File, std::fs::File), LaunchError> {
-    let at = |error| launch_error(Stage::Exec, "a pipe")(error);
-    let (stdout, stdout_writer) = pipe(spec.ids.host_base).map_err(at)?;
-    let (stderr, stderr_writer) = pipe(spec.ids.host_base).map_err(at)?;
-    let stdio = Stdio::Log { stdout: stdout_writer, stderr: stderr_writer };
-    let child = session::start(&spec.process, &stdio, init, host, profile)?;
-    Ok((child, stdout, stderr))
-}
-
 /// A pipe that belongs to the instance's root, and whose reading end does not block.
 fn pipe(owner: u32) -> io::Result<(std::fs::File, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
@@ -189,11 +171,6 @@ fn pipe(owner: u32) -> io::Result<(std::fs::File, OwnedFd)> {
     let reader = OwnedFd::from(reader);
     rustix::io::ioctl_fionbio(&reader, true)?;
     Ok((reader.into(), writer.into()))
-}
-
-fn end(init: &Init) {
-    let _ = signal_pidfd(init.pidfd.as_fd(), Signal::SIGKILL);
-    let _ = waitpid(init.pid, None);
 }
 
 /// Takes the end of a child that is known to have ended: its exit code and the signal that ended it.

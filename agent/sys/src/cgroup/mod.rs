@@ -172,14 +172,15 @@ impl Cgroup {
         }
     }
 
-    /// Moves the calling process into the group.
+    /// Moves the calling process, which has one thread, into the group. For version 1: on version 2 it begins there.
     ///
     /// # Errors
     /// The file that could not be written.
     pub fn join(&self) -> Result<(), CgroupError> {
         for (_, directory) in self.directories() {
-            // 0 is the writer itself, whatever its number is here.
-            write(&directory.join("cgroup.procs"), "0")?;
+            // 0 is the writer itself, whatever its number is here. A thread that moves only itself waits for nobody; any
+            // other move waits until every processor has passed a quiet point, 10 ms and more.
+            write(&directory.join("tasks"), "0")?;
         }
         Ok(())
     }
