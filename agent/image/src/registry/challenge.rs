@@ -27,9 +27,17 @@ pub(crate) fn parse(header: &str) -> Vec<Challenge> {
         {
             challenges.push(Challenge::Bearer { realm, service: get("service") });
         }
-        rest = remaining.trim_start_matches([',', ' ', '\t']);
+        let next = remaining.trim_start_matches(|c: char| c == ',' || c.is_whitespace());
+        // What is neither a scheme nor a parameter is passed over: each turn takes something away.
+        rest = if next.len() < rest.len() { next } else { skip_one(rest) };
     }
     challenges
+}
+
+fn skip_one(text: &str) -> &str {
+    let mut rest = text.chars();
+    rest.next();
+    rest.as_str()
 }
 
 /// `key=value, key="value"`: stops before what is no parameter, the next scheme.
@@ -99,6 +107,10 @@ mod tests {
         assert_eq!(parse(r#"Negotiate, Bearer realm="a\"b""#), [bearer("a\"b", None)]);
         assert_eq!(parse(r#"Bearer realm="unterminated"#), [bearer("unterminated", None)]);
         assert_eq!(parse("Bearer service=s"), []);
+        // These made it go round in circles.
+        assert_eq!(parse("=x"), []);
+        assert_eq!(parse(",=, Basic"), [Challenge::Basic]);
+        assert_eq!(parse("\u{a0}, \u{2003}=\u{a0}"), []);
         assert_eq!(parse(""), []);
     }
 
