@@ -137,7 +137,9 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(input: D
 
 impl ConfigBlob {
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, ConfigError> {
-        let raw: RawBlob = serde_json::from_slice(bytes).map_err(ConfigError::Json)?;
+        // As a value first: serde_json refuses one that is nested deeper than 128, but skips any depth of what is not asked for.
+        let value: serde_json::Value = serde_json::from_slice(bytes).map_err(ConfigError::Json)?;
+        let raw: RawBlob = serde_json::from_value(value).map_err(ConfigError::Json)?;
         let platform = Platform {
             os: raw.os,
             architecture: raw.architecture,

@@ -449,4 +449,3 @@ fn checksum_holds(header: &Header) -> bool {
     }
     stored == unsigned || stored == signed
 }
-

@@ -155,4 +155,3 @@ fn merge_layer(
 pub(crate) fn objects_of(stream: &std::path::Path, each: impl FnMut(Digest, u64)) -> io::Result<()> {
     SplitReader::open(stream)?.objects(each)
 }
-

@@ -6,14 +6,15 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::StatusCode;
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use url::{Host, Url};
 
 use super::challenge::Challenge;
 use super::endpoint::{Credentials, Endpoint};
 use super::error::RegistryError;
-use super::transport::read_bounded;
+use super::transport::Http;
 
 /// The largest answer taken from a token server.
 const MAX_TOKEN_ANSWER: u64 = 256 * 1024;
@@ -56,21 +57,28 @@ impl Auth {
     /// The header for a request, as far as the registry has said before what it wants.
     pub(super) async fn header(
         &mut self,
-        http: &reqwest::Client,
+        http: &Http,
         endpoint: &Endpoint,
         scope: &str,
     ) -> Result<Option<String>, RegistryError> {
         match &self.challenge {
             None => Ok(None),
             Some(Challenge::Basic) => Ok(endpoint.credentials().map(basic)),
-            Some(Challenge::Bearer { .. }) => self.bearer(http, endpoint, scope).await.map(Some),
+            Some(Challenge::Bearer { .. }) => {
+                let header = self.bearer(http, endpoint, scope).await;
+                if header.is_err() {
+                    // The registry may ask otherwise the next time.
+                    self.challenge = None;
+                }
+                header.map(Some)
+            }
         }
     }
 
     /// After a 401: takes up the challenge, and forgets the token that was refused.
     pub(super) async fn answer(
         &mut self,
-        http: &reqwest::Client,
+        http: &Http,
         endpoint: &Endpoint,
         scope: &str,
         challenges: Vec<Challenge>,
@@ -93,7 +101,7 @@ impl Auth {
 
     async fn bearer(
         &mut self,
-        http: &reqwest::Client,
+        http: &Http,
         endpoint: &Endpoint,
         scope: &str,
     ) -> Result<String, RegistryError> {
@@ -111,7 +119,7 @@ impl Auth {
 }
 
 async fn fetch_token(
-    http: &reqwest::Client,
+    http: &Http,
     endpoint: &Endpoint,
     realm: &str,
     service: Option<&str>,
@@ -128,11 +136,17 @@ async fn fetch_token(
         }
     }
     let address = url.host_str().unwrap_or(realm).to_owned();
-    let mut request = http.get(url);
-    if let Some(credentials) = endpoint.credentials() {
-        request = request.header(reqwest::header::AUTHORIZATION, basic(credentials));
-    }
-    let response = request.send().await.map_err(|source| RegistryError::unreachable(&address, source))?;
+    let mut attempts = http.attempts();
+    let response = loop {
+        let mut request = http.request(Method::GET, url.clone());
+        if let Some(credentials) = endpoint.credentials() {
+            request = request.header(AUTHORIZATION, basic(credentials));
+        }
+        let response = http.send(request, &address).await?;
+        if !attempts.after(&response).await {
+            break response;
+        }
+    };
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
@@ -147,7 +161,7 @@ async fn fetch_token(
             return Err(RegistryError::Status { registry: address, what, status: status.as_u16() });
         }
     }
-    let bytes = read_bounded(response, MAX_TOKEN_ANSWER, "token", &address).await?;
+    let bytes = http.document(response, MAX_TOKEN_ANSWER, "token", &address).await?;
     let answer: TokenAnswer = serde_json::from_slice(&bytes)
         .map_err(|_| bad_challenge(endpoint, "the token server's answer is not JSON"))?;
     let value = answer.token.or(answer.access_token).filter(|value| !value.is_empty());

@@ -36,6 +36,24 @@ pub enum RegistryError {
         #[source]
         source: reqwest::Error,
     },
+    /// Connected, but nothing came.
+    #[error("{address} did not answer within {seconds} s")]
+    NoAnswer {
+        /// Who was asked.
+        address: String,
+        /// How long it was waited for.
+        seconds: f32,
+    },
+    /// A transfer that trickles, or has stalled, or takes longer than anything may.
+    #[error("the transfer from {address} is too slow: {bytes} bytes in the last {seconds} s")]
+    TooSlow {
+        /// Who sends.
+        address: String,
+        /// What came.
+        bytes: u64,
+        /// In which time.
+        seconds: f32,
+    },
     /// The registry refuses.
     #[error("{registry} refuses {what}{}", if *anonymous { ": it wants credentials, or there is no such repository" }
         else { ": the credentials are wrong, or not allowed this" })]
@@ -175,12 +193,13 @@ impl RegistryError {
         Self::Transfer { address: address.to_owned(), source: source.without_url() }
     }
 
-    /// Whether the same request may well succeed when it is made again.
+    /// Whether there was a connection, and it went before an answer came.
+    pub(crate) fn is_broken_connection(&self) -> bool {
+        matches!(self, Self::Unreachable { source, .. } if source.is_request() && !source.is_connect())
+    }
+
+    /// Whether another attempt may well succeed. What the registry answered was asked for again already.
     pub(crate) fn is_transient(&self) -> bool {
-        match self {
-            Self::Transfer { .. } | Self::RateLimited { .. } => true,
-            Self::Status { status, .. } => *status == 429 || *status >= 500,
-            _ => false,
-        }
+        matches!(self, Self::Transfer { .. } | Self::TooSlow { .. })
     }
 }

@@ -8,6 +8,7 @@ mod challenge;
 mod endpoint;
 mod error;
 mod manifest;
+mod patience;
 mod transport;
 
 use std::sync::Arc;
@@ -18,8 +19,9 @@ use url::Url;
 pub use self::endpoint::{Credentials, Endpoint, EndpointError};
 pub use self::error::RegistryError;
 pub(crate) use self::manifest::{Descriptor, Document, ImageManifest, IndexEntry, write_manifest};
+pub use self::patience::Patience;
+pub(crate) use self::patience::{Attempts, Body};
 use self::transport::Transport;
-pub(crate) use self::transport::{backoff, wait};
 use crate::digest::Digest;
 
 /// The largest manifest or index taken.
@@ -66,7 +68,17 @@ impl std::fmt::Display for Selector<'_> {
 impl Client {
     /// A client of this registry. Nothing is sent yet.
     pub fn new(endpoint: Endpoint) -> Result<Self, RegistryError> {
-        Ok(Self { transport: Arc::new(Transport::new(endpoint)?) })
+        Self::with_patience(endpoint, Patience::default())
+    }
+
+    /// As [`Client::new`], but waits as long as is said here.
+    pub fn with_patience(endpoint: Endpoint, patience: Patience) -> Result<Self, RegistryError> {
+        Ok(Self { transport: Arc::new(Transport::new(endpoint, patience)?) })
+    }
+
+    /// The attempts at something that takes more than one request.
+    pub(crate) fn attempts(&self) -> Attempts<'_> {
+        self.transport.http().attempts()
     }
 
     /// The registry's host, with its port if it has one.
@@ -112,7 +124,7 @@ impl Client {
         });
         let claimed = header(CONTENT_DIGEST).and_then(|value| value.parse::<Digest>().ok());
         let what = format!("manifest {selector} of {repository}");
-        let bytes = self.transport.bounded(response, MAX_MANIFEST, &what).await?;
+        let bytes = self.transport.http().document(response, MAX_MANIFEST, &what, self.host()).await?;
         let digest = Digest::of(&bytes);
         let expected = match selector {
             Selector::Digest(expected) => Some(*expected),
@@ -127,7 +139,16 @@ impl Client {
     }
 
     /// Begins the download of a blob. The reader checks size and digest.
-    pub(crate) async fn blob(&self, repository: &str, blob: &Descriptor) -> Result<BlobBody, RegistryError> {
+    pub(crate) async fn blob(&self, repository: &str, blob: &Descriptor) -> Result<Body, RegistryError> {
+        let response = self.blob_response(repository, blob).await?;
+        Ok(self.transport.http().body(response, self.host()))
+    }
+
+    async fn blob_response(
+        &self,
+        repository: &str,
+        blob: &Descriptor,
+    ) -> Result<reqwest::Response, RegistryError> {
         let mut path = vec!["v2"];
         path.extend(repository.split('/'));
         let digest = blob.digest.to_string();
@@ -147,7 +168,7 @@ impl Client {
             let what = format!("blob {digest}");
             return Err(RegistryError::SizeMismatch { what, expected: blob.size, actual: length });
         }
-        Ok(BlobBody { response, address: self.host().to_owned() })
+        Ok(response)
     }
 
     /// A small blob whole, checked.
@@ -161,8 +182,8 @@ impl Client {
         if blob.size > limit {
             return Err(RegistryError::TooLarge { what, limit });
         }
-        let body = self.blob(repository, blob).await?;
-        let bytes = self.transport.bounded(body.response, blob.size, &what).await?;
+        let response = self.blob_response(repository, blob).await?;
+        let bytes = self.transport.http().document(response, blob.size, &what, self.host()).await?;
         if bytes.len() as u64 != blob.size {
             let actual = bytes.len() as u64;
             return Err(RegistryError::SizeMismatch { what, expected: blob.size, actual });
@@ -222,19 +243,5 @@ impl Client {
             },
             status => RegistryError::Status { registry, what: what.to_owned(), status: status.as_u16() },
         }
-    }
-}
-
-/// The body of a blob, chunk by chunk.
-#[derive(Debug)]
-pub(crate) struct BlobBody {
-    response: reqwest::Response,
-    address: String,
-}
-
-impl BlobBody {
-    /// The next chunk; `None` at the end.
-    pub(crate) async fn chunk(&mut self) -> Result<Option<bytes::Bytes>, RegistryError> {
-        self.response.chunk().await.map_err(|source| RegistryError::transfer(&self.address, source))
     }
 }

@@ -1,12 +1,10 @@
 //! One request and what belongs to it: authentication, redirects, retries, bounds and deadlines.
 
-use std::hash::{BuildHasher, Hasher};
 use std::net::SocketAddr;
-use std::time::{Duration, SystemTime};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, RETRY_AFTER, WWW_AUTHENTICATE};
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
 
@@ -14,38 +12,94 @@ use super::auth::{Auth, check_address, is_metadata};
 use super::challenge;
 use super::endpoint::Endpoint;
 use super::error::RegistryError;
+use super::patience::{Attempts, Body, Patience, retry_after};
 
-/// A connection that is not there by then is no connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A transfer that is silent for this long has stalled.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
-/// One request is sent at most this often while the registry answers 429 or 5xx.
-const MAX_ATTEMPTS: u32 = 4;
-/// The first pause; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-/// A registry that wants a longer pause than this gets it told to the user.
-const MAX_PAUSE: Duration = Duration::from_secs(20);
 const MAX_REDIRECTS: usize = 5;
+
+/// The HTTP client, and how long it waits.
+#[derive(Debug)]
+pub(super) struct Http {
+    client: reqwest::Client,
+    patience: Patience,
+}
+
+impl Http {
+    fn new(endpoint: &Endpoint, patience: Patience) -> Result<Self, RegistryError> {
+        let client = reqwest::Client::builder()
+            .tls_backend_preconfigured(endpoint.tls()?)
+            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .dns_resolver(std::sync::Arc::new(PublicNames))
+            .connect_timeout(patience.connect)
+            .build()
+            .map_err(|source| RegistryError::Setup { address: endpoint.host().to_owned(), source })?;
+        Ok(Self { client, patience })
+    }
+
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.client.request(method, url)
+    }
+
+    /// Sends a request and waits for the head of its answer; `address` is whom errors name.
+    pub(super) async fn send(
+        &self,
+        request: RequestBuilder,
+        address: &str,
+    ) -> Result<Response, RegistryError> {
+        match tokio::time::timeout(self.patience.answer, request.send()).await {
+            Ok(sent) => sent.map_err(|source| RegistryError::unreachable(address, source)),
+            Err(_elapsed) => Err(RegistryError::NoAnswer {
+                address: address.to_owned(),
+                seconds: self.patience.answer.as_secs_f32(),
+            }),
+        }
+    }
+
+    pub(super) fn attempts(&self) -> Attempts<'_> {
+        Attempts::new(&self.patience)
+    }
+
+    /// A small body, in memory.
+    pub(super) async fn document(
+        &self,
+        response: Response,
+        limit: u64,
+        what: &str,
+        address: &str,
+    ) -> Result<Vec<u8>, RegistryError> {
+        let body = Body::new(response, address, &self.patience, self.patience.document);
+        body.bounded(limit, what).await
+    }
+
+    /// A large body, to be read chunk by chunk.
+    pub(super) fn body(&self, response: Response, address: &str) -> Body {
+        Body::new(response, address, &self.patience, self.patience.layer)
+    }
+
+    /// A 429 that is left when all attempts were made says when to try again.
+    fn not_limited(&self, response: Response, registry: &str) -> Result<Response, RegistryError> {
+        if response.status() != StatusCode::TOO_MANY_REQUESTS {
+            return Ok(response);
+        }
+        let seconds = retry_after(&response).unwrap_or(self.patience.max_pause).as_secs();
+        Err(RegistryError::RateLimited { registry: registry.to_owned(), seconds })
+    }
+}
 
 #[derive(Debug)]
 pub(super) struct Transport {
-    http: reqwest::Client,
+    http: Http,
     endpoint: Endpoint,
     auth: Mutex<Auth>,
 }
 
 impl Transport {
-    pub(super) fn new(endpoint: Endpoint) -> Result<Self, RegistryError> {
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(endpoint.tls()?)
-            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(std::sync::Arc::new(PublicNames))
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|source| RegistryError::Setup { address: endpoint.host().to_owned(), source })?;
-        Ok(Self { http, endpoint, auth: Mutex::default() })
+    pub(super) fn new(endpoint: Endpoint, patience: Patience) -> Result<Self, RegistryError> {
+        Ok(Self { http: Http::new(&endpoint, patience)?, endpoint, auth: Mutex::default() })
+    }
+
+    pub(super) fn http(&self) -> &Http {
+        &self.http
     }
 
     pub(super) fn endpoint(&self) -> &Endpoint {
@@ -61,19 +115,21 @@ impl Transport {
         repository: Option<&str>,
     ) -> Result<Response, RegistryError> {
         let scope = repository.map(|name| format!("repository:{name}:pull")).unwrap_or_default();
-        let mut attempt = 1;
+        let mut attempts = self.http.attempts();
         loop {
-            let response = self.authorized(&method, &url, accept, &scope).await?;
-            if !is_busy(response.status()) || attempt == MAX_ATTEMPTS {
-                return self.not_limited(response);
+            match self.authorized(&method, &url, accept, &scope).await {
+                Ok(response) if !attempts.after(&response).await => {
+                    return self.http.not_limited(response, self.endpoint.host());
+                }
+                Ok(response) => {
+                    tracing::debug!(registry = self.endpoint.host(), status = %response.status(), "asking again");
+                }
+                // A connection that was closed under the request; none at all is told at once.
+                Err(error) if error.is_broken_connection() && attempts.another().await => {
+                    tracing::debug!(registry = self.endpoint.host(), %error, "asking again");
+                }
+                Err(error) => return Err(error),
             }
-            let pause = retry_after(&response).unwrap_or_else(|| backoff(attempt));
-            if pause > MAX_PAUSE {
-                return self.not_limited(response);
-            }
-            tracing::debug!(registry = self.endpoint.host(), status = %response.status(), ?pause, "trying again");
-            wait(pause).await;
-            attempt += 1;
         }
     }
 
@@ -119,8 +175,7 @@ impl Transport {
                 request = request.header(AUTHORIZATION, authorization);
             }
             let address = self.address(&target);
-            let sent = request.send().await;
-            let response = sent.map_err(|source| RegistryError::unreachable(&address, source))?;
+            let response = self.http.send(request, &address).await?;
             if !is_redirect(response.status()) {
                 return Ok(response);
             }
@@ -165,76 +220,10 @@ impl Transport {
             why,
         }
     }
-
-    fn not_limited(&self, response: Response) -> Result<Response, RegistryError> {
-        if response.status() != StatusCode::TOO_MANY_REQUESTS {
-            return Ok(response);
-        }
-        let seconds = retry_after(&response).unwrap_or(MAX_PAUSE).as_secs();
-        Err(RegistryError::RateLimited { registry: self.endpoint.host().to_owned(), seconds })
-    }
-
-    pub(super) async fn bounded(
-        &self,
-        response: Response,
-        limit: u64,
-        what: &str,
-    ) -> Result<Vec<u8>, RegistryError> {
-        read_bounded(response, limit, what, self.endpoint.host()).await
-    }
-}
-
-/// Reads a body into memory, but never more than the limit.
-pub(super) async fn read_bounded(
-    mut response: Response,
-    limit: u64,
-    what: &str,
-    address: &str,
-) -> Result<Vec<u8>, RegistryError> {
-    let too_large = || RegistryError::TooLarge { what: what.to_owned(), limit };
-    if response.content_length().is_some_and(|length| length > limit) {
-        return Err(too_large());
-    }
-    let mut bytes = Vec::new();
-    while let Some(chunk) =
-        response.chunk().await.map_err(|source| RegistryError::transfer(address, source))?
-    {
-        if (bytes.len() + chunk.len()) as u64 > limit {
-            return Err(too_large());
-        }
-        bytes.extend_from_slice(&chunk);
-    }
-    Ok(bytes)
 }
 
 fn is_redirect(status: StatusCode) -> bool {
     matches!(status.as_u16(), 301 | 302 | 303 | 307 | 308)
-}
-
-fn is_busy(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 429 | 500 | 502 | 503 | 504)
-}
-
-/// `Retry-After` as seconds or as a date.
-fn retry_after(response: &Response) -> Option<Duration> {
-    let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-    if let Ok(seconds) = value.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = httpdate::parse_http_date(value).ok()?;
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
-}
-
-/// Twice as long each time, and between half and all of that, so that many clients do not come back at once.
-pub(crate) fn backoff(attempt: u32) -> Duration {
-    let full = FIRST_PAUSE * 2u32.saturating_pow(attempt.saturating_sub(1));
-    let random = std::hash::RandomState::new().build_hasher().finish() % 512;
-    full / 2 + full * u32::try_from(random).unwrap_or(0) / 1024
-}
-
-#[allow(clippy::disallowed_methods, reason = "the pause that the registry asked for, or a bounded backoff")]
-pub(crate) async fn wait(pause: Duration) {
-    tokio::time::sleep(pause).await;
 }
 
 /// The system's resolver, less the addresses that serve a machine's own secrets: a name must not lead there either.

@@ -111,6 +111,11 @@ impl Wanted {
     }
 }
 
+/// Bytes of all layers, as far as that is a number.
+pub(super) fn total_size(layers: &[Wanted]) -> u64 {
+    layers.iter().fold(0, |total, layer| total.saturating_add(layer.blob.size))
+}
+
 impl Inner {
     /// The layers of a manifest, each with the diffID that the config gives it.
     pub(super) fn wanted(

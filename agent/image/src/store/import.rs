@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::assemble::{Assembly, Documents};
+use super::assemble::{Assembly, Documents, total_size};
 use super::progress::{Phase, Progress, Tracker};
 use super::{PullError, Store, StoreError, StoredImage};
 use crate::archive::{ArchiveError, Candidate, Container, Selection, find};
@@ -111,7 +111,7 @@ impl Store {
         };
         let assembly = Assembly::begin(&self.inner, name, &documents.digest, &documents.config_digest)
             .map_err(|source| ImportArchiveError::Store { name: name.to_owned(), source })?;
-        let total = layers.iter().map(|layer| layer.blob.size).sum();
+        let total = total_size(&layers);
         let tracker = Tracker::new(progress, total, layers.len());
         tracker.tell(Phase::Fetching);
         let mut work: Vec<_> = layers.iter().zip(&candidate.layers).collect();

@@ -6,24 +6,20 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
-use super::assemble::{Assembly, Documents, Wanted};
+use super::assemble::{Assembly, Documents, Wanted, total_size};
 use super::progress::{Phase, Progress, Tracker};
 use super::{Inner, Store, StoreError, StoredImage};
 use crate::config::{ConfigBlob, ConfigError};
 use crate::digest::Digest;
 use crate::import::ImportError;
 use crate::merge::MergeError;
-use crate::registry::{
-    Client, Descriptor, Document, ImageManifest, ManifestBytes, RegistryError, Selector, backoff, wait,
-};
+use crate::registry::{Client, Descriptor, Document, ImageManifest, ManifestBytes, RegistryError, Selector};
 use crate::resolve::{Resolved, fetch_config};
 
 /// Each has two threads and a few MiB of buffers.
 const LAYERS_AT_ONCE: usize = 4;
 /// Chunks of a layer that wait for the importing thread.
 const CHUNKS_UNDER_WAY: usize = 16;
-/// A layer whose transfer breaks is fetched again so often.
-const LAYER_ATTEMPTS: u32 = 3;
 
 /// Why a pull failed.
 #[derive(Debug, thiserror::Error)]
@@ -164,7 +160,7 @@ impl Store {
         let (inner, name) = (Arc::clone(&self.inner), reference.clone());
         let (digest, config) = (documents.digest, documents.config_digest);
         let assembly = blocking(reference, move || Assembly::begin(&inner, &name, &digest, &config)).await?;
-        let total = layers.iter().map(|layer| layer.blob.size).sum();
+        let total = total_size(&layers);
         let tracker = Tracker::new(progress, total, layers.len());
         let pull = Pull { inner: &self.inner, client, resolved, assembly: Arc::new(assembly), tracker };
         pull.tracker.tell(Phase::Fetching);
@@ -221,19 +217,18 @@ impl Pull<'_> {
             self.tracker.layer_done();
             return Ok(());
         }
-        let mut attempt = 1;
+        let mut attempts = self.client.attempts();
         loop {
             match self.fetch_layer(&layer).await {
                 Ok(()) => {
                     self.tracker.layer_done();
                     return Ok(());
                 }
-                Err(PullError::Registry { source, .. })
-                    if source.is_transient() && attempt < LAYER_ATTEMPTS =>
-                {
-                    tracing::info!(layer = %layer.blob.digest, attempt, error = %source, "fetching a layer again");
-                    wait(backoff(attempt)).await;
-                    attempt += 1;
+                Err(PullError::Registry { reference, source }) if source.is_transient() => {
+                    tracing::info!(layer = %layer.blob.digest, error = %source, "fetching a layer again");
+                    if !attempts.another().await {
+                        return Err(PullError::Registry { reference, source });
+                    }
                 }
                 Err(error) => return Err(error),
             }

@@ -1,0 +1,9 @@
+//! Pulls from a registry of the tests' own, which misbehaves when it is told to.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod content;
+mod image;
+mod network;
+mod registry;
+mod timing;
+mod world;
