@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
@@ -128,4 +129,6 @@ pub struct ImageInfo {
     pub created: String,
     /// How it is run.
     pub config: ImageConfig,
+    /// When it was pulled, or needed last.
+    pub used: SystemTime,
 }

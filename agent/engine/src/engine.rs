@@ -14,16 +14,20 @@ use crate::event::{Event, EventBus};
 use crate::instance::claims::Claims;
 use crate::instance::directory::Directory;
 use crate::keeper::Keeper;
+pub use crate::keeper::UnusedImages;
 use crate::ledger::Ledger;
 use crate::ports::Ports;
 use crate::ports::host::{CheckItem, HostInfo};
 
 mod access;
+mod archives;
 mod images;
 mod instances;
 mod open;
 mod remotes;
+mod upkeep;
 
+pub use archives::ImportQuery;
 pub use images::{PinTarget, PullQuery, ResolveQuery};
 
 /// What an engine is opened with.
@@ -35,13 +39,20 @@ pub struct Config {
     pub uid_base: u32,
     /// How many ids there are for all instances.
     pub uid_count: u32,
+    /// What becomes of images that nothing uses any more.
+    pub unused_images: UnusedImages,
 }
 
 impl Config {
     /// The defaults, on a data directory.
     #[must_use]
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
-        Self { data_dir: data_dir.into(), uid_base: 1_000_000_000, uid_count: 65_536 * 8192 }
+        Self {
+            data_dir: data_dir.into(),
+            uid_base: 1_000_000_000,
+            uid_count: 65_536 * 8192,
+            unused_images: UnusedImages::default(),
+        }
     }
 }
 

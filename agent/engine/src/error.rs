@@ -393,7 +393,7 @@ fn image_reason(error: &ImageError) -> Reason {
         ImageError::Unauthorized { .. } => Reason::Unauthorized,
         ImageError::NotFound { .. } => Reason::ImageNotFound,
         ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
-        ImageError::BadContent { .. } => Reason::BadContent,
+        ImageError::BadContent { .. } | ImageError::Archive { .. } => Reason::BadContent,
         ImageError::Store { .. } => Reason::HostUnable,
     }
 }
@@ -421,6 +421,9 @@ fn image_advice(error: &ImageError) -> String {
         ImageError::NotFound { .. } => "Check the repository's name and the tag or digest".to_owned(),
         ImageError::PlatformNotFound { available, .. } => format!("It is made for: {}", available.join(", ")),
         ImageError::BadContent { .. } => "Push the image again, or use another tag".to_owned(),
+        ImageError::Archive { .. } => {
+            "Give an OCI archive or what docker save writes; reference says which image of several".to_owned()
+        }
         ImageError::Store { .. } => {
             "Check the agent's data directory: space, inodes and permissions".to_owned()
         }

@@ -11,6 +11,8 @@ use berth_domain::{
 };
 use ipnet::Ipv4Net;
 
+use crate::ports::images::Freed;
+
 /// How a thing is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum By<Id> {
@@ -38,6 +40,48 @@ pub struct RemoteView {
     pub spec: RemoteSpec,
     /// Whether there is a password.
     pub has_password: bool,
+}
+
+/// What a check of the store found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreCheck {
+    /// Images looked at.
+    pub images: u64,
+    /// Bytes of layers read.
+    pub bytes: u64,
+    /// Images that were not whole.
+    pub damaged: Vec<Damaged>,
+}
+
+/// An image that was not whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its id.
+    pub digest: Digest,
+    /// What is wrong with it.
+    pub parts: Vec<String>,
+    /// What became of it.
+    pub mended: Mended,
+}
+
+/// Whether a damaged image is whole again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mended {
+    /// Nobody asked for it.
+    NotTried,
+    /// It is.
+    Done,
+    /// It is not, and why.
+    Failed(String),
+}
+
+/// What a prune removed, or would remove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruned {
+    /// Images.
+    pub images: Vec<Arc<ImageInfo>>,
+    /// What goes from the disk with them.
+    pub freed: Freed,
 }
 
 /// A pin.

@@ -6,12 +6,12 @@ use berth_engine::{Progress, Reporter};
 use berth_proto::agent as wire;
 use berth_proto::agent::image_service_server::ImageService;
 use berth_proto::agent::pull_image_event::Event;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::Api;
 use super::convert::{by, digest, id, image, platform};
 use super::status;
 use super::stream::{Answers, follow};
+use super::{Api, archives};
 
 #[tonic::async_trait]
 impl ImageService for Api {
@@ -98,6 +98,52 @@ impl ImageService for Api {
     ) -> Result<Response<wire::ListImagesResponse>, Status> {
         let images = self.engine.list_images().await.map_err(|error| status::failed(&error))?;
         Ok(Response::new(wire::ListImagesResponse { images: images.into_iter().map(image::show).collect() }))
+    }
+
+    type ImportImageStream = Answers<wire::PullImageEvent>;
+
+    async fn import_image(
+        &self,
+        request: Request<Streaming<wire::ImportImageRequest>>,
+    ) -> Result<Response<Self::ImportImageStream>, Status> {
+        archives::import(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+
+    type ExportImageStream = Answers<wire::ExportImageResponse>;
+
+    async fn export_image(
+        &self,
+        request: Request<wire::ExportImageRequest>,
+    ) -> Result<Response<Self::ExportImageStream>, Status> {
+        archives::export(&self.engine, request.into_inner()).await.map(Response::new)
+    }
+
+    type CheckImagesStream = Answers<wire::CheckImagesEvent>;
+
+    async fn check_images(
+        &self,
+        request: Request<wire::CheckImagesRequest>,
+    ) -> Result<Response<Self::CheckImagesStream>, Status> {
+        use wire::check_images_event::Event;
+        let wire::CheckImagesRequest { ids, repair } = request.into_inner();
+        let (reporter, progress) = Reporter::channel();
+        let engine = self.engine.clone();
+        let operation = async move { engine.check_images(ids, repair, reporter).await };
+        let event = |event| wire::CheckImagesEvent { event: Some(event) };
+        let show = move |progress| match progress {
+            Progress::Line(line) => Some(event(Event::Progress(line))),
+            Progress::Pull(_) => None,
+        };
+        let done = move |report| event(Event::Report(image::check(report)));
+        Ok(Response::new(follow(operation, progress, show, done)))
+    }
+
+    async fn prune_images(
+        &self,
+        request: Request<wire::PruneImagesRequest>,
+    ) -> Result<Response<wire::PruneImagesResponse>, Status> {
+        let pruned = self.engine.prune_images(request.into_inner().dry_run).await;
+        pruned.map(image::pruned).map(Response::new).map_err(|error| status::failed(&error))
     }
 }
 

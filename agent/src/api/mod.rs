@@ -1,6 +1,7 @@
 //! The agent's API over gRPC: conversion, status mapping, one file a resource. A handler validates, asks the engine,
 //! and converts back; it never touches the host.
 
+mod archives;
 mod convert;
 mod events;
 mod exec;

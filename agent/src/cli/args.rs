@@ -65,6 +65,42 @@ pub(super) enum ImageVerb {
         /// Its id, at least 8 digits of it, or its reference
         image: String,
     },
+    /// Take an image from an OCI archive, or from what docker save writes
+    Import {
+        /// A tar file (gzip or zstd or not), the directory of an OCI layout, or - for standard input
+        archive: String,
+        /// What the image is called from now on, and which image, where the archive holds several
+        #[arg(long, default_value = "", hide_default_value = true)]
+        reference: String,
+        /// Such as linux/arm64/v8; the host's own if left out
+        #[arg(long, default_value = "", hide_default_value = true)]
+        platform: String,
+    },
+    /// Write an image into an OCI archive
+    Export {
+        /// Its id, at least 8 digits of it, or its reference
+        image: String,
+        /// The file; standard output if left out
+        #[arg(long, short)]
+        output: Option<std::path::PathBuf>,
+        /// Fetch the original manifest and layers from the registry
+        #[arg(long)]
+        refetch: bool,
+    },
+    /// Verify what is stored against the digests that name it
+    Check {
+        /// Ids, at least 8 digits of them, or references; all images if left out
+        images: Vec<String>,
+        /// Fetch again what is damaged
+        #[arg(long)]
+        repair: bool,
+    },
+    /// Remove images that nothing pins or uses
+    Prune {
+        /// Only say what would go, and how much
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Remove an image, unless something else still needs it
     Rm {
         /// Their ids, at least 8 digits of them, or their references

@@ -39,6 +39,9 @@ pub enum CliError {
     /// Standard output.
     #[error("The output cannot be written")]
     Output(#[from] io::Error),
+    /// An archive that is to be imported.
+    #[error("{0} cannot be read")]
+    Archive(String, #[source] io::Error),
     /// Standard input.
     #[error("The standard input cannot be read")]
     Input(#[source] io::Error),
@@ -67,6 +70,12 @@ impl fmt::Display for Refusal {
 }
 
 impl Refusal {
+    /// What the agent's answer amounts to.
+    pub(super) fn found(summary: String, advice: &str) -> Self {
+        let detail = ErrorDetail { detail: advice.to_owned(), ..Default::default() };
+        Self { code: Code::DataLoss, summary, detail: Some(detail) }
+    }
+
     /// What the command finds by itself.
     pub(super) fn in_use(summary: String) -> Self {
         Self { code: Code::FailedPrecondition, summary, detail: None }

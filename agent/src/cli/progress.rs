@@ -23,6 +23,12 @@ impl Bar {
         Self { bar, reference: reference.to_owned() }
     }
 
+    /// A line in its place.
+    pub(super) fn say(&self, line: String) {
+        self.bar.set_message(line);
+        self.bar.tick();
+    }
+
     pub(super) fn show(&self, progress: &wire::PullProgress) {
         let doing = match progress.phase() {
             Phase::Unspecified | Phase::Resolving => "resolving",

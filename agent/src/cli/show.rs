@@ -300,3 +300,29 @@ mod tests {
         assert_eq!((shown["pid"].as_u64(), shown["restarts"].as_u64()), (Some(7), Some(2)));
     }
 }
+
+/// What a check of the store found.
+pub(super) fn store_check(report: &wire::CheckImagesReport) -> Value {
+    let damaged = report.damaged.iter().map(|image| {
+        json!({
+            "id": image.id,
+            "parts": image.parts,
+            "repaired": image.repaired,
+            "repair_error": text(&image.repair_error),
+        })
+    });
+    json!({ "images": report.images, "bytes": report.bytes, "damaged": damaged.collect::<Vec<_>>() })
+}
+
+/// What a prune removed, or would remove.
+pub(super) fn pruned(pruned: &wire::PruneImagesResponse, dry_run: bool) -> Value {
+    let images = pruned.images.iter().map(|image| {
+        json!({ "id": image.id, "platform": image.platform, "size": image.size, "used_at": text(&image.used_at) })
+    });
+    json!({
+        "dry_run": dry_run,
+        "images": images.collect::<Vec<_>>(),
+        "bytes_freed": pruned.bytes_freed,
+        "objects_freed": pruned.objects_freed,
+    })
+}

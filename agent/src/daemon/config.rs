@@ -9,6 +9,7 @@ use serde::Deserialize;
 use thiserror::Error;
 
 use super::args::Args;
+use super::images::Images;
 
 const DEFAULT_FILE: &str = "/etc/berth/agent.toml";
 const DEFAULT_DATA_DIR: &str = "/var/lib/berth";
@@ -37,6 +38,8 @@ pub struct Config {
     pub uid_count: u32,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// What becomes of images.
+    pub images: Images,
 }
 
 /// Where an agent answers.
@@ -81,7 +84,7 @@ pub enum LogFormat {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 struct File {
     data_dir: Option<PathBuf>,
     run_dir: Option<PathBuf>,
@@ -91,6 +94,7 @@ struct File {
     uid_base: Option<u32>,
     uid_count: Option<u32>,
     log_format: Option<LogFormat>,
+    images: Images,
 }
 
 /// Why the configuration cannot be used.
@@ -175,6 +179,7 @@ impl Config {
             uid_base: base,
             uid_count: count,
             log_format: file.log_format.unwrap_or_default(),
+            images: file.images,
         })
     }
 }
@@ -214,6 +219,14 @@ mod tests {
         assert_eq!((config.data_dir, config.run_dir), ("/a".into(), "/c".into()));
         assert_eq!(config.listen, [Listen::Unix("/c/agent.sock".into())]);
         assert_eq!(config.uid_base, 2_000_000_000);
+        let images =
+            load("[images]\nkeep_unused_for = '72h'\nkeep_unused_bytes = '20GiB'\nmax_layers = 50", &[]);
+        let images = images.unwrap().images;
+        assert_eq!(images.unused().keep_for.as_secs(), 72 * 3600);
+        assert_eq!(images.unused().keep_bytes, Some(20 << 30));
+        assert_eq!((images.limits().max_layers, images.limits().max_path), (50, 4095));
+        assert!(load("[images]\nkeep_unused_for = '-1h'", &[]).is_err());
+        assert!(load("[images]\nkeep_unused_bytes = '20G'", &[]).unwrap_err().contains("GiB"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod args;
 mod config;
 mod dirs;
 mod error;
+mod images;
 mod listen;
 mod log;
 mod serve;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub use args::Args;
 pub use config::{Config, FileError, Tls};
 pub use error::StartError;
+pub use images::Images;
 
 use crate::host;
 
@@ -58,8 +60,12 @@ async fn run(config: Config) -> Result<(), StartError> {
     let directory = dirs.data.clone();
     let ledger = tokio::task::spawn_blocking(move || Ledger::open(&directory)).await??;
     let ports = host::ports(&config, &dirs.data, &dirs.run).await?;
-    let engine_config =
-        EngineConfig { data_dir: dirs.data.clone(), uid_base: config.uid_base, uid_count: config.uid_count };
+    let engine_config = EngineConfig {
+        data_dir: dirs.data.clone(),
+        uid_base: config.uid_base,
+        uid_count: config.uid_count,
+        unused_images: config.images.unused(),
+    };
     let engine = Engine::open_on(engine_config, ports, ledger).await?;
     let listeners = listen::bind_all(&config.listen, tls).await?;
     tracing::info!(

@@ -2,12 +2,16 @@
 
 use std::collections::HashMap;
 use std::error::Error;
+use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain as domain;
 use berth_engine::Reporter;
-use berth_engine::ports::images::{ImageError, Images, Remote, Resolution, ResolveRequest};
+use berth_engine::ports::images::{
+    ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Remote, Resolution,
+    ResolveRequest, Scratch,
+};
 use berth_engine::report::{PullPhase, PullProgress};
 use berth_image::config::ImageConfig;
 use berth_image::digest::Digest;
@@ -16,9 +20,12 @@ use berth_image::platform::Platform;
 use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
 use berth_image::registry::{Client, Endpoint, EndpointError, RegistryError};
 use berth_image::resolve::{Known, ResolveError, Resolved, resolve};
-use berth_image::store::{Phase, Progress, PullError, Store, StoreError, StoredImage};
+use berth_image::store::{
+    CheckProgress, Checked, Collected, Phase, Progress, PullError, Store, StoreError, StoredImage,
+};
+use tokio::sync::mpsc;
 
-use super::credentials;
+use super::{archives, credentials};
 
 /// The store, and a client for each registry that was asked.
 pub(super) struct ImageStore {
@@ -64,6 +71,23 @@ impl ImageStore {
         Ok(client)
     }
 
+    async fn checked(
+        &self,
+        only: Option<&[domain::Digest]>,
+        reporter: &Reporter,
+    ) -> Result<Checked, ImageError> {
+        let only: Option<Vec<Digest>> = only.map(|only| only.iter().filter_map(ours).collect());
+        let reporter = reporter.clone();
+        self.blocking(move |store| {
+            let tell = |progress: CheckProgress| {
+                reporter
+                    .line(format!("{} of {} layers verified", progress.layers_done, progress.layers_total));
+            };
+            store.check(only.as_deref(), &tell)
+        })
+        .await
+    }
+
     async fn blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
@@ -103,7 +127,7 @@ impl Remotes for Lookup<'_> {
     }
 }
 
-fn parse(text: &str, remotes: &[Remote]) -> Result<Reference, ImageError> {
+pub(super) fn parse(text: &str, remotes: &[Remote]) -> Result<Reference, ImageError> {
     let written = || text.to_owned();
     Reference::parse(text, &Lookup(remotes)).map_err(|error| match error {
         ReferenceError::NoRegistry { suggestion, .. } => {
@@ -189,9 +213,89 @@ impl Images for ImageStore {
         })
         .await
     }
+
+    async fn scratch(&self) -> Result<Scratch, ImageError> {
+        let limit = self.store.max_archive_bytes();
+        self.blocking(Store::scratch).await.map(|file| Scratch { file, limit })
+    }
+
+    async fn import(
+        &self,
+        archive: File,
+        request: &ImportRequest,
+        reporter: &Reporter,
+    ) -> Result<(Resolution, Arc<domain::ImageInfo>), ImageError> {
+        archives::import(&self.store, archive, request, reporter).await
+    }
+
+    async fn export(&self, request: &ExportRequest) -> Result<mpsc::Receiver<ArchivePiece>, ImageError> {
+        let source = match request.refetch {
+            true => {
+                let reference = request.reference.as_deref().ok_or_else(|| archives::no_origin(request))?;
+                let reference = parse(reference, &request.remotes)?;
+                Some((self.client(&reference, &request.remotes).await?, reference.repository))
+            }
+            false => None,
+        };
+        archives::export(&self.store, request, source)
+    }
+
+    async fn check(
+        &self,
+        only: Option<&[domain::Digest]>,
+        reporter: &Reporter,
+    ) -> Result<CheckReport, ImageError> {
+        let checked = self.checked(only, reporter).await?;
+        let damaged = checked.damaged.into_iter().map(|image| Ok((theirs(&image.digest)?, image.parts)));
+        Ok(CheckReport {
+            images: checked.images,
+            bytes: checked.bytes,
+            damaged: damaged.collect::<Result<_, ImageError>>()?,
+        })
+    }
+
+    async fn repair(
+        &self,
+        resolution: &Resolution,
+        remotes: &Arc<[Remote]>,
+        reporter: &Reporter,
+    ) -> Result<(), ImageError> {
+        // What must be fetched is found anew: it may have been mended with another image.
+        let checked = self.checked(Some(std::slice::from_ref(&resolution.image_digest)), reporter).await?;
+        let Some(damaged) = checked.damaged.first() else { return Ok(()) };
+        let reference = parse(&resolution.reference, remotes)?;
+        let platform = platform(Some(&resolution.platform), &reference)?;
+        let client = self.client(&reference, remotes).await?;
+        let mut resolved = Resolved::pinned(&reference, damaged.digest, platform);
+        resolved.reference_resolved.clone_from(&resolution.reference_resolved);
+        let tell = |progress: Progress| reporter.pull(shown(progress));
+        let repaired = self.store.repair(&client, &resolved, damaged, &tell).await;
+        repaired.map(drop).map_err(|error| unpulled(&reference, error))
+    }
+
+    async fn would_remove(&self, images: &[domain::Digest]) -> Result<Freed, ImageError> {
+        let without = images.iter().filter_map(ours).collect();
+        self.blocking(move |store| store.would_collect(&without)).await.map(freed)
+    }
+
+    async fn collect(&self) -> Result<Freed, ImageError> {
+        self.blocking(Store::collect).await.map(freed)
+    }
+
+    async fn touch(&self, digest: &domain::Digest) -> Result<(), ImageError> {
+        let Some(digest) = ours(digest) else { return Ok(()) };
+        self.blocking(move |store| store.touch(&digest)).await
+    }
 }
 
-fn platform(wanted: Option<&domain::Platform>, reference: &Reference) -> Result<Platform, ImageError> {
+fn freed(collected: Collected) -> Freed {
+    Freed { objects: collected.objects, bytes: collected.bytes }
+}
+
+pub(super) fn platform(
+    wanted: Option<&domain::Platform>,
+    reference: &Reference,
+) -> Result<Platform, ImageError> {
     let Some(wanted) = wanted else { return Ok(Platform::host()) };
     wanted.as_str().parse().map_err(|_| ImageError::PlatformNotFound {
         reference: reference.to_string(),
@@ -200,11 +304,11 @@ fn platform(wanted: Option<&domain::Platform>, reference: &Reference) -> Result<
     })
 }
 
-fn ours(digest: &domain::Digest) -> Option<Digest> {
+pub(super) fn ours(digest: &domain::Digest) -> Option<Digest> {
     digest.as_str().parse().ok()
 }
 
-fn theirs(digest: &Digest) -> Result<domain::Digest, ImageError> {
+pub(super) fn theirs(digest: &Digest) -> Result<domain::Digest, ImageError> {
     digest.to_string().parse().map_err(|_| bad_digest(&digest.to_string()))
 }
 
@@ -216,7 +320,7 @@ fn bad_digest(of: &str) -> ImageError {
     }
 }
 
-fn shown(progress: Progress) -> PullProgress {
+pub(super) fn shown(progress: Progress) -> PullProgress {
     PullProgress {
         phase: match progress.phase {
             Phase::Resolving => PullPhase::Resolving,
@@ -231,7 +335,7 @@ fn shown(progress: Progress) -> PullProgress {
     }
 }
 
-fn info(image: StoredImage) -> Result<domain::ImageInfo, ImageError> {
+pub(super) fn info(image: StoredImage) -> Result<domain::ImageInfo, ImageError> {
     let layer = |layer: &berth_image::store::StoredLayer| domain::Layer {
         digest: layer.digest.to_string(),
         diff_id: layer.diff_id.to_string(),
@@ -244,6 +348,7 @@ fn info(image: StoredImage) -> Result<domain::ImageInfo, ImageError> {
         layers: image.layers.iter().map(layer).collect(),
         created: image.created.unwrap_or_default(),
         config: config(image.config),
+        used: image.used,
     })
 }
 
@@ -280,7 +385,7 @@ fn unresolved(reference: &Reference, error: ResolveError) -> ImageError {
     }
 }
 
-fn unpulled(reference: &Reference, error: PullError) -> ImageError {
+pub(super) fn unpulled(reference: &Reference, error: PullError) -> ImageError {
     match error {
         PullError::Registry { source, .. } => registry(reference, source),
         PullError::Store { source, .. } => stored(source),
@@ -300,13 +405,13 @@ fn unpulled(reference: &Reference, error: PullError) -> ImageError {
 }
 
 /// The error itself says what is bad; its sources say why.
-fn bad_content(reference: &Reference, error: impl Error + Send + Sync + 'static) -> ImageError {
+pub(super) fn bad_content(reference: &Reference, error: impl Error + Send + Sync + 'static) -> ImageError {
     let what = error.to_string();
     let source = error.source().map(|source| chain(source).into());
     ImageError::BadContent { reference: reference.to_string(), what, source }
 }
 
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
@@ -317,7 +422,7 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
-fn registry(reference: &Reference, error: RegistryError) -> ImageError {
+pub(super) fn registry(reference: &Reference, error: RegistryError) -> ImageError {
     let written = reference.to_string();
     match error {
         RegistryError::Unauthorized { registry, anonymous, .. } => ImageError::Unauthorized {
@@ -338,6 +443,6 @@ fn registry(reference: &Reference, error: RegistryError) -> ImageError {
     }
 }
 
-fn stored(error: StoreError) -> ImageError {
+pub(super) fn stored(error: StoreError) -> ImageError {
     ImageError::Store { operation: "be read or written".to_owned(), source: error.into() }
 }

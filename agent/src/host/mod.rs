@@ -1,5 +1,6 @@
 //! The engine's ports, made from the host crates. Each adapter runs blocking work at one call site.
 
+mod archives;
 mod checks;
 mod credentials;
 mod images;
@@ -76,7 +77,8 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let place = Place { data: data.to_owned(), run: run.to_owned(), prefix: prefix(data)? };
     let root = place.data.join("images");
     let opening = root.clone();
-    let store = tokio::task::spawn_blocking(move || Store::open(&opening)).await?;
+    let limits = config.images.limits();
+    let store = tokio::task::spawn_blocking(move || Store::open_with(&opening, limits)).await?;
     let store = store.map_err(|source| HostError::Store { path: root, source })?;
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let network = network::Networks::open(place.clone()).await?;

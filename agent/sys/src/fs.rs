@@ -87,6 +87,11 @@ pub fn size_at(dir: impl AsFd, name: &str) -> Result<Option<u64>, FsError> {
     }
 }
 
+/// Renames; what has the new name is replaced in one step.
+pub fn rename_at(old_dir: impl AsFd, old: &str, new_dir: impl AsFd, new: &str) -> Result<(), FsError> {
+    renameat(old_dir, old, new_dir, new).map_err(at("rename", Path::new(new)))
+}
+
 /// Renames, unless the new name is taken. Says whether it did.
 pub fn rename_new_at(old_dir: impl AsFd, old: &str, new_dir: impl AsFd, new: &str) -> Result<bool, FsError> {
     match renameat_with(old_dir, old, new_dir, new, RenameFlags::NOREPLACE) {

@@ -1,6 +1,7 @@
 //! A real `berthd` in directories of its own, and `berth` against it.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod archives;
 mod contracts;
 mod daemon;
 mod images;

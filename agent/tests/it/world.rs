@@ -256,7 +256,7 @@ impl Drop for Registry {
 }
 
 /// An OCI layout of one image: a static busybox.
-fn tiny(layout: &Path) {
+pub fn tiny(layout: &Path) {
     let root = layout.join("../root");
     std::fs::create_dir_all(root.join("bin")).unwrap();
     std::fs::create_dir_all(root.join("etc")).unwrap();

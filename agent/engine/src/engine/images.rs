@@ -133,18 +133,22 @@ impl Inner {
         }
     }
 
-    async fn pin(&self, id: PinId) -> Result<Pin, EngineError> {
+    pub(super) async fn pin(&self, id: PinId) -> Result<Pin, EngineError> {
         let pins = self.ledger.pins().await?;
         pins.into_iter().find(|pin| pin.id == id).ok_or_else(|| EngineError::not_found(Kind::Pin, id))
     }
 
-    async fn find(&self, reference: &str, platform: Option<&Platform>) -> Result<Option<Pin>, EngineError> {
+    pub(super) async fn find(
+        &self,
+        reference: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Option<Pin>, EngineError> {
         let pins = self.ledger.pins().await?;
         let fits = |pin: &Pin| pin.reference == reference && platform.is_none_or(|p| pin.platform == *p);
         Ok(pins.into_iter().find(fits))
     }
 
-    async fn pin_view(&self, pin: Pin, info: Arc<ImageInfo>) -> Result<PinView, EngineError> {
+    pub(super) async fn pin_view(&self, pin: Pin, info: Arc<ImageInfo>) -> Result<PinView, EngineError> {
         Ok(PinView {
             id: pin.id,
             reference: pin.reference,
@@ -156,7 +160,7 @@ impl Inner {
         })
     }
 
-    async fn stored(&self, digest: &Digest) -> Result<Arc<ImageInfo>, EngineError> {
+    pub(super) async fn stored(&self, digest: &Digest) -> Result<Arc<ImageInfo>, EngineError> {
         let found = self.ports.images.get(digest).await.map_err(store_failed)?;
         found.ok_or_else(|| EngineError::not_found(Kind::Image, digest))
     }
@@ -186,7 +190,7 @@ impl Inner {
     }
 
     /// The one image that a digest, a prefix of one, or a pinned reference means.
-    async fn digest_of(&self, id: &str, pins: &[Pin]) -> Result<Digest, EngineError> {
+    pub(super) async fn digest_of(&self, id: &str, pins: &[Pin]) -> Result<Digest, EngineError> {
         if let Ok(digest) = id.parse() {
             return Ok(digest);
         }

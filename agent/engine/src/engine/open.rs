@@ -32,13 +32,14 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         source,
     })?;
     let mut workloads: HashMap<_, _> = observed.into_iter().map(|(id, state)| (id, state.workload)).collect();
+    let keeper = Keeper::new(config.unused_images);
     let inner = Arc::new(Inner {
         config,
         ports,
         ledger,
         network,
         bus: EventBus::new(),
-        keeper: Keeper::default(),
+        keeper,
         claims: Claims::default(),
         attached: tokio::sync::Mutex::default(),
         naming: tokio::sync::Mutex::default(),
@@ -65,6 +66,8 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         inner.directory.insert(id, handle);
     }
     inner.tasks.spawn(hand_out(Arc::clone(&inner), events));
+    let sweeping = Arc::clone(&inner);
+    inner.tasks.spawn(async move { sweeping.sweep_now_and_then().await });
     Ok(inner)
 }
 
@@ -92,10 +95,7 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
         tracing::warn!(error, "what an earlier agent left of the network stays for now");
     }
     *inner.attached.lock().await = attached;
-    if let Err(error) = inner.keeper.sweep(&inner.ledger, &*inner.ports.images).await {
-        let error: &dyn std::error::Error = &error;
-        tracing::warn!(error, "images that nothing needs stay for now");
-    }
+    inner.sweep_images().await;
 }
 
 async fn default_network(ports: &Ports, ledger: &Ledger) -> Result<NetworkSpec, EngineError> {

@@ -1,10 +1,13 @@
 //! Registries and the image store.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use berth_domain::{Digest, ImageInfo, Password, Platform, RemoteId, RemoteSpec};
+use bytes::Bytes;
 use thiserror::Error;
+use tokio::sync::mpsc;
 
 use super::Cause;
 use crate::report::Reporter;
@@ -83,6 +86,97 @@ pub trait Images: Send + Sync + 'static {
     /// Takes an image out of the store, with all that no other image holds. Fine where it is not there. What an
     /// instance has mounted stays readable to it.
     async fn remove(&self, digest: &Digest) -> Result<(), ImageError>;
+
+    /// Somewhere to put an archive while it is being received.
+    async fn scratch(&self) -> Result<Scratch, ImageError>;
+
+    /// Makes an image of an archive part of the store; at once where it is.
+    async fn import(
+        &self,
+        archive: File,
+        request: &ImportRequest,
+        reporter: &Reporter,
+    ) -> Result<(Resolution, Arc<ImageInfo>), ImageError>;
+
+    /// An image of the store as an OCI archive, piece by piece. An error in the middle is the last piece.
+    async fn export(&self, request: &ExportRequest) -> Result<mpsc::Receiver<ArchivePiece>, ImageError>;
+
+    /// Verifies images against the digests that name what they are made of; all of them, or those given.
+    async fn check(&self, only: Option<&[Digest]>, reporter: &Reporter) -> Result<CheckReport, ImageError>;
+
+    /// Fetches again what is damaged of an image. Until all of it is there, nothing changes.
+    async fn repair(
+        &self,
+        resolution: &Resolution,
+        remotes: &Arc<[Remote]>,
+        reporter: &Reporter,
+    ) -> Result<(), ImageError>;
+
+    /// What removing these images would take away, with what nothing needs anyway. Changes nothing.
+    async fn would_remove(&self, images: &[Digest]) -> Result<Freed, ImageError>;
+
+    /// Takes away what nothing needs: what pulls that failed have left.
+    async fn collect(&self) -> Result<Freed, ImageError>;
+
+    /// Notes that an image was needed until now, for those who ask [`ImageInfo::used`].
+    async fn touch(&self, digest: &Digest) -> Result<(), ImageError>;
+}
+
+/// A piece of an archive, or why there is no more.
+pub type ArchivePiece = Result<Bytes, ImageError>;
+
+/// An unnamed file for an archive; it goes when it is closed.
+#[derive(Debug)]
+pub struct Scratch {
+    /// The file, empty.
+    pub file: File,
+    /// The most bytes an archive may have.
+    pub limit: u64,
+}
+
+/// What is taken from an archive.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// What the image is called from now on; also which image, where the archive holds several. `None`: its digest, of the
+    /// only one.
+    pub reference: Option<String>,
+    /// `None`: the host's.
+    pub platform: Option<Platform>,
+    /// All remotes of the ledger, for names in the reference.
+    pub remotes: Arc<[Remote]>,
+}
+
+/// What is put into an archive.
+#[derive(Debug, Clone)]
+pub struct ExportRequest {
+    /// The image.
+    pub image: Digest,
+    /// What it is called in the archive.
+    pub reference: Option<String>,
+    /// Its own manifest and blobs, from where the reference leads; else what is stored.
+    pub refetch: bool,
+    /// All remotes of the ledger.
+    pub remotes: Arc<[Remote]>,
+}
+
+/// What a check of the store found.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CheckReport {
+    /// Images looked at.
+    pub images: u64,
+    /// Bytes of layers read.
+    pub bytes: u64,
+    /// Images that are not whole, and what is wrong with each.
+    pub damaged: Vec<(Digest, Vec<String>)>,
+}
+
+/// What went, or would go.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Freed {
+    /// Files' contents.
+    pub objects: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
 }
 
 /// Why an image could not be had.
@@ -148,6 +242,15 @@ pub enum ImageError {
         reference: String,
         /// Which part, and what is wrong with it.
         what: String,
+        /// Why.
+        #[source]
+        source: Option<Cause>,
+    },
+    /// There is no image in the archive, or not the one that was meant.
+    #[error("The archive gives no image: {why}")]
+    Archive {
+        /// What is wrong with it.
+        why: String,
         /// Why.
         #[source]
         source: Option<Cause>,

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use berth_domain::{Digest, ExitRecord, ImageConfig, ImageInfo, InstanceId, Timestamp, Workload};
 use tokio::sync::mpsc;
@@ -24,6 +25,8 @@ pub(super) struct State {
     /// Reference to the image it means.
     pub(super) registry: BTreeMap<String, Arc<ImageInfo>>,
     pub(super) store: BTreeMap<Digest, Arc<ImageInfo>>,
+    /// Images of the store that are not whole.
+    pub(super) damaged: BTreeSet<Digest>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) network_up: bool,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
@@ -71,9 +74,15 @@ impl FakeHost {
             layers: Vec::new(),
             created: String::new(),
             config,
+            used: SystemTime::now(),
         };
         self.state().registry.insert(reference.to_owned(), Arc::new(info));
         Some(digest)
+    }
+
+    /// An image of the store is not whole any more.
+    pub fn damage(&self, image: &Digest) {
+        self.state().damaged.insert(image.clone());
     }
 
     /// Someone else listens on this port of the host from now on.

@@ -1,6 +1,9 @@
 //! The ports of a [`FakeHost`]. Each changing call has a point before and after its effect.
 
+use std::fs::File;
+use std::io::{Read, Seek};
 use std::net::Ipv4Addr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
@@ -15,7 +18,10 @@ use tokio::sync::mpsc;
 use super::fake::FakeHost;
 use crate::ports::Cause;
 use crate::ports::host::{CheckItem, Host, HostInfo};
-use crate::ports::images::{ImageError, Images, Remote, Resolution, ResolveRequest};
+use crate::ports::images::{
+    ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Remote, Resolution,
+    ResolveRequest, Scratch,
+};
 use crate::ports::network::{Network, NetworkError, Publication};
 use crate::ports::runtime::{
     ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, RootfsRequest,
@@ -113,7 +119,92 @@ impl Images for FakeHost {
         self.state().store.remove(digest);
         self.at_images("remove image", "after").await
     }
+
+    async fn scratch(&self) -> Result<Scratch, ImageError> {
+        let file = std::env::temp_dir();
+        let file = std::fs::OpenOptions::new().read(true).write(true).custom_flags(O_TMPFILE).open(file);
+        let store = |source: std::io::Error| ImageError::Store {
+            operation: "make room".to_owned(),
+            source: source.into(),
+        };
+        Ok(Scratch { file: file.map_err(store)?, limit: 1024 })
+    }
+
+    /// An archive is a reference: it holds the image that the registry has under it.
+    async fn import(
+        &self,
+        mut archive: File,
+        request: &ImportRequest,
+        _reporter: &Reporter,
+    ) -> Result<(Resolution, Arc<ImageInfo>), ImageError> {
+        self.at_images("import", "before").await?;
+        let bad = |why: &str| ImageError::Archive { why: why.to_owned(), source: None };
+        let mut text = String::new();
+        archive.rewind().and_then(|()| archive.read_to_string(&mut text)).map_err(|_| bad("not text"))?;
+        let mut state = self.state();
+        let info = state.registry.get(&text).cloned().ok_or_else(|| bad("no image"))?;
+        state.store.insert(info.digest.clone(), Arc::clone(&info));
+        let reference = request.reference.clone().unwrap_or_else(|| info.digest.to_string());
+        let resolution = Resolution {
+            reference_resolved: format!("{reference}@{}", info.digest),
+            reference,
+            index_digest: info.digest.clone(),
+            image_digest: info.digest.clone(),
+            platform: Platform::new(&info.platform).map_err(|_| bad("no platform"))?,
+        };
+        Ok((resolution, info))
+    }
+
+    async fn export(&self, request: &ExportRequest) -> Result<mpsc::Receiver<ArchivePiece>, ImageError> {
+        let (sender, receiver) = mpsc::channel(1);
+        let piece = bytes::Bytes::from(request.image.to_string());
+        // The receiver is here: there is room for one.
+        let _sent = sender.try_send(Ok(piece));
+        Ok(receiver)
+    }
+
+    async fn check(&self, only: Option<&[Digest]>, _reporter: &Reporter) -> Result<CheckReport, ImageError> {
+        let state = self.state();
+        let looked = state.store.keys().filter(|digest| only.is_none_or(|only| only.contains(digest)));
+        let looked: Vec<_> = looked.cloned().collect();
+        let damaged = looked.iter().filter(|digest| state.damaged.contains(*digest));
+        let damaged = damaged.map(|digest| (digest.clone(), vec!["an object".to_owned()])).collect();
+        Ok(CheckReport { images: looked.len() as u64, bytes: 0, damaged })
+    }
+
+    async fn repair(
+        &self,
+        resolution: &Resolution,
+        _remotes: &Arc<[Remote]>,
+        _reporter: &Reporter,
+    ) -> Result<(), ImageError> {
+        let mut state = self.state();
+        if !state.registry.contains_key(&resolution.reference) {
+            return Err(ImageError::NotFound { reference: resolution.reference.clone() });
+        }
+        state.damaged.remove(&resolution.image_digest);
+        Ok(())
+    }
+
+    async fn would_remove(&self, images: &[Digest]) -> Result<Freed, ImageError> {
+        Ok(Freed { objects: images.len() as u64, bytes: images.len() as u64 })
+    }
+
+    async fn collect(&self) -> Result<Freed, ImageError> {
+        Ok(Freed::default())
+    }
+
+    async fn touch(&self, digest: &Digest) -> Result<(), ImageError> {
+        let mut state = self.state();
+        if let Some(info) = state.store.get(digest).cloned() {
+            let used = std::time::SystemTime::now();
+            state.store.insert(digest.clone(), Arc::new(ImageInfo { used, ..ImageInfo::clone(&info) }));
+        }
+        Ok(())
+    }
 }
+
+const O_TMPFILE: i32 = 0o20_200_000;
 
 #[async_trait]
 impl Network for FakeHost {

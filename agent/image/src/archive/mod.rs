@@ -9,10 +9,12 @@
 mod container;
 mod docker;
 mod layout;
+mod write;
 
 use std::io;
 
 pub(crate) use self::container::{Container, Member};
+pub(crate) use self::write::Writer;
 use crate::config::ConfigError;
 use crate::digest::Digest;
 use crate::platform::Platform;

@@ -114,6 +114,15 @@ pub(crate) struct SplitReader {
     ended: bool,
 }
 
+/// A piece of a layer's tar stream.
+pub(crate) enum Part {
+    /// Bytes of it.
+    Literal(Vec<u8>),
+    /// An object, which stands for so many bytes.
+    External(Digest, u64),
+    End,
+}
+
 enum Record {
     Literal,
     External(Digest, u64),
@@ -151,6 +160,24 @@ impl SplitReader {
                 Record::End => return Ok(()),
             }
         }
+    }
+
+    /// The next piece, for whoever puts the tar stream together again.
+    pub(crate) fn part(&mut self) -> io::Result<Part> {
+        Ok(match self.record()? {
+            Record::Literal => {
+                self.position = self.literal.len();
+                Part::Literal(self.literal.clone())
+            }
+            Record::External(object, size) => Part::External(object, size),
+            Record::End => Part::End,
+        })
+    }
+
+    /// Bytes of the tar stream, read to its end.
+    pub(crate) fn tar_size(mut self) -> io::Result<u64> {
+        while !matches!(self.record()?, Record::End) {}
+        Ok(self.tar_bytes)
     }
 
     fn record(&mut self) -> io::Result<Record> {

@@ -1,5 +1,6 @@
 //! An image on its way into the store, wherever it comes from: layers imported, merged, written as EROFS, and recorded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::objects::Session;
@@ -44,19 +45,19 @@ impl Assembly {
     pub(super) fn begin(
         inner: &Arc<Inner>,
         reference: &str,
-        manifest: &Digest,
-        config: &Digest,
+        documents: &Documents,
+        distrusted: HashSet<Digest>,
     ) -> Result<Self, StoreError> {
-        let session = Session::begin(&inner.objects, &inner.paths.temporary)?;
-        session.pin(manifest);
-        session.pin(config);
+        let session = Session::begin(&inner.objects, &inner.paths.temporary, distrusted)?;
+        session.pin(&documents.digest);
+        session.pin(&documents.config_digest);
         Ok(Self { inner: Arc::clone(inner), session, reference: reference.to_owned() })
     }
 
     /// Pinned first and looked for then, as objects are.
     pub(super) fn has(&self, layer: &Wanted) -> bool {
         self.session.pin(&layer.diff_id);
-        self.inner.paths.layer(&layer.diff_id).exists()
+        !self.session.distrusts(&layer.diff_id) && self.inner.paths.layer(&layer.diff_id).exists()
     }
 
     pub(super) fn import(&self, layer: &Wanted, chunks: impl ChunkSource + Send) -> Result<(), PullError> {

@@ -1,5 +1,6 @@
 //! An image from an archive, into the same store as pulled ones.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +110,7 @@ impl Store {
             config_digest: manifest.config.digest,
             platform: candidate.platform,
         };
-        let assembly = Assembly::begin(&self.inner, name, &documents.digest, &documents.config_digest)
+        let assembly = Assembly::begin(&self.inner, name, &documents, HashSet::new())
             .map_err(|source| ImportArchiveError::Store { name: name.to_owned(), source })?;
         let total = total_size(&layers);
         let tracker = Tracker::new(progress, total, layers.len());

@@ -15,22 +15,28 @@
 //! is damaged.
 
 mod assemble;
+mod check;
 mod collect;
+mod export;
 mod import;
+mod layer;
 pub(crate) mod objects;
 mod open;
 mod progress;
 mod pull;
 mod record;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::SystemTime;
 
 use berth_sys::fs::{DirLock, FsError, sync_file_system, write_atomic};
 
+pub use self::check::{CheckProgress, Checked, DamagedImage};
 pub use self::collect::Collected;
+pub use self::export::{ExportError, ExportName};
 pub use self::import::ImportArchiveError;
 use self::objects::Objects;
 pub use self::progress::{Phase, Progress};
@@ -175,6 +181,8 @@ pub struct StoredImage {
     pub size: u64,
     /// The EROFS file of the merged tree.
     pub tree: PathBuf,
+    /// When it was pulled, or used last.
+    pub used: SystemTime,
 }
 
 /// A layer of an image.
@@ -236,6 +244,23 @@ impl Store {
         self.inner.collect()
     }
 
+    /// What removing these images, and a collection after it, would take away. Changes nothing. Blocks.
+    pub fn would_collect(&self, without: &HashSet<Digest>) -> Result<Collected, StoreError> {
+        self.inner.would_collect(without)
+    }
+
+    /// Notes that an image is used now, for policies that go by age. Blocks shortly.
+    pub fn touch(&self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.inner.paths.image(digest);
+        let times = std::fs::FileTimes::new().set_modified(SystemTime::now());
+        match std::fs::File::options().append(true).open(&path).and_then(|file| file.set_times(times)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StoreError::io("touch", &path)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The durability barrier: waits until every image that is there now would survive a power loss. Blocks, and may
     /// take long on a busy disk; nothing needs to wait for it.
     pub fn sync(&self) -> Result<(), StoreError> {
@@ -282,8 +307,14 @@ impl Inner {
             config: blob.config,
             size: record.layers.iter().map(|layer| layer.size).sum(),
             tree: self.paths.tree(&record.digest),
+            used: self.used(&record.digest),
             layers: record.layers,
         })
+    }
+
+    fn used(&self, digest: &Digest) -> SystemTime {
+        let metadata = std::fs::metadata(self.paths.image(digest));
+        metadata.and_then(|metadata| metadata.modified()).unwrap_or(SystemTime::UNIX_EPOCH)
     }
 
     /// A lock for one thing that is being fetched, so that two who want it fetch it once.

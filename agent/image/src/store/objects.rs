@@ -10,7 +10,9 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use berth_sys::fs::{FsError, create_new_at, open_dir, rename_new_at, size_at, unique_name, unlink_at};
+use berth_sys::fs::{
+    FsError, create_new_at, open_dir, rename_at, rename_new_at, size_at, unique_name, unlink_at,
+};
 
 use crate::digest::Digest;
 use crate::import::ImportError;
@@ -99,6 +101,8 @@ pub(crate) struct Session {
     objects: Arc<Objects>,
     path: PathBuf,
     temporary: OwnedFd,
+    /// Objects that are there and damaged: they are written anew.
+    distrusted: HashSet<Digest>,
     _working: Working,
 }
 
@@ -111,7 +115,11 @@ impl Drop for Session {
 }
 
 impl Session {
-    pub(super) fn begin(objects: &Arc<Objects>, temporary: &Path) -> Result<Self, FsError> {
+    pub(super) fn begin(
+        objects: &Arc<Objects>,
+        temporary: &Path,
+        distrusted: HashSet<Digest>,
+    ) -> Result<Self, FsError> {
         let path = temporary.join(unique_name("pull-"));
         std::fs::create_dir(&path).map_err(|source| FsError {
             operation: "create",
@@ -119,11 +127,16 @@ impl Session {
             source,
         })?;
         let temporary = open_dir(&path)?;
-        Ok(Self { objects: Arc::clone(objects), path, temporary, _working: objects.work() })
+        Ok(Self { objects: Arc::clone(objects), path, temporary, distrusted, _working: objects.work() })
     }
 
     pub(super) fn pin(&self, name: &Digest) {
         self.objects.pin(name);
+    }
+
+    /// Whether this must be fetched although it is there.
+    pub(super) fn distrusts(&self, name: &Digest) -> bool {
+        self.distrusted.contains(name)
     }
 
     /// A temporary file of this session's own, and its path.
@@ -183,11 +196,18 @@ impl Session {
     /// Pins first and looks then: a collection looks at the pins and removes under one lock.
     fn is_there(&self, object: &Digest, size: u64) -> Result<bool, FsError> {
         self.objects.pin(object);
+        if self.distrusted.contains(object) {
+            return Ok(false);
+        }
         Ok(size_at(&self.objects.dir, &Objects::name(object))? == Some(size))
     }
 
     fn publish(&self, temporary: &str, object: &Digest, size: u64) -> Result<(), FsError> {
         let name = Objects::name(object);
+        if self.distrusted.contains(object) {
+            // In one step: who has the damaged one open keeps it.
+            return rename_at(&self.temporary, temporary, &self.objects.dir, &name);
+        }
         if rename_new_at(&self.temporary, temporary, &self.objects.dir, &name)? {
             return Ok(());
         }

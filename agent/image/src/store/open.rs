@@ -121,7 +121,7 @@ impl Inner {
     }
 }
 
-fn is_object(path: &Path, object: &Digest, size: u64) -> bool {
+pub(super) fn is_object(path: &Path, object: &Digest, size: u64) -> bool {
     let Ok(mut file) = File::open(path) else { return false };
     let mut verity = Verity::new();
     let mut buffer = vec![0; 256 * 1024];

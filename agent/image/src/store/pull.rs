@@ -1,5 +1,6 @@
 //! A pull: layers fetched and imported side by side, merged, written as EROFS, and recorded.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -8,7 +9,7 @@ use tokio::task::spawn_blocking;
 
 use super::assemble::{Assembly, Documents, Wanted, total_size};
 use super::progress::{Phase, Progress, Tracker};
-use super::{Inner, Store, StoreError, StoredImage};
+use super::{DamagedImage, Inner, Store, StoreError, StoredImage};
 use crate::config::{ConfigBlob, ConfigError};
 use crate::digest::Digest;
 use crate::import::ImportError;
@@ -135,13 +136,28 @@ impl Store {
             return Ok(image);
         }
         Tracker::new(progress, 0, 0).tell(Phase::Resolving);
-        self.pull_missing(client, resolved, progress).await
+        self.pull_missing(client, resolved, HashSet::new(), progress).await
+    }
+
+    /// Fetches again what a check found damaged of an image; until all of it is there, nothing changes. Other images that
+    /// have the same files are mended with it.
+    pub async fn repair(
+        &self,
+        client: &Client,
+        resolved: &Resolved,
+        damaged: &DamagedImage,
+        progress: &(dyn Fn(Progress) + Send + Sync),
+    ) -> Result<StoredImage, PullError> {
+        let lock = self.inner.busy(&resolved.manifest);
+        let _turn = lock.lock().await;
+        self.pull_missing(client, resolved, damaged.distrusted.clone(), progress).await
     }
 
     async fn pull_missing(
         &self,
         client: &Client,
         resolved: &Resolved,
+        distrusted: HashSet<Digest>,
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<StoredImage, PullError> {
         let reference = &resolved.reference_resolved;
@@ -158,8 +174,11 @@ impl Store {
             platform: resolved.platform.clone(),
         };
         let (inner, name) = (Arc::clone(&self.inner), reference.clone());
-        let (digest, config) = (documents.digest, documents.config_digest);
-        let assembly = blocking(reference, move || Assembly::begin(&inner, &name, &digest, &config)).await?;
+        let begun = blocking(reference, move || {
+            let assembly = Assembly::begin(&inner, &name, &documents, distrusted)?;
+            Ok((assembly, documents))
+        });
+        let (assembly, documents) = begun.await?;
         let total = total_size(&layers);
         let tracker = Tracker::new(progress, total, layers.len());
         let pull = Pull { inner: &self.inner, client, resolved, assembly: Arc::new(assembly), tracker };

@@ -2,7 +2,7 @@
 
 use berth_domain::{HealthCheckConfig, ImageConfig, Layer};
 use berth_engine::report::{PullPhase, PullProgress};
-use berth_engine::view::{ImageView, PinView};
+use berth_engine::view::{ImageView, Mended, PinView, Pruned, StoreCheck};
 use berth_proto::agent as wire;
 
 /// An image.
@@ -78,5 +78,34 @@ pub(in crate::api) fn progress(progress: PullProgress) -> wire::PullProgress {
         bytes_total: progress.bytes_total,
         layers_done: progress.layers_done,
         layers_total: progress.layers_total,
+    }
+}
+
+/// What a check found.
+pub(in crate::api) fn check(report: StoreCheck) -> wire::CheckImagesReport {
+    let damaged = report.damaged.into_iter().map(|damaged| wire::DamagedImage {
+        id: damaged.digest.to_string(),
+        parts: damaged.parts,
+        repaired: damaged.mended == Mended::Done,
+        repair_error: match damaged.mended {
+            Mended::Failed(why) => why,
+            Mended::Done | Mended::NotTried => String::new(),
+        },
+    });
+    wire::CheckImagesReport { images: report.images, bytes: report.bytes, damaged: damaged.collect() }
+}
+
+/// What a prune removed.
+pub(in crate::api) fn pruned(pruned: Pruned) -> wire::PruneImagesResponse {
+    let image = |info: &std::sync::Arc<berth_domain::ImageInfo>| wire::PrunedImage {
+        id: info.digest.to_string(),
+        platform: info.platform.clone(),
+        size: info.size,
+        used_at: jiff::Timestamp::try_from(info.used).map(|time| time.to_string()).unwrap_or_default(),
+    };
+    wire::PruneImagesResponse {
+        images: pruned.images.iter().map(image).collect(),
+        bytes_freed: pruned.freed.bytes,
+        objects_freed: pruned.freed.objects,
     }
 }
