@@ -18,3 +18,4 @@ pub mod exit;
 pub mod launch;
 pub mod logs;
 pub mod spec;
+pub mod text;

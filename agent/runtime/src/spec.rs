@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use berth_storage::rootfs::RootfsSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::text::Text;
+
 /// The version of the spec and of the control protocol that this crate speaks.
 pub const VERSION: u32 = 1;
 
@@ -54,9 +56,9 @@ pub struct LaunchSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessSpec {
     /// The program and its arguments. A name without a slash is looked up in the environment's PATH.
-    pub argv: Vec<String>,
+    pub argv: Vec<Text>,
     /// The environment.
-    pub environment: Vec<(String, String)>,
+    pub environment: Vec<(String, Text)>,
     /// The working directory, made if it is absent; "/" if empty.
     pub working_dir: String,
     /// "user[:group]", names of the image's own `/etc/passwd` and `/etc/group` or numbers; empty is root.

@@ -38,7 +38,7 @@ async fn a_stop_ends_a_program_by_its_signal_and_kills_one_that_will_not() {
     assert_eq!((record.code, record.stopped), (0, true));
 
     spec.process.argv =
-        ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"].map(String::from).into();
+        ["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.1; done"].map(Into::into).into();
     spec.stop.timeout_ms = 200;
     let mut spawned = instance.spawn(&spec).await.unwrap();
     instance.wait_for_log("deaf").await;
@@ -257,5 +257,18 @@ async fn exec_has_an_exit_code_a_user_and_a_terminal() {
     assert!(output.starts_with("/dev/pts/0\r\n33\r\n"), "{output}");
     spawned.supervisor.stop(true).await.unwrap();
     spawned.process.wait().await.unwrap();
+    instance.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn arguments_and_variables_of_any_bytes_reach_the_program() {
+    let instance = Instance::new();
+    let script = r#"printf '%s|%s' "$1" "$ODD" | od -An -tx1"#;
+    let mut spec = instance.spec(&["sh", "-c", script, "sh"]);
+    spec.process.argv.push(b"\xff'\"\n\xc3".to_vec().into());
+    spec.process.environment.push(("ODD".into(), b"\x80=\x01".to_vec().into()));
+    let mut spawned = instance.spawn(&spec).await.unwrap();
+    spawned.process.wait().await.unwrap();
+    assert_eq!(texts(&spec.log.directory), ["stdout F  ff 27 22 0a c3 7c 80 3d 01"]);
     instance.assert_nothing_left();
 }

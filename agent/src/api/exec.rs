@@ -47,8 +47,8 @@ pub(super) async fn exec(
 fn request(start: wire::ExecStart) -> Result<ExecRequest, Status> {
     let user = start.user.as_deref().map(UserSpec::new).transpose();
     Ok(ExecRequest {
-        argv: start.argv,
-        environment: start.environment.into_iter().collect(),
+        argv: start.argv.into_iter().map(Vec::from).collect(),
+        environment: start.environment.into_iter().map(|(name, value)| (name, value.into())).collect(),
         user: user.map_err(|invalid| status::invalid(invalid.under(&["user"])))?,
         working_dir: start.working_dir,
         terminal: start.terminal.then(|| size(start.size.unwrap_or_default())),

@@ -1,5 +1,7 @@
 //! The flags and arguments of `berth`.
 
+use std::ffi::OsString;
+
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
 /// Berth's command line: images and instances of an agent.
@@ -195,7 +197,7 @@ pub(super) struct Exec {
     pub(super) name: String,
     /// The command
     #[arg(last = true, required = true)]
-    pub(super) command: Vec<String>,
+    pub(super) command: Vec<OsString>,
 }
 
 #[derive(Debug, Arguments)]

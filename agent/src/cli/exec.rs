@@ -1,11 +1,13 @@
 //! `berth instance exec`
 
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStringExt;
 use std::process::ExitCode;
 
 use berth_proto::agent as wire;
 use berth_proto::agent::exec_request::Message as Out;
 use berth_proto::agent::exec_response::Message as In;
+use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -26,7 +28,7 @@ pub(super) async fn run(client: &mut Client, exec: Exec) -> Result<ExitCode, Cli
     let (sender, receiver) = mpsc::channel(16);
     let start = wire::ExecStart {
         instance_id: instance.id,
-        argv: exec.command,
+        argv: exec.command.into_iter().map(|text| text.into_vec().into()).collect(),
         environment: exec.terminal.then(term).flatten().into_iter().collect(),
         terminal: exec.terminal,
         size: exec.terminal.then(terminal::size),
@@ -54,8 +56,8 @@ pub(super) async fn run(client: &mut Client, exec: Exec) -> Result<ExitCode, Cli
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))
 }
 
-fn term() -> Option<(String, String)> {
-    std::env::var("TERM").ok().map(|value| ("TERM".to_owned(), value))
+fn term() -> Option<(String, Bytes)> {
+    std::env::var_os("TERM").map(|value| ("TERM".to_owned(), value.into_vec().into()))
 }
 
 /// That nobody takes it any more is told by the end of the answers.

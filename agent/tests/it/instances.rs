@@ -1,7 +1,9 @@
 //! `berth instance`, on the host's own kernel.
 
+use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -100,6 +102,10 @@ fn exec_is_inside_all_namespaces_and_gives_the_command_s_code() {
     let much = vec![b'x'; 3 << 20];
     let echoed = agent.berth_with(&["instance", "exec", "-i", "box", "--", "cat"], &much).ok();
     assert_eq!(echoed.len(), much.len());
+    let mut odd = Command::new(BERTH);
+    odd.args(["--host", &agent.address(), "instance", "exec", "box", "--", "/bin/busybox", "printf"]);
+    let odd = odd.arg(OsStr::from_bytes(b"%o,%o,%o")).args(["'a", "'b"]).arg(OsStr::from_bytes(b"'\xff"));
+    assert_eq!(said(odd, b"").ok(), "141,142,377");
     agent.berth(&["instance", "exec", "box", "--", "nope"]).fails(1, &["(command)", "nope"]);
     let terminal = format!("{BERTH} --host {} instance exec -it box -- /bin/busybox tty", agent.address());
     let on_terminal = said(Command::new("script").args(["-qec", &terminal, "/dev/null"]), b"").ok();

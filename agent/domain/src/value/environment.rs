@@ -23,13 +23,13 @@ pub fn check(environment: &Environment, findings: &mut Findings) {
 ///
 /// # Errors
 /// The name is no name of a variable, or the value cannot be one.
-pub fn variable(name: &str, value: Option<&str>) -> Result<(), Invalid> {
+pub fn variable<T: AsRef<[u8]> + ?Sized>(name: &str, value: Option<&T>) -> Result<(), Invalid> {
     if name.is_empty() || name.contains('=') || name.chars().any(char::is_control) {
         let summary = format!("\"{}\" cannot name a variable", shown(name));
         return Err(Invalid::new(&[name], summary, "Use a name without \"=\" and control characters"));
     }
     match value {
-        Some(value) => text::argument(value).map(|_| ()).map_err(|invalid| invalid.under(&[name])),
+        Some(value) => text::argument(value).map_err(|invalid| invalid.under(&[name])),
         None => Ok(()),
     }
 }
@@ -43,7 +43,7 @@ mod tests {
         assert!(variable("TEXT", Some("a\nLD_PRELOAD=/x")).is_ok());
         let invalid = variable("TEXT", Some("a\0b")).unwrap_err();
         assert_eq!(invalid.attribute, ["TEXT"]);
-        assert!(variable("GONE", None).is_ok());
+        assert!(variable("GONE", None::<&str>).is_ok());
         for bad in ["", "A=B", "A\nB", "A\0"] {
             assert!(variable(bad, Some("x")).is_err(), "{bad:?}");
         }

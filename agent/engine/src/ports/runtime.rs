@@ -107,10 +107,10 @@ pub struct RuntimeEvent {
 /// A process to run inside a running instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecRequest {
-    /// Program and arguments.
-    pub argv: Vec<String>,
+    /// Program and arguments: any bytes but NUL.
+    pub argv: Vec<Vec<u8>>,
     /// Over the workload's own.
-    pub environment: BTreeMap<String, String>,
+    pub environment: BTreeMap<String, Vec<u8>>,
     /// `None`: the workload's.
     pub user: Option<UserSpec>,
     /// `None`: the workload's.

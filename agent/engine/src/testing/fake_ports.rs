@@ -369,13 +369,13 @@ impl Runtime for FakeHost {
         if self.pid(instance).is_none() {
             return Err(ExecError::NotRunning);
         }
-        if request.argv.first().is_some_and(|program| program == "missing") {
+        if request.argv.first().is_some_and(|program| program == b"missing") {
             return Err(ExecError::ProgramNotFound { program: "missing".to_owned() });
         }
         let (input, _unread) = mpsc::channel(1);
         let (sender, output) = mpsc::channel(2);
         // Two fit in, so nobody waits.
-        let _sent = sender.try_send(ExecOutput::Stdout(request.argv.join(" ").into_bytes()));
+        let _sent = sender.try_send(ExecOutput::Stdout(request.argv.join(&b' ')));
         let _sent = sender.try_send(ExecOutput::Exit(0));
         Ok(ExecSession { input, output })
     }

@@ -199,7 +199,7 @@ fn a_process_runs_only_in_what_runs() {
     let life = world.boot();
     let made = life.create(draft("web", WEB)).unwrap();
     let request = ExecRequest {
-        argv: vec!["echo".to_owned(), "x".to_owned()],
+        argv: vec![b"echo".to_vec(), b"x".to_vec()],
         environment: Default::default(),
         user: None,
         working_dir: None,

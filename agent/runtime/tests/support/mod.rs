@@ -44,7 +44,7 @@ impl Instance {
     }
 
     pub fn process(&self, argv: &[&str]) -> ProcessSpec {
-        ProcessSpec { argv: argv.iter().map(|text| (*text).to_owned()).collect(), ..ProcessSpec::default() }
+        ProcessSpec { argv: argv.iter().map(|text| (*text).into()).collect(), ..ProcessSpec::default() }
     }
 
     pub fn spec(&self, argv: &[&str]) -> LaunchSpec {
@@ -164,7 +164,7 @@ fn busybox(root: &Path) {
     fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
     for name in [
         "sh", "sleep", "cat", "id", "tty", "stty", "touch", "true", "grep", "readlink", "ls", "ip", "mount",
-        "wc", "dd", "mkdir", "unshare", "hostname", "head",
+        "wc", "dd", "mkdir", "unshare", "hostname", "head", "od",
     ] {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }

@@ -10,6 +10,7 @@ use berth_engine::ports::runtime::{
 use berth_runtime::client::{self, ExecStdio, Supervisor, Terminal};
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::ProcessSpec;
+use berth_runtime::text::Text;
 use nix::errno::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
@@ -30,9 +31,9 @@ pub(super) async fn run(
 ) -> Result<ExecSession, ExecError> {
     let mut environment = workload.environment.clone();
     environment.retain(|(name, _)| !request.environment.contains_key(name));
-    environment.extend(request.environment.clone());
+    environment.extend(request.environment.clone().into_iter().map(|(name, value)| (name, value.into())));
     let process = ProcessSpec {
-        argv: request.argv.clone(),
+        argv: request.argv.iter().cloned().map(Text::from).collect(),
         environment,
         working_dir: request.working_dir.clone().unwrap_or_else(|| workload.working_dir.clone()),
         user: request.user.as_ref().map_or_else(|| workload.user.clone(), ToString::to_string),
@@ -200,7 +201,7 @@ fn failed(process: &ProcessSpec, error: client::ExecError) -> ExecError {
         return ExecError::Host { operation, source: error.into() };
     };
     let LaunchError { stage, errno, .. } = &error;
-    let program = process.argv.first().cloned().unwrap_or_default();
+    let program = process.argv.first().map(Text::shown).unwrap_or_default();
     let source = io::Error::from_raw_os_error(*errno).into();
     match stage {
         Stage::User | Stage::Group => ExecError::UserNotFound { user: process.user.clone() },

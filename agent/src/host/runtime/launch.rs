@@ -62,8 +62,12 @@ pub(super) fn spec(
             work: rootfs.join("work"),
         },
         process: ProcessSpec {
-            argv: config.argv.clone(),
-            environment: config.environment.clone().into_iter().collect(),
+            argv: config.argv.iter().map(|text| text.as_str().into()).collect(),
+            environment: config
+                .environment
+                .iter()
+                .map(|(name, value)| (name.clone(), value.as_str().into()))
+                .collect(),
             working_dir: config.working_dir.clone(),
             user: config.user.to_string(),
             no_new_privileges: false,

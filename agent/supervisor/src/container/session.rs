@@ -3,14 +3,16 @@
 //! An exec enters all of the container's namespaces through its pid 1; the workload is put into them as they are made. Both
 //! have the same capabilities and the same filter, and both are the supervisor's children, so that their end is seen here.
 
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::ProcessSpec;
+use berth_runtime::text::Text;
 use berth_sys::process::{Child, close_on_exec_from, enter, open_pidfd, spawn, take_terminal};
 use nix::sched::CloneFlags;
 use nix::sys::signal::SigSet;
@@ -65,7 +67,7 @@ pub fn start(
     host: &Host,
     profile: &Profile,
 ) -> Result<Child, LaunchError> {
-    let name = process.argv.first().cloned().unwrap_or_default();
+    let name = process.argv.first().map(Text::shown).unwrap_or_default();
     let failures = FailurePipe::new().map_err(launch_error(Stage::Exec, &name))?;
     let (reader, writer) = io::pipe().map_err(launch_error(Stage::Exec, &name))?;
     let cgroup = host.cgroup.open().map_err(|error| init::cgroup_error(&error))?;
@@ -213,11 +215,11 @@ fn reset_signals() -> Result<(), LaunchError> {
     SigSet::empty().thread_set_mask().map_err(errno_at(Stage::Exec, "signals"))
 }
 
-fn environment(process: &ProcessSpec, user: &User, terminal: bool) -> Vec<(String, String)> {
+fn environment(process: &ProcessSpec, user: &User, terminal: bool) -> Vec<(String, Text)> {
     let mut environment = process.environment.clone();
     let mut default = |key: &str, value: &str| {
         if !environment.iter().any(|(known, _)| known == key) {
-            environment.push((key.to_owned(), value.to_owned()));
+            environment.push((key.to_owned(), value.into()));
         }
     };
     default("PATH", DEFAULT_PATH);
@@ -228,19 +230,19 @@ fn environment(process: &ProcessSpec, user: &User, terminal: bool) -> Vec<(Strin
     environment
 }
 
-fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), LaunchError> {
-    let program = argv.first().map(String::as_str).unwrap_or_default();
-    let invalid = || LaunchError { stage: Stage::Exec, errno: libc::EINVAL, path: program.into() };
-    let to_c = |text: String| CString::new(text).map_err(|_| invalid());
-    let arguments = argv.iter().cloned().map(to_c).collect::<Result<Vec<_>, _>>()?;
-    let variables = environment
-        .iter()
-        .map(|(key, value)| to_c(format!("{key}={value}")))
-        .collect::<Result<Vec<_>, _>>()?;
-    let path = environment.iter().find(|(key, _)| key == "PATH").map_or(DEFAULT_PATH, |(_, path)| path);
+fn run(argv: &[Text], environment: &[(String, Text)]) -> Result<(), LaunchError> {
+    let program = argv.first().map(Text::as_bytes).unwrap_or_default();
+    let shown = Path::new(OsStr::from_bytes(program));
+    let invalid = || LaunchError { stage: Stage::Exec, errno: libc::EINVAL, path: shown.into() };
+    let to_c = |bytes: &[u8]| CString::new(bytes).map_err(|_| invalid());
+    let arguments = argv.iter().map(|text| to_c(text.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+    let variable = |(key, value): &(String, Text)| to_c(&[key.as_bytes(), b"=", value.as_bytes()].concat());
+    let variables = environment.iter().map(variable).collect::<Result<Vec<_>, _>>()?;
+    let path = environment.iter().find(|(key, _)| key == "PATH");
+    let path = path.map_or(DEFAULT_PATH.as_bytes(), |(_, path)| path.as_bytes());
     let mut reason = nix::errno::Errno::ENOENT;
     for candidate in candidates(program, path) {
-        let file = CString::new(candidate.into_os_string().into_encoded_bytes()).map_err(|_| invalid())?;
+        let file = to_c(candidate.as_os_str().as_bytes())?;
         let Err(errno) = nix::unistd::execve(&file, &arguments, &variables);
         match errno {
             nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR => {}
@@ -248,18 +250,20 @@ fn run(argv: &[String], environment: &[(String, String)]) -> Result<(), LaunchEr
             errno => reason = errno,
         }
     }
-    Err(errno_at(Stage::Exec, program)(reason))
+    Err(errno_at(Stage::Exec, shown)(reason))
 }
 
-fn candidates(program: &str, path: &str) -> Vec<PathBuf> {
-    if program.is_empty() {
+fn candidates(program: &[u8], path: &[u8]) -> Vec<PathBuf> {
+    let program = Path::new(OsStr::from_bytes(program));
+    if program.as_os_str().is_empty() {
         return Vec::new();
     }
-    if program.contains('/') {
+    if program.as_os_str().as_bytes().contains(&b'/') {
         return vec![program.into()];
     }
-    path.split(':')
-        .map(|directory| Path::new(if directory.is_empty() { "." } else { directory }).join(program))
+    path.split(|byte| *byte == b':')
+        .map(|directory| if directory.is_empty() { b"." } else { directory })
+        .map(|directory| Path::new(OsStr::from_bytes(directory)).join(program))
         .collect()
 }
 
@@ -269,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_program_is_looked_up_in_its_own_path() {
-        assert_eq!(candidates("/bin/sh", "/a:/b"), [PathBuf::from("/bin/sh")]);
-        assert_eq!(candidates("sh", "/a::/b"), ["/a/sh", "./sh", "/b/sh"].map(PathBuf::from));
-        assert!(candidates("", "/a").is_empty());
+        assert_eq!(candidates(b"/bin/sh", b"/a:/b"), [PathBuf::from("/bin/sh")]);
+        assert_eq!(candidates(b"sh", b"/a::/b"), ["/a/sh", "./sh", "/b/sh"].map(PathBuf::from));
+        assert!(candidates(b"", b"/a").is_empty());
     }
 }
