@@ -23,6 +23,7 @@ mod images;
 mod instances;
 mod open;
 mod remotes;
+mod volumes;
 
 pub use images::{PinTarget, PullQuery, ResolveQuery};
 

@@ -92,6 +92,10 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
         tracing::warn!(error, "what an earlier agent left of the network stays for now");
     }
     *inner.attached.lock().await = attached;
+    if let Err(error) = inner.sweep_volumes().await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "volumes that were to go stay for now");
+    }
     if let Err(error) = inner.keeper.sweep(&inner.ledger, &*inner.ports.images).await {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(error, "images that nothing needs stay for now");
