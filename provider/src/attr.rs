@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 pub use tfplugin::Attr;
-use tfplugin::timeouts::Timeouts;
+use tfplugin::timeouts::{ReadTimeouts, Timeouts};
 
 /// An empty text is an absent one: the wire has no other way to say it.
 pub fn non_empty(text: &str) -> Attr<String> {
@@ -28,7 +28,7 @@ macro_rules! plain {
         }
     )*};
 }
-plain!(String, bool, i64, Timeouts);
+plain!(String, bool, i64, Timeouts, ReadTimeouts);
 
 impl<T: Part> Part for Attr<T> {
     fn fill(&mut self, fresh: Self) {

@@ -3,9 +3,9 @@
 use tfplugin::{Configure, Kinds, Provider, Schema};
 
 use crate::config::{self, Berth, Environment, ProviderModel};
-use crate::data_sources::host::Host;
+use crate::data_sources::{host::Host, volume::Volume as VolumeData};
 use crate::report::Diagnostics;
-use crate::resources::{image::Image, instance::Instance, remote::Remote};
+use crate::resources::{image::Image, instance::Instance, remote::Remote, volume::Volume};
 
 /// `berth`.
 pub struct BerthProvider;
@@ -30,6 +30,7 @@ impl Provider for BerthProvider {
     }
 
     fn register(&self, kinds: &mut Kinds<Berth>) {
-        kinds.resource(Remote).resource(Image).resource(Instance).data_source(Host);
+        kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume);
+        kinds.data_source(Host).data_source(VolumeData);
     }
 }

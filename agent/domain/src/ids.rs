@@ -67,6 +67,10 @@ uuid_id!(
     NetworkId
 );
 uuid_id!(
+    /// A volume of one agent.
+    VolumeId
+);
+uuid_id!(
     /// One agent: made with its data directory.
     AgentId
 );

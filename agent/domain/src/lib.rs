@@ -16,16 +16,17 @@ pub mod plan;
 pub mod remote;
 pub mod state;
 pub mod value;
+pub mod volume;
 
 pub use change::{Argument, Effect, change_effect, changes};
 pub use effective::EffectiveConfig;
-pub use ids::{AgentId, Digest, InstanceId, NetworkId, PinId, RemoteId};
+pub use ids::{AgentId, Digest, InstanceId, NetworkId, PinId, RemoteId, VolumeId};
 pub use image::{HealthCheckConfig, ImageConfig, ImageInfo, Layer, Platform};
 pub use instance::{
     ImageSource, InstanceDraft, InstanceKind, InstanceSpec, LimitsDraft, PortDraft, RestartDraft,
 };
 pub use invalid::{Invalid, Invalids};
-pub use name::{Hostname, Name, RemoteName};
+pub use name::{Hostname, Name, RemoteName, VolumeName};
 pub use network::{MacAddress, NetworkKind, NetworkSpec};
 pub use plan::{Desired, Observed, Step, Wanted, plan};
 pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSpec};
@@ -35,3 +36,4 @@ pub use value::port::{PortSpec, Protocol};
 pub use value::restart::{RestartMode, RestartPolicy};
 pub use value::signal::StopSignal;
 pub use value::user::UserSpec;
+pub use volume::{VolumeDraft, VolumeOwner, VolumeSpec};

@@ -56,6 +56,12 @@ text_type!(Hostname);
 pub struct RemoteName(String);
 text_type!(RemoteName);
 
+/// A volume's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VolumeName(String);
+text_type!(VolumeName);
+
 const NAME_ADVICE: &str =
     "Use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends";
 
@@ -117,6 +123,23 @@ impl RemoteName {
     }
 }
 
+impl VolumeName {
+    /// Checks a volume's name.
+    ///
+    /// # Errors
+    /// The name could be taken for a path, or for something of a command line.
+    pub fn new(text: &str) -> Result<Self, Invalid> {
+        let good = matches!(text.len(), 1..=63)
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric());
+        if good {
+            return Ok(Self(text.to_owned()));
+        }
+        let advice = "Use 1 to 63 letters, digits, hyphens, underscores and dots; a letter or digit first";
+        Err(Invalid::new(&[], format!("\"{}\" is not a volume's name", shown(text)), advice))
+    }
+}
+
 fn is_label(text: &str) -> bool {
     matches!(text.len(), 1..=63)
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -147,6 +170,16 @@ mod tests {
         for bad in ["", "-a", "a-", "Web", "a.b", "a b", "a/b", "..", "a\0", "ä", &"a".repeat(64)] {
             let invalid = Name::new(bad).unwrap_err();
             assert!(!invalid.advice.is_empty() && !invalid.summary.contains('\0'), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_volume_s_name_is_no_path() {
+        for good in ["data", "pg_data", "Data.1", "0-a"] {
+            assert!(VolumeName::new(good).is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "../x", "a/b", "/a", "-a", "a:b", "a b", "a\n", &"a".repeat(64)] {
+            assert!(VolumeName::new(bad).is_err(), "{bad}");
         }
     }
 

@@ -26,6 +26,7 @@ mod instances;
 mod open;
 mod remotes;
 mod upkeep;
+mod volumes;
 
 pub use archives::ImportQuery;
 pub use images::{PinTarget, PullQuery, ResolveQuery};

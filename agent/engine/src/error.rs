@@ -7,6 +7,7 @@ use crate::ledger::LedgerError;
 use crate::ports::images::ImageError;
 use crate::ports::network::NetworkError;
 use crate::ports::runtime::{ExecError, RuntimeError, StartError};
+use crate::volume_error::VolumeFault;
 
 /// Why, in the API's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub enum Kind {
     Remote,
     /// A network.
     Network,
+    /// A volume.
+    Volume,
 }
 
 impl Kind {
@@ -68,6 +71,7 @@ impl Kind {
             Self::Pin => "pin",
             Self::Remote => "remote",
             Self::Network => "network",
+            Self::Volume => "volume",
         }
     }
 }
@@ -200,6 +204,9 @@ pub enum EngineError {
         /// The instance.
         name: String,
     },
+    /// Something about a volume.
+    #[error(transparent)]
+    Volume(#[from] VolumeFault),
     /// The ledger failed.
     #[error("The agent's ledger failed")]
     Ledger(#[from] LedgerError),
@@ -274,6 +281,7 @@ impl EngineError {
             Self::Exec { source: ExecError::Host { .. }, .. } => Reason::HostUnable,
             Self::Exec { .. } => Reason::InvalidArgument,
             Self::Conflict { .. } => Reason::InUse,
+            Self::Volume(fault) => fault.reason(),
             Self::Ledger(_) | Self::Closing => Reason::Internal,
         }
     }
@@ -343,6 +351,7 @@ impl EngineError {
             Self::Runtime { source: RuntimeError::Limit { .. }, .. } => {
                 "Use a higher limit, or stop the instance first"
             }
+            Self::Volume(fault) => fault.advice(),
             Self::Conflict { .. } => "Try again",
             Self::Ledger(error) => return error.advice(),
             Self::Closing => "Try again when it has started anew",

@@ -12,6 +12,8 @@ pub enum Subject {
     Image,
     /// A remote.
     Remote,
+    /// A volume.
+    Volume,
     /// The agent.
     Agent,
 }
@@ -24,6 +26,7 @@ impl Subject {
             Self::Instance => "instance",
             Self::Image => "image",
             Self::Remote => "remote",
+            Self::Volume => "volume",
             Self::Agent => "agent",
         }
     }

@@ -19,10 +19,12 @@ mod open;
 mod pin;
 mod remote;
 mod schema;
+mod volume;
 
 pub use error::LedgerError;
 pub use instance::{Inserted, NewInstance, Phase, Record, Version};
 pub use pin::Pin;
+pub use volume::Volume;
 
 /// The ledger. Clones are one and the same.
 #[derive(Clone)]

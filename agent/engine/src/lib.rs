@@ -19,6 +19,7 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod view;
+pub mod volume_error;
 
 pub use engine::{Config, Engine};
 pub use error::{EngineError, Reason, Report};

@@ -12,6 +12,7 @@ pub mod host;
 pub mod images;
 pub mod network;
 pub mod runtime;
+pub mod volumes;
 
 /// Why an adapter failed, for the chain that is printed once at the edge.
 pub type Cause = Box<dyn Error + Send + Sync + 'static>;
@@ -25,6 +26,8 @@ pub struct Ports {
     pub runtime: Arc<dyn runtime::Runtime>,
     /// Bridges and published ports.
     pub network: Arc<dyn network::Network>,
+    /// Volumes.
+    pub volumes: Arc<dyn volumes::Volumes>,
     /// The machine.
     pub host: Arc<dyn host::Host>,
 }

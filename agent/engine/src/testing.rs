@@ -2,14 +2,18 @@
 //! engine's own, fakes of all ports and points to fail at.
 
 mod contract;
+mod contract_volumes;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
 mod fake_ports;
 #[cfg(test)]
+mod fake_volumes;
+#[cfg(test)]
 mod faults;
 
 pub use contract::{images, network, runtime};
+pub use contract_volumes::volumes;
 #[cfg(test)]
 pub use fake::FakeHost;
 #[cfg(test)]

@@ -4,3 +4,4 @@ mod basics;
 mod contracts;
 mod faults;
 mod support;
+mod volumes;

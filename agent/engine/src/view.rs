@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use berth_domain::{
     Digest, EffectiveConfig, ImageConfig, ImageInfo, InstanceId, InstanceSpec, MacAddress, NetworkSpec,
-    PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp,
+    PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner, VolumeSpec,
 };
 use ipnet::Ipv4Net;
 
@@ -164,4 +164,19 @@ pub struct NetworkView {
     pub spec: NetworkSpec,
     /// The bridge's name.
     pub bridge: String,
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VolumeView {
+    /// Its id.
+    pub id: VolumeId,
+    /// What was asked for.
+    pub spec: VolumeSpec,
+    /// Instances that have it among their mounts.
+    pub used_by: Vec<InstanceId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The instance that it follows, if it does.
+    pub owner: Option<VolumeOwner>,
 }

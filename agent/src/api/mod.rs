@@ -13,6 +13,7 @@ mod networks;
 mod remotes;
 mod status;
 mod stream;
+mod volumes;
 
 use berth_engine::Engine;
 use berth_proto::agent::event_service_server::EventServiceServer;
@@ -21,6 +22,7 @@ use berth_proto::agent::image_service_server::ImageServiceServer;
 use berth_proto::agent::instance_service_server::InstanceServiceServer;
 use berth_proto::agent::network_service_server::NetworkServiceServer;
 use berth_proto::agent::remote_service_server::RemoteServiceServer;
+use berth_proto::agent::volume_service_server::VolumeServiceServer;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -54,6 +56,7 @@ pub fn routes(engine: Engine, closing: CancellationToken) -> Routes {
         .add_service(bounded!(ImageServiceServer))
         .add_service(bounded!(InstanceServiceServer))
         .add_service(bounded!(NetworkServiceServer))
+        .add_service(bounded!(VolumeServiceServer))
         .add_service(bounded!(EventServiceServer))
         .prepare()
 }

@@ -4,6 +4,8 @@ use std::ffi::OsString;
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
+use super::volume::VolumeVerb;
+
 /// Berth's command line: images and instances of an agent.
 #[derive(Debug, Parser)]
 #[command(name = "berth", version, arg_required_else_help = true)]
@@ -42,6 +44,9 @@ pub(super) enum Noun {
     /// Networks of the host
     #[command(subcommand)]
     Network(NetworkVerb),
+    /// Volumes of the host
+    #[command(subcommand)]
+    Volume(VolumeVerb),
     /// Follow what happens
     Events,
     /// What the host can do, and what is missing

@@ -16,6 +16,7 @@ mod proxy;
 mod remote;
 mod show;
 mod terminal;
+mod volume;
 
 use std::process::ExitCode;
 
@@ -69,6 +70,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Noun::Instance(verb) => instance::run(&cli, verb).await,
         Noun::Remote(verb) => done(remote::run(&cli, verb).await),
         Noun::Network(verb) => done(network::run(&cli, verb).await),
+        Noun::Volume(verb) => done(volume::run(&cli, verb).await),
         Noun::Events => done(events::run(&cli).await),
         Noun::Check => check::run(&cli).await,
         Noun::Proxy => done(proxy::run(&cli).await),

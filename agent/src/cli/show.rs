@@ -7,11 +7,11 @@ use berth_proto::agent::instance::Status;
 use serde_json::{Value, json};
 
 /// A text, or null where there is none.
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
-fn sorted<V: Clone>(map: &HashMap<String, V>) -> BTreeMap<String, V> {
+pub(super) fn sorted<V: Clone>(map: &HashMap<String, V>) -> BTreeMap<String, V> {
     map.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
 }
 

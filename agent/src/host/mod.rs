@@ -9,6 +9,7 @@ mod network;
 mod published;
 mod runtime;
 mod supervisor;
+mod volumes;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -86,6 +87,7 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
         images: Arc::new(images::ImageStore::new(store.clone())),
         runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone(), store)),
         network: Arc::new(network),
+        volumes: Arc::new(volumes::Directories::new(&place)),
         host: Arc::new(machine::Machine::new(place, supervisor, config)),
     })
 }

@@ -1,3 +1,4 @@
-//! An instance's root file system: the image's EROFS under one overlay.
+//! An instance's root file system: the image's EROFS under one overlay; and volumes.
 
 pub mod rootfs;
+pub mod volume;

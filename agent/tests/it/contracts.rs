@@ -10,7 +10,7 @@ use berth_agent::daemon::Config;
 use berth_agent::host;
 use berth_domain::{
     EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind,
-    NetworkSpec, Protocol, RemoteDraft, RemoteId, RestartPolicy, UidRange,
+    NetworkSpec, Protocol, RemoteDraft, RemoteId, RestartPolicy, UidRange, VolumeDraft,
 };
 use berth_engine::ports::images::{Remote, ResolveRequest};
 use berth_engine::ports::network::{Publication, PublishedPort};
@@ -175,4 +175,12 @@ async fn the_supervisors_keep_their_promises() {
     for left in ["data/instances", "run/instances"] {
         assert_eq!(files(&world.path().join(left)), BTreeMap::new(), "{left}");
     }
+}
+
+#[tokio::test]
+async fn the_volumes_keep_their_promises() {
+    let world = World::new().await;
+    let draft = VolumeDraft { name: "data".to_owned(), mode: Some(0o750), ..VolumeDraft::default() };
+    testing::volumes(&*world.ports.volumes, &draft.validate().unwrap()).await;
+    assert_eq!(files(&world.path().join("data/volumes")), BTreeMap::new(), "something is left");
 }

@@ -47,7 +47,11 @@ impl GrpcAgent {
             .max_encoding_message_size(MAX_MESSAGE)
     }
 
-    fn answer<T>(&self, call: &'static str, answer: Result<Response<T>, Status>) -> Answer<T> {
+    pub(super) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    pub(super) fn answer<T>(&self, call: &'static str, answer: Result<Response<T>, Status>) -> Answer<T> {
         answer.map(Response::into_inner).map_err(|status| self.failed(call, status))
     }
 
@@ -174,5 +178,21 @@ impl Agent for GrpcAgent {
         let request = wire::DeleteInstanceRequest { id, force: false };
         let answer = self.instances().delete_instance(request).await;
         self.follow("Deleting the instance", answer).await.map(|_| ())
+    }
+
+    async fn create_volume(&self, spec: wire::VolumeSpec) -> Answer<wire::Volume> {
+        self.volume_made(spec).await
+    }
+
+    async fn volume(&self, by: By) -> Answer<wire::Volume> {
+        self.volume_found(by).await
+    }
+
+    async fn update_volume(&self, request: wire::UpdateVolumeRequest) -> Answer<wire::Volume> {
+        self.volume_changed(request).await
+    }
+
+    async fn delete_volume(&self, id: String) -> Answer<()> {
+        self.volume_deleted(id).await
     }
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod grpc;
 pub mod hosts;
 pub mod tls;
+mod volumes;
 
 pub use error::AgentError;
 
@@ -60,4 +61,13 @@ pub trait Agent: Send + Sync {
     async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
     /// Stops and removes an instance.
     async fn delete_instance(&self, id: String) -> Answer<()>;
+
+    /// Makes a volume.
+    async fn create_volume(&self, spec: wire::VolumeSpec) -> Answer<wire::Volume>;
+    /// Looks a volume up.
+    async fn volume(&self, by: By) -> Answer<wire::Volume>;
+    /// Changes a volume.
+    async fn update_volume(&self, request: wire::UpdateVolumeRequest) -> Answer<wire::Volume>;
+    /// Removes a volume that nothing uses.
+    async fn delete_volume(&self, id: String) -> Answer<()>;
 }

@@ -12,8 +12,9 @@ use crate::client::hosts::Patience;
 use crate::config::Berth;
 use crate::report::{self, Diagnostics, Kind};
 
-const DEFAULT_TIMEOUT: &str = "1m";
-const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+/// How long a read may take when nothing is said, as the documentation writes it.
+pub(super) const DEFAULT_TIMEOUT: &str = "1m";
+pub(super) const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
 tfplugin::model! {
     /// A host.

@@ -1,3 +1,4 @@
 //! The data sources.
 
 pub mod host;
+pub mod volume;

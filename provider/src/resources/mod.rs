@@ -2,5 +2,7 @@
 
 pub mod image;
 pub mod instance;
+pub mod labels;
 pub mod remote;
 pub mod session;
+pub mod volume;

@@ -4,6 +4,7 @@
 pub mod cpu;
 pub mod duration;
 pub mod environment;
+pub mod mode;
 pub mod name;
 pub mod port;
 pub mod reference;

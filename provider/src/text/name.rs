@@ -46,6 +46,18 @@ pub fn check_remote(name: &str) -> Result<(), NameError> {
     check(name, |character| character.is_ascii_alphanumeric() || "-_".contains(character))
 }
 
+/// Checks a volume's name: what cannot be taken for a path.
+pub fn check_volume(name: &str) -> Result<(), NameError> {
+    if let Some(first) = name.chars().next().filter(|first| !first.is_ascii_alphanumeric()) {
+        return Err(NameError::Character { name: name.to_owned(), character: first });
+    }
+    // Only the first character matters: a hyphen may be the last.
+    check(name.trim_end_matches('-'), |character| {
+        character.is_ascii_alphanumeric() || "-_.".contains(character)
+    })?;
+    if name.len() > 63 { Err(NameError::TooLong(name.to_owned())) } else { Ok(()) }
+}
+
 fn check(name: &str, allowed: impl Fn(char) -> bool) -> Result<(), NameError> {
     if name.is_empty() {
         return Err(NameError::Empty);

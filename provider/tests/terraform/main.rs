@@ -11,3 +11,4 @@ mod instance_errors;
 mod remote;
 mod run;
 mod state;
+mod volume;

@@ -87,8 +87,16 @@ impl Inner {
         let host_ports: BTreeMap<String, u16> =
             claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;
         let image = info.digest.clone();
-        let version =
-            Version { spec, revision: 1, rootfs: 1, image, image_reference, host_ports, exit: None };
+        let version = Version {
+            spec,
+            revision: 1,
+            rootfs: 1,
+            image,
+            image_reference,
+            host_ports,
+            volumes: BTreeMap::new(),
+            exit: None,
+        };
         let inserted = self.ledger.insert_instance(NewInstance {
             id,
             version,

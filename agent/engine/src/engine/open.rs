@@ -96,6 +96,10 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
     }
     *inner.attached.lock().await = attached;
     inner.sweep_images().await;
+    if let Err(error) = inner.sweep_volumes().await {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(error, "volumes that were to go stay for now");
+    }
 }
 
 async fn default_network(ports: &Ports, ledger: &Ledger) -> Result<NetworkSpec, EngineError> {

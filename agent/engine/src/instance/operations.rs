@@ -118,6 +118,7 @@ impl Actor {
     async fn vanish(&mut self) -> Result<(), EngineError> {
         self.commit().await?;
         self.converge().await?;
+        self.inner.vanish_volumes_of(self.record.id).await?;
         self.inner.ledger.delete_instance(self.record.id).await?;
         self.inner.directory.remove(self.record.id);
         self.gone = true;

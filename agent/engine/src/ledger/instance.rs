@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 
 use berth_domain::{
     Desired, Digest, ExitRecord, InstanceId, InstanceSpec, MacAddress, NetworkSpec, PortSpec, Timestamp,
-    UidRange, Wanted,
+    UidRange, VolumeId, Wanted,
 };
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
@@ -65,6 +65,9 @@ pub struct Version {
     pub image_reference: String,
     /// The host's port of each published port, given or chosen.
     pub host_ports: BTreeMap<String, u16>,
+    /// Which volume each mount of one means, by the mount's name.
+    #[serde(default)]
+    pub volumes: BTreeMap<String, VolumeId>,
     /// How the workload of this revision ended for good.
     pub exit: Option<ExitRecord>,
 }

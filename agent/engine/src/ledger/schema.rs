@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 1] = [V1];
+pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -73,5 +73,23 @@ CREATE TABLE address (
     released_at INTEGER,
     PRIMARY KEY (network, ipv4),
     UNIQUE (network, name)
+) STRICT;
+";
+
+/// Volumes.
+const V2: &str = "
+-- instance and target are there for a volume that an image declares: it follows its instance.
+CREATE TABLE volume (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    labels TEXT NOT NULL,
+    uid INTEGER,
+    gid INTEGER,
+    mode INTEGER,
+    created_at INTEGER NOT NULL,
+    instance TEXT REFERENCES instance (id) ON DELETE CASCADE,
+    target TEXT,
+    deleting INTEGER NOT NULL,
+    UNIQUE (instance, target)
 ) STRICT;
 ";

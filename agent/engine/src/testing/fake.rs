@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use berth_domain::{Digest, ExitRecord, ImageConfig, ImageInfo, InstanceId, Timestamp, Workload};
+use berth_domain::{Digest, ExitRecord, ImageConfig, ImageInfo, InstanceId, Timestamp, VolumeId, Workload};
 use tokio::sync::mpsc;
 
 use super::Faults;
@@ -28,6 +28,7 @@ pub(super) struct State {
     /// Images of the store that are not whole.
     pub(super) damaged: BTreeSet<Digest>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
+    pub(super) volumes: BTreeSet<VolumeId>,
     pub(super) network_up: bool,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) busy: BTreeSet<u16>,
@@ -57,7 +58,13 @@ impl FakeHost {
     /// The host as all ports.
     #[must_use]
     pub fn ports(self: &Arc<Self>) -> Ports {
-        Ports { images: self.clone(), runtime: self.clone(), network: self.clone(), host: self.clone() }
+        Ports {
+            images: self.clone(),
+            runtime: self.clone(),
+            network: self.clone(),
+            volumes: self.clone(),
+            host: self.clone(),
+        }
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
@@ -168,6 +175,7 @@ impl FakeHost {
         let mut left: Vec<String> = state.instances.keys().map(|id| format!("instance {id}")).collect();
         left.extend(state.published.keys().map(|id| format!("ports of {id}")));
         left.extend(state.store.keys().map(|digest| format!("image {digest}")));
+        left.extend(state.volumes.iter().map(|id| format!("volume {id}")));
         if state.network_up {
             left.push("network".to_owned());
         }

@@ -11,10 +11,9 @@ use super::model::{
     DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel, PortModel, RestartModel,
 };
 use crate::attr::{Attr, List, Map, entries, keep_spelling, list, map, map_or_null, non_empty};
+use crate::resources::labels;
+pub use crate::resources::labels::Labels;
 use crate::text::{cpu, duration, port, size};
-
-/// Labels that the provider puts on everything.
-pub type Labels = BTreeMap<String, String>;
 
 /// What the agent is asked for. The model has been validated: what cannot be read is left out.
 pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
@@ -44,9 +43,7 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
 
 /// The user's labels over the provider's.
 pub fn effective_labels(model: &InstanceModel, defaults: &Labels) -> Labels {
-    let mut labels = defaults.clone();
-    labels.extend(entries(&model.labels).map(|(key, value)| (key.clone(), value.clone())));
-    labels
+    labels::effective(&model.labels, defaults)
 }
 
 fn strings(attr: &List<String>) -> Option<wire::StringList> {
@@ -124,7 +121,12 @@ pub fn from_wire(
         stop_signal: optional(&spec.stop_signal),
         stop_timeout: read_stop_timeout(spec.stop_timeout_ms, prior.map(|it| &it.stop_timeout)),
         restart_triggers: read_map(&spec.restart_triggers, prior.map(|it| &it.restart_triggers)),
-        labels: read_labels(spec, prior, defaults),
+        labels: labels::read(
+            &spec.labels,
+            prior.map(|it| &it.labels),
+            prior.map(|it| &it.effective_labels),
+            defaults,
+        ),
         description: optional(&spec.description),
         running: match prior.map(|it| &it.running) {
             Some(Attr::Known(_)) => Attr::Known(spec.running),
@@ -223,20 +225,6 @@ fn read_stop_timeout(actual: Option<u64>, prior: Option<&Attr<String>>) -> Attr<
             keep_spelling(prior, &ms, |text| duration::parse(text).ok(), || duration::format(ms))
         }
     }
-}
-
-/// Without those that only the provider's defaults put there.
-fn read_labels(spec: &wire::InstanceSpec, prior: Option<&InstanceModel>, defaults: &Labels) -> Map<String> {
-    let has = |attr: Option<&Map<String>>, key: &str| {
-        attr.and_then(Attr::known).is_some_and(|map| map.contains_key(key))
-    };
-    let own = prior.map(|it| &it.labels);
-    let effective = prior.map(|it| &it.effective_labels);
-    let by_default = |key: &String, value: &String| {
-        !has(own, key) && (has(effective, key) || defaults.get(key) == Some(value))
-    };
-    let kept = spec.labels.iter().filter(|(key, value)| !by_default(key, value));
-    read_map(kept, own)
 }
 
 fn read_restart(

@@ -6,11 +6,12 @@
 
 use std::collections::BTreeMap;
 
-use super::convert::{Labels, effective_labels, to_spec};
+use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
-use crate::attr::{Attr, Map, Part, map, settle};
+use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
 use crate::report::{self, Diagnostic, Path};
+use crate::resources::labels;
 use crate::text::{cpu, duration, reference, size};
 
 /// What a change does, from the mildest to the harshest.
@@ -100,10 +101,7 @@ pub fn update(
 }
 
 fn planned_labels(model: &InstanceModel, defaults: &Setting<Labels>) -> Map<String> {
-    match defaults {
-        Setting::Known(defaults) if !model.labels.has_unknown() => map(effective_labels(model, defaults)),
-        _ => Attr::Unknown,
-    }
+    labels::planned(&model.labels, defaults)
 }
 
 /// The configured arguments, in the prior's spelling where they mean the same.

@@ -12,6 +12,7 @@ use tonic::{Code, Status};
 mod images;
 mod instances;
 mod remotes;
+mod volumes;
 
 /// What the fake agent remembers.
 #[derive(Default)]
@@ -21,6 +22,7 @@ pub struct State {
     pub passwords: HashMap<String, String>,
     pub pins: BTreeMap<String, wire::Pin>,
     pub instances: BTreeMap<String, wire::Instance>,
+    pub volumes: BTreeMap<String, wire::Volume>,
     /// What the registry's tags point at: reference to index and image digest.
     pub tags: BTreeMap<String, (String, String)>,
     pub registry_down: bool,
@@ -164,7 +166,8 @@ pub fn router(services: Services) -> tonic::transport::server::Router {
         .add_service(wire::host_service_server::HostServiceServer::new(services.clone()))
         .add_service(wire::remote_service_server::RemoteServiceServer::new(services.clone()))
         .add_service(wire::image_service_server::ImageServiceServer::new(services.clone()))
-        .add_service(wire::instance_service_server::InstanceServiceServer::new(services))
+        .add_service(wire::instance_service_server::InstanceServiceServer::new(services.clone()))
+        .add_service(wire::volume_service_server::VolumeServiceServer::new(services))
 }
 
 #[tonic::async_trait]

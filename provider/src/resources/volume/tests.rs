@@ -1,0 +1,76 @@
+//! Plans and conversions of a volume, without an agent.
+
+use berth_proto::agent as wire;
+
+use super::convert::{from_wire, to_spec};
+use super::model::VolumeModel;
+use super::plan::{needs_agent, update, validate};
+use crate::attr::{Attr, map};
+use crate::client::hosts::Setting;
+use crate::report::Path;
+use crate::resources::labels::Labels;
+
+fn defaults() -> Labels {
+    Labels::from([("team".to_owned(), "a".to_owned())])
+}
+
+fn config() -> VolumeModel {
+    VolumeModel {
+        name: Attr::from("data"),
+        labels: map([("app".to_owned(), "db".to_owned())]),
+        uid: Attr::Known(70),
+        mode: Attr::from("750"),
+        ..VolumeModel::default()
+    }
+}
+
+fn volume() -> wire::Volume {
+    let spec = Some(to_spec(&config(), &defaults()));
+    wire::Volume { id: "one".to_owned(), spec, ..wire::Volume::default() }
+}
+
+#[test]
+fn a_second_plan_is_empty_and_keeps_the_spelling() {
+    let prior = from_wire(&volume(), Some(&config()), &defaults());
+    let planned = update(&prior, &config(), &Setting::Known(defaults()), |_, _| true);
+    assert_eq!(planned.model, prior);
+    assert_eq!(planned.model.mode, Attr::from("750"));
+    assert_eq!(planned.model.labels.known().unwrap().len(), 1);
+    assert!(!needs_agent(&prior, &planned.model));
+}
+
+#[test]
+fn an_import_writes_what_the_agent_has() {
+    let imported = from_wire(&volume(), None, &defaults());
+    assert_eq!(
+        (imported.mode, imported.uid, imported.gid),
+        (Attr::from("0750"), Attr::Known(70), Attr::Null)
+    );
+    assert_eq!(imported.labels.known().unwrap().len(), 1);
+}
+
+#[test]
+fn only_the_host_replaces() {
+    let prior = from_wire(&volume(), Some(&config()), &defaults());
+    let changed = VolumeModel { name: Attr::from("other"), uid: Attr::Null, ..config() };
+    let planned = update(&prior, &changed, &Setting::Known(defaults()), |one, other| one == other);
+    assert_eq!(planned.replaced_by, []);
+    assert!(needs_agent(&prior, &planned.model));
+    let moved = VolumeModel { host: Attr::from("node1"), ..config() };
+    let planned = update(&prior, &moved, &Setting::Known(defaults()), |one, other| one == other);
+    assert_eq!(planned.replaced_by, [Path::at("host")]);
+}
+
+#[test]
+fn mistakes_are_told_with_their_arguments() {
+    let bad = VolumeModel {
+        name: Attr::from("../etc"),
+        uid: Attr::Known(-1),
+        gid: Attr::Known(65_536),
+        mode: Attr::from("rwx"),
+        ..VolumeModel::default()
+    };
+    let paths: Vec<_> = validate(&bad).into_iter().map(|found| found.path).collect();
+    assert_eq!(paths, ["name", "uid", "gid", "mode"].map(Path::at));
+    assert!(validate(&config()).is_empty());
+}
