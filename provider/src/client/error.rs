@@ -68,6 +68,13 @@ pub enum AgentError {
         /// What was being done.
         call: &'static str,
     },
+    /// A file that is sent to the agent could not be read to its end.
+    #[error("The archive cannot be read to its end")]
+    Upload {
+        /// Why.
+        #[source]
+        source: Arc<std::io::Error>,
+    },
     /// The operation's timeout passed.
     #[error("{call} took longer than {}", crate::text::duration::format(after_ms(.after)))]
     TimedOut {
@@ -171,6 +178,7 @@ impl AgentError {
             Self::Cut { .. } => {
                 "The agent may have been stopped. The next plan shows how far it got.".to_owned()
             }
+            Self::Upload { .. } => format!("{}. Nothing of it is kept.", sentence(&chain(self))),
             Self::TimedOut { .. } => {
                 "The agent goes on with what it was asked for; the next plan shows how far \
                                       it got. A longer time can be given in timeouts."

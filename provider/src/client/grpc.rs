@@ -1,5 +1,8 @@
 //! The agent over gRPC.
 
+use std::fs::File;
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use berth_proto::agent as wire;
 use tonic::transport::Channel;
@@ -9,7 +12,7 @@ use wire::image_service_client::ImageServiceClient;
 use wire::instance_service_client::InstanceServiceClient;
 use wire::remote_service_client::RemoteServiceClient;
 
-use super::{Agent, AgentError, Answer, By};
+use super::{Agent, AgentError, Answer, By, upload};
 
 /// Answers may be long: an instance's spec with a large environment, a list of many.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -62,6 +65,28 @@ impl GrpcAgent {
 
     fn cut(&self, call: &'static str) -> AgentError {
         AgentError::Cut { host: self.host.clone(), call }
+    }
+
+    /// Follows a pull to its end, which holds the pin.
+    async fn until_pinned(
+        &self,
+        call: &'static str,
+        mut events: Streaming<wire::PullImageEvent>,
+    ) -> Answer<wire::Pin> {
+        let mut last = None;
+        while let Some(event) = events.message().await.map_err(|status| self.failed(call, status))? {
+            match event.event {
+                Some(wire::pull_image_event::Event::Progress(progress)) => tracing::debug!(
+                    phase = ?progress.phase(),
+                    done = progress.bytes_done,
+                    total = progress.bytes_total,
+                    "pulling"
+                ),
+                Some(wire::pull_image_event::Event::Pin(pin)) => last = Some(pin),
+                None => {}
+            }
+        }
+        last.ok_or_else(|| self.cut(call))
     }
 
     /// Follows an instance's events to their end; the last one holds the instance.
@@ -118,21 +143,20 @@ impl Agent for GrpcAgent {
 
     async fn pull_image(&self, request: wire::PullImageRequest) -> Answer<wire::Pin> {
         let call = "Pulling the image";
-        let mut events = self.answer(call, self.images().pull_image(request).await)?;
-        let mut last = None;
-        while let Some(event) = events.message().await.map_err(|status| self.failed(call, status))? {
-            match event.event {
-                Some(wire::pull_image_event::Event::Progress(progress)) => tracing::debug!(
-                    phase = ?progress.phase(),
-                    done = progress.bytes_done,
-                    total = progress.bytes_total,
-                    "pulling"
-                ),
-                Some(wire::pull_image_event::Event::Pin(pin)) => last = Some(pin),
-                None => {}
-            }
-        }
-        last.ok_or_else(|| self.cut(call))
+        let events = self.answer(call, self.images().pull_image(request).await)?;
+        self.until_pinned(call, events).await
+    }
+
+    async fn import_image(&self, header: wire::ImportImageHeader, archive: File) -> Answer<wire::Pin> {
+        let call = "Importing the image";
+        let (requests, sent) = upload::requests(header, archive);
+        // Where the file cannot be read to its end the call is dropped: the agent must not take a part for the whole.
+        let events = tokio::select! {
+            biased;
+            Err(error) = sent => return Err(AgentError::Upload { source: Arc::new(error) }),
+            events = async { self.images().import_image(requests).await } => self.answer(call, events)?,
+        };
+        self.until_pinned(call, events).await
     }
 
     async fn pin(&self, id: String) -> Answer<wire::Pin> {

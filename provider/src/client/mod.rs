@@ -2,6 +2,8 @@
 //!
 //! Wire messages are the vocabulary; each resource's `model.rs` turns them into its own types.
 
+use std::fs::File;
+
 use async_trait::async_trait;
 use berth_proto::agent as wire;
 
@@ -11,6 +13,7 @@ pub mod error;
 pub mod grpc;
 pub mod hosts;
 pub mod tls;
+mod upload;
 mod volumes;
 
 pub use error::AgentError;
@@ -46,6 +49,8 @@ pub trait Agent: Send + Sync {
     async fn resolve_image(&self, request: wire::ResolveImageRequest) -> Answer<wire::ResolvedImage>;
     /// Pulls and pins an image.
     async fn pull_image(&self, request: wire::PullImageRequest) -> Answer<wire::Pin>;
+    /// Sends an archive, and pins the image in it.
+    async fn import_image(&self, header: wire::ImportImageHeader, archive: File) -> Answer<wire::Pin>;
     /// Looks a pin up by its id.
     async fn pin(&self, id: String) -> Answer<wire::Pin>;
     /// Looks a pin up by what it pins.

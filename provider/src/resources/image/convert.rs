@@ -12,13 +12,17 @@ pub fn from_wire(pin: &wire::Pin, prior: Option<&ImageModel>, private: &ImagePri
     let image = pin.image.as_ref().unwrap_or(&empty);
     let unmoved = private.pin_reference.is_empty() || private.pin_reference == pin.reference;
     let reference = match prior.map(|prior| &prior.reference) {
-        Some(Attr::Known(reference)) if unmoved => reference.clone(),
-        _ => pin.reference.clone(),
+        Some(known) if unmoved => known.clone(),
+        // An image of an archive that was given no name is called by its id.
+        _ if pin.reference.starts_with("sha256:") => Attr::Null,
+        _ => Attr::Known(pin.reference.clone()),
     };
     let platform = if pin.platform.is_empty() { &image.platform } else { &pin.platform };
     ImageModel {
         host: prior.map(|prior| prior.host.clone()).unwrap_or_default(),
-        reference: Attr::Known(reference),
+        reference,
+        archive: prior.map(|prior| prior.archive.clone()).unwrap_or_default(),
+        archive_sha256: prior.map(|prior| prior.archive_sha256.clone()).unwrap_or_default(),
         platform: match prior.map(|prior| &prior.platform) {
             Some(Attr::Known(before)) if before.eq_ignore_ascii_case(platform) => Attr::Known(before.clone()),
             _ => non_empty(platform),

@@ -6,7 +6,7 @@ use tfplugin::{Attr, Context, Create, Plan, Resource, Schema, Update};
 
 use super::convert::from_wire;
 use super::model::{ImageModel, ImagePrivate, Moved};
-use super::{plan, schema};
+use super::{archive, plan, schema};
 use crate::attr::Part;
 use crate::client::{Agent, AgentError};
 use crate::config::Berth;
@@ -69,7 +69,9 @@ impl Resource for Image {
             Ok(pin) => {
                 session::remember(cx, &connection);
                 let read = from_wire(&pin, Some(&state), &private);
-                look_at_the_tag(cx, connection.agent.as_ref(), &pin, &mut private).await;
+                if read.archive.is_null() {
+                    look_at_the_tag(cx, connection.agent.as_ref(), &pin, &mut private).await;
+                }
                 cx.private.set(PRIVATE, private);
                 Ok(Some(read))
             }
@@ -128,7 +130,11 @@ impl Resource for Image {
                 let private = private_of(&pin);
                 let read = from_wire(&pin, None, &private);
                 cx.private.set(PRIVATE, private);
-                Ok(ImageModel { host, reference: Attr::from(reference), ..read })
+                let reference = match read.reference {
+                    Attr::Null => Attr::Null,
+                    _ => Attr::from(reference),
+                };
+                Ok(ImageModel { host, reference, ..read })
             }
             Err(error) if error.is_not_found() => {
                 Err(session::nothing_to_import("image", reference, &connection, "berth image ls").into())
@@ -197,16 +203,20 @@ async fn pull(
     if !pin_id.is_empty() {
         session::refuse_another(cx, &connection)?;
     }
-    let request = wire::PullImageRequest {
-        reference: planned.reference.as_str().unwrap_or_default().to_owned(),
-        platform: planned.platform.as_str().unwrap_or_default().to_owned(),
-        image_digest: planned.id.as_str().unwrap_or_default().to_owned(),
-        pin_id,
-        reuse_pin: false,
-        keep_on_destroy: planned.keep_on_destroy == Attr::Known(true),
-    };
     let limit = session::limit(&planned.timeouts, which);
-    match session::timed(cx, limit, "Pulling the image", connection.agent.pull_image(request)).await {
+    let agent = connection.agent.as_ref();
+    let pulled = match planned.archive.as_str() {
+        Some(path) => {
+            let archive = archive::open(path, planned.archive_sha256.as_str()).await?;
+            let import = agent.import_image(import_header(&planned, pin_id), archive);
+            session::timed(cx, limit, "Importing the image", import).await
+        }
+        None => {
+            let pull = agent.pull_image(pull_request(&planned, pin_id));
+            session::timed(cx, limit, "Pulling the image", pull).await
+        }
+    };
+    match pulled {
         Ok(pin) => {
             session::remember(cx, &connection);
             let private = private_of(&pin);
@@ -215,6 +225,27 @@ async fn pull(
             Ok(planned)
         }
         Err(error) => Err(failed(cx, &error)),
+    }
+}
+
+fn pull_request(planned: &ImageModel, pin_id: String) -> wire::PullImageRequest {
+    wire::PullImageRequest {
+        reference: planned.reference.as_str().unwrap_or_default().to_owned(),
+        platform: planned.platform.as_str().unwrap_or_default().to_owned(),
+        image_digest: planned.id.as_str().unwrap_or_default().to_owned(),
+        pin_id,
+        reuse_pin: false,
+        keep_on_destroy: planned.keep_on_destroy == Attr::Known(true),
+    }
+}
+
+fn import_header(planned: &ImageModel, pin_id: String) -> wire::ImportImageHeader {
+    wire::ImportImageHeader {
+        reference: planned.reference.as_str().unwrap_or_default().to_owned(),
+        platform: planned.platform.as_str().unwrap_or_default().to_owned(),
+        pin_id,
+        reuse_pin: false,
+        keep_on_destroy: planned.keep_on_destroy == Attr::Known(true),
     }
 }
 

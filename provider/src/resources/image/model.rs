@@ -12,6 +12,10 @@ model! {
         host: Attr<String>,
         /// What to pull.
         reference: Attr<String>,
+        /// Where the image is taken from instead of a registry.
+        archive: Attr<String>,
+        /// Of the archive, so that a change shows.
+        archive_sha256: Attr<String>,
         /// For which platform; the host's where absent.
         platform: Attr<String>,
         /// Whether a destroy leaves the image on the host.

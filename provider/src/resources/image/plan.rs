@@ -20,6 +20,23 @@ pub fn validate(model: &ImageModel) -> Vec<Diagnostic> {
     if let Some(Err(error)) = model.reference.as_str().map(reference::check) {
         found.push(report::error(Path::at("reference"), capital(&error.to_string()), error.advice()));
     }
+    if model.reference.is_null() && model.archive.is_null() {
+        let advice = "Give the reference of an image in a registry, or the path of an archive, or both.";
+        found.push(report::error(
+            Path::at("reference"),
+            "The image has neither a reference nor an archive",
+            advice,
+        ));
+    }
+    if model.archive.as_str() == Some("") {
+        let advice = "Give the path of a tar file, or leave archive out.";
+        found.push(report::error(Path::at("archive"), "The archive's path is empty", advice));
+    }
+    if model.archive.is_null() && !model.archive_sha256.is_null() {
+        let advice = "Give archive too, or leave archive_sha256 out.";
+        let summary = "archive_sha256 is given without archive";
+        found.push(report::error(Path::at("archive_sha256"), summary, advice));
+    }
     if let Some(platform) = model.platform.as_str().filter(|it| !is_platform(it)) {
         found.push(report::error(
             Path::at("platform"),
@@ -65,6 +82,8 @@ pub fn update(
     let mut model = ImageModel {
         host: config.host.clone(),
         reference: config.reference.clone(),
+        archive: config.archive.clone(),
+        archive_sha256: config.archive_sha256.clone(),
         platform: config.platform.clone(),
         keep_on_destroy: config.keep_on_destroy.clone(),
         timeouts: config.timeouts.clone(),
@@ -81,7 +100,7 @@ pub fn update(
         }
         _ => replaced_by.push(Path::at("platform")),
     }
-    if model.reference.has_unknown() || prior.reference != model.reference {
+    if source_changes(prior, &model) {
         model.id = Attr::Unknown;
         model.reference_resolved = Attr::Unknown;
         content_unknown(&mut model);
@@ -93,6 +112,13 @@ pub fn update(
     Planned { model, replaced_by }
 }
 
+/// Whether the image is to come from elsewhere.
+fn source_changes(prior: &ImageModel, model: &ImageModel) -> bool {
+    let sources =
+        |model: &ImageModel| [model.reference.clone(), model.archive.clone(), model.archive_sha256.clone()];
+    sources(model).iter().any(Part::has_unknown) || sources(prior) != sources(model)
+}
+
 /// What the tag means by now, where that is another image than the pinned one.
 fn moved<'a>(prior: &ImageModel, private: &'a ImagePrivate) -> Option<&'a Moved> {
     private.moved.as_ref().filter(|moved| prior.id.as_str() != Some(&moved.image_digest))
@@ -101,5 +127,5 @@ fn moved<'a>(prior: &ImageModel, private: &'a ImagePrivate) -> Option<&'a Moved>
 /// Whether the agent has to do anything.
 pub fn needs_agent(prior: &ImageModel, planned: &ImageModel) -> bool {
     let wanted = |model: &ImageModel| model.keep_on_destroy.known().copied().unwrap_or(false);
-    prior.reference != planned.reference || prior.id != planned.id || wanted(prior) != wanted(planned)
+    source_changes(prior, planned) || prior.id != planned.id || wanted(prior) != wanted(planned)
 }

@@ -45,10 +45,24 @@ pub fn schema() -> Schema {
 
 fn arguments(schema: Schema) -> Schema {
     let reference = "What to pull: `[REMOTE:|REGISTRY_HOST/]REPOSITORY[:TAG][@DIGEST]`, such as `docker.io/postgres:16`, \
-                     or `hub:postgres:16` with a `berth_remote` named `hub`. In place.";
+                     or `hub:postgres:16` with a `berth_remote` named `hub`. Needed where there is no `archive`. In place.";
     schema
         .attribute("host", host_attribute())
-        .attribute("reference", Attribute::string(reference).required())
+        .attribute("reference", Attribute::string(reference))
+        .attribute(
+            "archive",
+            Attribute::string(
+                "Path, on the machine that runs Terraform, of an OCI archive or of what `docker save` writes, compressed or \
+                 not: the image is taken from it instead of a registry, and `reference` is what it is called, and which image \
+                 of several. The file may be absent while nothing changes. In place.",
+            ),
+        )
+        .attribute(
+            "archive_sha256",
+            Attribute::string(
+                "SHA-256 of the archive, so that a change of its content shows: `filesha256(\"image.tar\")`. In place.",
+            ),
+        )
         .attribute(
             "platform",
             Attribute::string(

@@ -159,4 +159,38 @@ impl wire::image_service_server::ImageService for Services {
     ) -> Result<Response<wire::ListImagesResponse>, Status> {
         Err(Status::unimplemented("list_images"))
     }
+
+    type ImportImageStream = PullEvents;
+
+    async fn import_image(
+        &self,
+        _: Request<tonic::Streaming<wire::ImportImageRequest>>,
+    ) -> Result<Response<PullEvents>, Status> {
+        Err(Status::unimplemented("import_image"))
+    }
+
+    type ExportImageStream = tokio_stream::Empty<Result<wire::ExportImageResponse, Status>>;
+
+    async fn export_image(
+        &self,
+        _: Request<wire::ExportImageRequest>,
+    ) -> Result<Response<Self::ExportImageStream>, Status> {
+        Err(Status::unimplemented("export_image"))
+    }
+
+    type CheckImagesStream = tokio_stream::Empty<Result<wire::CheckImagesEvent, Status>>;
+
+    async fn check_images(
+        &self,
+        _: Request<wire::CheckImagesRequest>,
+    ) -> Result<Response<Self::CheckImagesStream>, Status> {
+        Err(Status::unimplemented("check_images"))
+    }
+
+    async fn prune_images(
+        &self,
+        _: Request<wire::PruneImagesRequest>,
+    ) -> Result<Response<wire::PruneImagesResponse>, Status> {
+        Err(Status::unimplemented("prune_images"))
+    }
 }
