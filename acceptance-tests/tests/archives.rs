@@ -3,7 +3,10 @@
 
 use berth_acceptance_tests::under_each_terraform;
 
-under_each_terraform!(an_image_of_an_archive_runs_and_follows_its_file, an_archive_that_gives_no_image_is_on_its_argument,);
+under_each_terraform!(
+    an_image_of_an_archive_runs_and_follows_its_file,
+    an_archive_that_gives_no_image_is_on_its_argument,
+);
 
 mod cases {
     use std::path::Path;

@@ -12,6 +12,7 @@ mod erofs;
 pub mod import;
 pub mod merge;
 pub mod platform;
+pub mod probe;
 pub mod reference;
 pub mod registry;
 pub mod resolve;

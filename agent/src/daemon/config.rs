@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use super::args::Args;
 use super::images::Images;
+use crate::host::RootfsDriver;
 
 const DEFAULT_FILE: &str = "/etc/berth/agent.toml";
 const DEFAULT_DATA_DIR: &str = "/var/lib/berth";
@@ -40,6 +41,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What becomes of images.
     pub images: Images,
+    /// How root file systems are made.
+    pub rootfs_driver: RootfsDriver,
 }
 
 /// Where an agent answers.
@@ -95,6 +98,7 @@ struct File {
     uid_count: Option<u32>,
     log_format: Option<LogFormat>,
     images: Images,
+    rootfs_driver: RootfsDriver,
 }
 
 /// Why the configuration cannot be used.
@@ -180,6 +184,7 @@ impl Config {
             uid_count: count,
             log_format: file.log_format.unwrap_or_default(),
             images: file.images,
+            rootfs_driver: file.rootfs_driver,
         })
     }
 }

@@ -7,7 +7,10 @@ use berth_engine::ports::host::{CheckItem, Outcome};
 use berth_network::check::{Finding, Severity, Subject};
 use nix::sys::statvfs::statvfs;
 
+use berth_storage::probe::Probed;
+
 use super::Place;
+use super::driver::{Driver, Way};
 use super::supervisor::{self, Finder};
 
 /// The first kernel that mounts EROFS from a file and takes overlays with data-only layers as Berth makes them.
@@ -158,6 +161,39 @@ fn disk(data: &Path) -> CheckItem {
         }
         Err(error) => item(name, Outcome::Missing, error.to_string(), "Check the data directory"),
     }
+}
+
+/// Which way root file systems are made, as it was found out when the agent started.
+pub(super) fn root_file_systems(driver: &Driver) -> CheckItem {
+    let name = "root file systems";
+    let found = match driver.way {
+        Way::Erofs => "images are mounted: EROFS under an overlay, ID-mapped",
+        Way::Directory => "images are copied into directories under an overlay",
+    };
+    let fix = "Run Linux 6.12 or later with EROFS and overlay, on a file system for the data directory that overlay takes \
+               as its upper layer (ext4, xfs, btrfs, tmpfs)";
+    match (driver.obstacle(), &driver.probed) {
+        (Some(why), _) => item(name, Outcome::Missing, format!("{found}, but here that fails: {why}"), fix),
+        (None, None) => item(name, Outcome::Limited, format!("{found}; it could not be tried out"), fix),
+        (None, Some(Probed { erofs: Some(why), .. })) if driver.way == Way::Directory => {
+            item(name, Outcome::Limited, format!("{found}, because mounting them fails: {why}"), fix)
+        }
+        (None, Some(_)) if driver.way == Way::Directory && driver.forced => {
+            let fix = "Leave out rootfs_driver in the agent's configuration: this host can mount images";
+            item(name, Outcome::Limited, format!("{found}, as the configuration says"), fix)
+        }
+        (None, Some(_)) => item(name, Outcome::Ok, found, ""),
+    }
+}
+
+/// A protection that not every file system has; without it `berth image check` finds what went bad.
+pub(super) fn verity(has: bool) -> CheckItem {
+    let found = if has {
+        "the kernel verifies images' files as they are read"
+    } else {
+        "the data directory's file system has none: berth image check verifies on demand"
+    };
+    item("fs-verity", Outcome::Ok, found, "")
 }
 
 fn network(finding: Finding) -> CheckItem {

@@ -6,6 +6,7 @@ use berth_image::platform::Platform;
 
 use super::Place;
 use super::checks;
+use super::driver::Driver;
 use super::supervisor::Finder;
 use crate::daemon::Config;
 
@@ -15,11 +16,20 @@ pub(super) struct Machine {
     supervisor: Finder,
     uid_base: u32,
     uid_count: u32,
+    driver: Driver,
+    verity: bool,
 }
 
 impl Machine {
-    pub(super) fn new(place: Place, supervisor: Finder, config: &Config) -> Self {
-        Self { place, supervisor, uid_base: config.uid_base, uid_count: config.uid_count }
+    pub(super) fn new(
+        place: Place,
+        supervisor: Finder,
+        config: &Config,
+        driver: Driver,
+        verity: bool,
+    ) -> Self {
+        let (uid_base, uid_count) = (config.uid_base, config.uid_count);
+        Self { place, supervisor, uid_base, uid_count, driver, verity }
     }
 
     fn probe(&self) -> HostInfo {
@@ -49,7 +59,9 @@ impl Host for Machine {
         let place = self.place.clone();
         let (supervisor, base, count) = (self.supervisor.clone(), self.uid_base, self.uid_count);
         let checked = tokio::task::spawn_blocking(move || checks::all(&place, &supervisor, base, count));
-        checked.await.unwrap_or_else(|error| vec![checks::interrupted(&error)])
+        let mut items = checked.await.unwrap_or_else(|error| vec![checks::interrupted(&error)]);
+        items.extend([checks::root_file_systems(&self.driver), checks::verity(self.verity)]);
+        items
     }
 }
 

@@ -3,6 +3,7 @@
 mod archives;
 mod checks;
 mod credentials;
+mod driver;
 mod images;
 mod machine;
 mod network;
@@ -14,12 +15,15 @@ mod volumes;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use driver::Wanted as RootfsDriver;
+
 use berth_engine::Ports;
 use berth_image::store::{Store, StoreError};
 use berth_network::Prefix;
 use data_encoding::Specification;
 use sha2::{Digest as _, Sha256};
 
+use self::driver::Driver;
 use crate::daemon::Config;
 
 /// Shared by all agents of a host.
@@ -82,13 +86,19 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let store = tokio::task::spawn_blocking(move || Store::open_with(&opening, limits)).await?;
     let store = store.map_err(|source| HostError::Store { path: root, source })?;
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
+    let driver = Driver::choose(config.rootfs_driver, &supervisor, &store, config.uid_base).await;
     let network = network::Networks::open(place.clone()).await?;
     Ok(Ports {
         images: Arc::new(images::ImageStore::new(store.clone())),
-        runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone(), store)),
+        runtime: Arc::new(runtime::Supervisors::new(
+            place.clone(),
+            supervisor.clone(),
+            store.clone(),
+            driver.clone(),
+        )),
         network: Arc::new(network),
         volumes: Arc::new(volumes::Directories::new(&place)),
-        host: Arc::new(machine::Machine::new(place, supervisor, config)),
+        host: Arc::new(machine::Machine::new(place, supervisor, config, driver, store.has_verity())),
     })
 }
 

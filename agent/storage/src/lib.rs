@@ -1,4 +1,5 @@
 //! An instance's root file system: the image's EROFS under one overlay; and volumes.
 
+pub mod probe;
 pub mod rootfs;
 pub mod volume;

@@ -16,6 +16,7 @@ mod control;
 mod failure;
 mod host;
 mod log;
+mod probe;
 mod supervise;
 
 use std::io::{Read, Write};
@@ -30,9 +31,13 @@ use crate::host::Host;
 use crate::supervise::Supervisor;
 
 fn main() -> ExitCode {
+    if std::env::args_os().nth(1).is_some_and(|word| word == "probe") {
+        return probe::run();
+    }
     let Some((spec_fd, report_fd)) = descriptors() else {
-        let _ = std::io::stderr()
-            .write_all(b"berth-supervisor is started by berthd: berth-supervisor SPEC_FD REPORT_FD\n");
+        let _ = std::io::stderr().write_all(
+            b"berth-supervisor is started by berthd: berth-supervisor SPEC_FD REPORT_FD | probe\n",
+        );
         return ExitCode::from(2);
     };
     // Fails only where this is a session leader already.

@@ -4,5 +4,6 @@ pub mod cgroup;
 pub mod fs;
 pub mod mount;
 pub mod netlink;
+pub mod node;
 pub mod process;
 pub mod socket;

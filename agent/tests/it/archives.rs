@@ -54,11 +54,11 @@ fn an_archive_gives_the_same_image_in_every_form() {
     let image = agent.json(&["image", "inspect", &id]);
     assert_eq!(image["config"]["environment"]["GREETING"], "hello");
     assert_eq!(image["references"].as_array().unwrap().len(), 3, "{image}");
-    // Docker's has no manifest of its own: another id, the same content.
+    // Docker's has no manifest of its own; the content is the same.
     let stored = objects(&agent);
     let docker = import(&docker_archive(&layout), "example.com/tiny:3");
-    assert_ne!(docker, id);
     assert_eq!(objects(&agent), stored, "the same files were stored twice");
+    assert_eq!(agent.json(&["image", "inspect", &docker])["layers"], image["layers"]);
     agent.berth(&["instance", "launch", &docker, "--name", "a"]).ok();
     let said = agent.berth(&["instance", "exec", "a", "--", "/bin/echo", "it runs"]);
     assert_eq!(said.ok(), "it runs\n");
@@ -224,4 +224,35 @@ fn unused_images_stay_as_long_as_the_policy_says_and_a_prune_takes_them() {
     std::fs::File::options().append(true).open(record).unwrap().set_modified(old).unwrap();
     agent.run(&["--config", &config]);
     assert_eq!(agent.json(&["image", "ls"]).as_array().unwrap().len(), 0);
+}
+
+#[test]
+fn the_second_driver_runs_the_same_images_and_the_check_says_why() {
+    let registry = Registry::start(false);
+    let mut agent = Agent::start();
+    let found = |agent: &Agent| {
+        let checks = agent.json(&["check"]);
+        let checks = checks.as_array().unwrap();
+        checks.iter().find(|item| item["name"] == "root file systems").unwrap().clone()
+    };
+    let before = found(&agent);
+    assert_eq!((&before["outcome"], before["fix"].as_str()), (&"ok".into(), None), "{before}");
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    let config = agent.dir.path().join("agent.toml");
+    std::fs::write(&config, "rootfs_driver = 'directory'\n").unwrap();
+    agent.run(&["--config", config.to_str().unwrap()]);
+    let after = found(&agent);
+    assert!(after["found"].as_str().unwrap().contains("as the configuration says"), "{after}");
+    agent.berth(&["remote", "add", "reg", &registry.address(), "--insecure"]).ok();
+    agent.berth(&["instance", "launch", "reg:tiny:1", "--name", "a"]).ok();
+    agent.berth(&["instance", "launch", "reg:tiny:1", "--name", "b"]).ok();
+    let exec = |name: &str, script: &str| {
+        agent.berth(&["instance", "exec", name, "--", "/bin/sh", "-c", script]).ok()
+    };
+    assert_eq!(exec("a", "echo changed > /etc/passwd; cat /etc/passwd; id -u"), "changed\n0\n");
+    assert!(exec("b", "cat /etc/passwd").starts_with("root:x:"), "one instance changed another's image");
+    let checkouts = agent.data().join("images/checkouts");
+    assert_eq!(std::fs::read_dir(&checkouts).unwrap().count(), 1);
+    agent.berth(&["instance", "rm", "--force", "a", "b"]).ok();
+    assert_eq!(std::fs::read_dir(&checkouts).unwrap().count(), 0, "the checkout is left");
 }

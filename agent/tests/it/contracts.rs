@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use berth_agent::daemon::Config;
-use berth_agent::host;
+use berth_agent::host::{self, RootfsDriver};
 use berth_domain::{
     EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind,
     NetworkSpec, Protocol, RemoteDraft, RemoteId, RestartPolicy, UidRange, VolumeDraft,
@@ -32,6 +32,10 @@ struct World {
 
 impl World {
     async fn new() -> Self {
+        Self::with(RootfsDriver::Auto).await
+    }
+
+    async fn with(driver: RootfsDriver) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let registry = Registry::start(false);
         let draft = RemoteDraft {
@@ -55,6 +59,7 @@ impl World {
             uid_count: IDS.count,
             log_format: Default::default(),
             images: Default::default(),
+            rootfs_driver: driver,
         };
         let ports = host::ports(&config, &data, &run).await.unwrap();
         Self { dir, ports, _registry: registry, remotes: Arc::from([remote]) }
@@ -164,8 +169,16 @@ async fn the_host_s_network_keeps_its_promises() {
 }
 
 #[tokio::test]
-async fn the_supervisors_keep_their_promises() {
-    let world = World::new().await;
+async fn the_supervisors_keep_their_promises_on_mounted_images() {
+    supervisors(World::with(RootfsDriver::Erofs).await).await;
+}
+
+#[tokio::test]
+async fn the_supervisors_keep_their_promises_on_directories() {
+    supervisors(World::with(RootfsDriver::Directory).await).await;
+}
+
+async fn supervisors(world: World) {
     let image = world.pulled().await;
     let network = network("10.231.77.0/24");
     world.ports.network.ensure(&network).await.unwrap();

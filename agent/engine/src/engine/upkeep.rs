@@ -90,7 +90,8 @@ impl Inner {
 
     /// Lets go, from time to time, of what nobody has used for as long as the policy says.
     pub(super) async fn sweep_now_and_then(&self) {
-        let mut ticks = tokio::time::interval(SWEEP);
+        // The first look was when the engine opened.
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + SWEEP, SWEEP);
         loop {
             tokio::select! {
                 () = self.closing.cancelled() => return,

@@ -54,6 +54,7 @@ impl Inner {
         let layers: HashSet<Digest> =
             records.iter().flat_map(|record| record.layers.iter().map(|layer| layer.diff_id)).collect();
 
+        self.sweep_checkouts(&images, &mut plan)?;
         self.sweep(&self.paths.trees, ".erofs", &images, &mut plan)?;
         self.sweep(&self.paths.manifests, "", &images, &mut plan)?;
         self.sweep(&self.paths.configs, "", &configs, &mut plan)?;
@@ -96,6 +97,20 @@ impl Inner {
             }
         }
         Ok(removed)
+    }
+
+    fn sweep_checkouts(&self, images: &HashSet<Digest>, plan: &mut Plan<'_>) -> Result<(), StoreError> {
+        for digest in digests_in(&self.paths.checkouts, "")? {
+            let path = self.paths.checkout(&digest);
+            if plan.dry || images.contains(&digest) || self.objects.activity().is_pinned(&digest) {
+                continue;
+            }
+            // Away in one step: what is removed half way is no checkout.
+            let doomed = self.paths.temporary.join(berth_sys::fs::unique_name("checkout-"));
+            std::fs::rename(&path, &doomed).map_err(StoreError::io("rename", &path))?;
+            std::fs::remove_dir_all(&doomed).map_err(StoreError::io("remove", &doomed))?;
+        }
+        Ok(())
     }
 
     fn sweep_objects(&self, needed: &HashSet<Digest>, plan: &mut Plan<'_>) -> Result<u64, StoreError> {

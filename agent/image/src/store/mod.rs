@@ -6,6 +6,7 @@
 //! manifests/<digest>      as the registry gave them
 //! configs/<digest>        as the registry gave them
 //! trees/<digest>.erofs    the merged tree of a manifest
+//! checkouts/<digest>/      the tree as a plain directory, where the host cannot mount the other
 //! images/<digest>.json    the record that makes an image: written last, removed first
 //! tmp/pull-…/             what is not whole yet; removed at the next start
 //! ```
@@ -16,6 +17,7 @@
 
 mod assemble;
 mod check;
+mod checkout;
 mod collect;
 mod export;
 mod import;
@@ -32,9 +34,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::SystemTime;
 
-use berth_sys::fs::{DirLock, FsError, sync_file_system, write_atomic};
+use berth_sys::fs::{DirLock, FsError, sync_file_system, unique_name, write_atomic};
 
 pub use self::check::{CheckProgress, Checked, DamagedImage};
+pub use self::checkout::CheckoutError;
 pub use self::collect::Collected;
 pub use self::export::{ExportError, ExportName};
 pub use self::import::ImportArchiveError;
@@ -73,6 +76,7 @@ struct Paths {
     manifests: PathBuf,
     configs: PathBuf,
     trees: PathBuf,
+    checkouts: PathBuf,
     images: PathBuf,
     temporary: PathBuf,
 }
@@ -86,6 +90,7 @@ impl Paths {
             manifests: root.join("manifests"),
             configs: root.join("configs"),
             trees: root.join("trees"),
+            checkouts: root.join("checkouts"),
             images: root.join("images"),
             temporary: root.join("tmp"),
         }
@@ -105,6 +110,10 @@ impl Paths {
 
     fn tree(&self, digest: &Digest) -> PathBuf {
         self.trees.join(format!("{}.erofs", digest.hex()))
+    }
+
+    fn checkout(&self, digest: &Digest) -> PathBuf {
+        self.checkouts.join(digest.hex())
     }
 
     fn image(&self, digest: &Digest) -> PathBuf {
@@ -206,6 +215,16 @@ impl Store {
     /// As [`Store::open`], with limits of one's own.
     pub fn open_with(root: &Path, limits: Limits) -> Result<Self, StoreError> {
         open::open(root, limits)
+    }
+
+    /// A directory that is not there, for short work on the store's file system; what is left in it goes at the next start.
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.inner.paths.temporary.join(unique_name("probe-"))
+    }
+
+    /// Whether objects are protected by fs-verity: the file system has it.
+    pub fn has_verity(&self) -> bool {
+        self.inner.objects.verity
     }
 
     /// The directory that holds the files' contents: overlay's data-only layer.

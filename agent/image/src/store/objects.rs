@@ -28,6 +28,8 @@ const OBJECT_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub(crate) struct Objects {
     pub(super) dir: OwnedFd,
+    /// Whether objects get fs-verity.
+    pub(super) verity: bool,
     pub(super) activity: Mutex<Activity>,
 }
 
@@ -69,7 +71,7 @@ impl Objects {
                 return Err(FsError { operation: "create", path: dir, source });
             }
         }
-        Ok(Self { dir: open_dir(path)?, activity: Mutex::default() })
+        Ok(Self { dir: open_dir(path)?, verity: has_verity(path)?, activity: Mutex::default() })
     }
 
     /// Nothing in here can be left half changed by a panic.
@@ -83,7 +85,7 @@ impl Objects {
     }
 
     /// Where an object is below the directory: `xx/yyyy…`.
-    pub(super) fn name(object: &Digest) -> String {
+    pub(crate) fn name(object: &Digest) -> String {
         let mut name = object.hex();
         name.insert(2, '/');
         name
@@ -165,6 +167,7 @@ impl Session {
             let name = unique_name("o");
             let mut file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
             file.write_all(&body).map_err(|source| write_error(&object, source))?;
+            drop(file);
             self.publish(&name, &object, size)?;
         }
         Ok(object)
@@ -184,6 +187,7 @@ impl Session {
                 .map_err(|source| ImportError::Write { path: self.path.join(&name), source })?;
             left -= wanted as u64;
         }
+        drop(file);
         let object = verity.finish();
         if self.is_there(&object, size)? {
             unlink_at(&self.temporary, &name)?;
@@ -203,6 +207,10 @@ impl Session {
     }
 
     fn publish(&self, temporary: &str, object: &Digest, size: u64) -> Result<(), FsError> {
+        if self.objects.verity {
+            // Only now: nobody may have it open for writing.
+            enable_verity(&self.path.join(temporary))?;
+        }
         let name = Objects::name(object);
         if self.distrusted.contains(object) {
             // In one step: who has the damaged one open keeps it.
@@ -219,6 +227,21 @@ impl Session {
         unlink_at(&self.objects.dir, &name)?;
         rename_new_at(&self.temporary, temporary, &self.objects.dir, &name).map(drop)
     }
+}
+
+fn enable_verity(path: &Path) -> Result<bool, FsError> {
+    let enable = || berth_sys::node::enable_verity(&File::open(path)?);
+    enable().map_err(|source| FsError { operation: "enable fs-verity on", path: path.to_owned(), source })
+}
+
+/// Tries it on a file of its own.
+fn has_verity(objects: &Path) -> Result<bool, FsError> {
+    let path = objects.join(unique_name("verity-"));
+    let failed = |source| FsError { operation: "write", path: path.clone(), source };
+    std::fs::write(&path, "probe").map_err(failed)?;
+    let has = enable_verity(&path);
+    std::fs::remove_file(&path).map_err(failed)?;
+    has
 }
 
 fn write_error(object: &Digest, source: io::Error) -> ImportError {

@@ -29,6 +29,7 @@ pub(super) fn open(root: &Path, limits: Limits) -> Result<Store, StoreError> {
         &paths.manifests,
         &paths.configs,
         &paths.trees,
+        &paths.checkouts,
         &paths.images,
         &paths.temporary,
     ] {

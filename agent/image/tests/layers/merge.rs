@@ -108,3 +108,31 @@ fn one_file_in_two_images_is_stored_once() {
     ]);
     assert_eq!(objects(&again.unwrap()), 1);
 }
+
+#[test]
+fn a_checkout_is_the_mounted_tree() {
+    let below = Layer::new().owner(3, 4).dir("d").mode(0o4755).file("d/big", vec![b'x'; 5000]).finish();
+    let above = Layer::new()
+        .mode(0o640)
+        .owner(1, 2)
+        .mtime(99)
+        .xattr("user.note", "kept")
+        .file("small", "y")
+        .hardlink("d/again", "d/big")
+        .symlink("l", "../../d")
+        .fifo("p")
+        .device(b'3', "null", 1, 3)
+        .device(b'3', "white", 0, 0)
+        .dir("deep/er")
+        .xattr("security.capability", [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+        .file("deep/er/ping", vec![b'z'; 600])
+        .finish();
+    let imported = import(&[below, above]).unwrap();
+    let checkout = imported.store.checkout(&imported.image.digest).unwrap();
+    assert_eq!(imported.store.checkout(&imported.image.digest).unwrap(), checkout);
+    let mounted = mounted(&imported, |root| read_tree(root));
+    assert_eq!(read_tree(&checkout), mounted);
+    imported.store.remove(&imported.image.digest).unwrap();
+    imported.store.collect().unwrap();
+    assert!(!checkout.exists());
+}

@@ -1,7 +1,6 @@
 //! Launch specs, and why a launch fails.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
 use berth_domain::{Digest, Limits, RestartMode, RestartPolicy};
 use berth_engine::ports::Cause;
@@ -17,30 +16,30 @@ use nix::errno::Errno;
 
 use super::{Home, files};
 use crate::host::Place;
+use crate::host::driver::Driver;
 
 const MTU: u32 = 1500;
 const LOG_BYTES: u64 = 10 << 20;
 const LOG_FILES: u32 = 3;
 
-/// The image's EROFS file.
-pub(super) async fn image(store: &Store, image: &Digest) -> Result<PathBuf, StartError> {
+/// The image, as the host can mount it.
+pub(super) async fn lower(store: &Store, driver: &Driver, image: &Digest) -> Result<Lower, StartError> {
     let gone = || StartError::ImageGone { image: image.clone() };
     let digest = image.as_str().parse().map_err(|_| gone())?;
-    let store = store.clone();
-    let found = tokio::task::spawn_blocking(move || store.get(&digest)).await;
-    let found = found.map_err(|error| unable("look for the image", error))?;
-    let found = found.map_err(|error| unable("look for the image", error))?;
-    found.map(|image| image.tree).ok_or_else(gone)
+    let (store, driver) = (store.clone(), driver.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        let Some(found) = store.get(&digest).map_err(|error| unable("look for the image", error))? else {
+            return Ok(None);
+        };
+        let lower = driver.lower(&store, found.tree, &digest);
+        lower.map(Some).map_err(|error| unable("check out the image", error))
+    });
+    let found = found.await.map_err(|error| unable("look for the image", error))??;
+    found.ok_or_else(gone)
 }
 
 /// All that the supervisor is told.
-pub(super) fn spec(
-    place: &Place,
-    home: &Home,
-    request: &StartRequest,
-    image: PathBuf,
-    objects: &Path,
-) -> LaunchSpec {
+pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lower) -> LaunchSpec {
     let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
     let mut cgroup = CgroupSpec {
         parent: format!("berth{}", place.prefix),
@@ -56,11 +55,7 @@ pub(super) fn spec(
         name: request.name.to_string(),
         revision: request.revision,
         run_dir: home.run.clone(),
-        rootfs: RootfsSpec {
-            lower: Lower::Erofs { image, objects: objects.to_owned() },
-            upper: rootfs.join("upper"),
-            work: rootfs.join("work"),
-        },
+        rootfs: RootfsSpec { lower, upper: rootfs.join("upper"), work: rootfs.join("work") },
         process: ProcessSpec {
             argv: config.argv.iter().map(|text| text.as_str().into()).collect(),
             environment: config

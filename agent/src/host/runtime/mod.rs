@@ -31,6 +31,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::Place;
+use super::driver::Driver;
 use super::supervisor::Finder;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
@@ -41,6 +42,7 @@ pub(super) struct Supervisors {
     place: Place,
     finder: Finder,
     store: Store,
+    driver: Driver,
     sender: mpsc::UnboundedSender<RuntimeEvent>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
 }
@@ -63,9 +65,9 @@ impl Home {
 }
 
 impl Supervisors {
-    pub(super) fn new(place: Place, finder: Finder, store: Store) -> Self {
+    pub(super) fn new(place: Place, finder: Finder, store: Store, driver: Driver) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { place, finder, store, sender, receiver: Mutex::new(Some(receiver)) }
+        Self { place, finder, store, driver, sender, receiver: Mutex::new(Some(receiver)) }
     }
 
     fn home(&self, instance: InstanceId) -> Home {
@@ -146,7 +148,7 @@ impl Runtime for Supervisors {
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
-        launch::image(&self.store, &request.image).await?;
+        launch::lower(&self.store, &self.driver, &request.image).await?;
         let directory = self.home(request.instance).rootfs(request.rootfs);
         let made = blocking(move || std::fs::create_dir_all(directory)).await;
         made.map_err(|error| launch::unable("make the instance's directory", error))
@@ -159,8 +161,8 @@ impl Runtime for Supervisors {
             source: io::Error::from(io::ErrorKind::NotFound).into(),
         })?;
         let home = self.home(request.instance);
-        let image = launch::image(&self.store, &request.image).await?;
-        let spec = launch::spec(&self.place, &home, request, image, self.store.objects_dir());
+        let lower = launch::lower(&self.store, &self.driver, &request.image).await?;
+        let spec = launch::spec(&self.place, &home, request, lower);
         let (files, uids) = (files::Files::of(request), request.uids);
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
         let written = blocking(move || {
