@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -37,6 +38,24 @@ pub struct Config {
     pub uid_count: u32,
     /// How log lines are written.
     pub log_format: LogFormat,
+    /// How much is fetched at once.
+    pub pull: Pull,
+}
+
+/// How much is fetched from registries at once, over all pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pull {
+    /// Layers, and parts of large layers, at the same time.
+    pub connections: NonZeroU32,
+    /// Absent: as fast as it goes.
+    pub bytes_per_second: Option<NonZeroU64>,
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Self { connections: berth_image::registry::CONNECTIONS, bytes_per_second: None }
+    }
 }
 
 /// Where an agent answers.
@@ -91,6 +110,7 @@ struct File {
     uid_base: Option<u32>,
     uid_count: Option<u32>,
     log_format: Option<LogFormat>,
+    pull: Option<Pull>,
 }
 
 /// Why the configuration cannot be used.
@@ -175,6 +195,7 @@ impl Config {
             uid_base: base,
             uid_count: count,
             log_format: file.log_format.unwrap_or_default(),
+            pull: file.pull.unwrap_or_default(),
         })
     }
 }
@@ -221,6 +242,19 @@ mod tests {
         let error = load("uid_bse = 5", &[]).unwrap_err();
         assert!(error.contains("uid_bse") && error.contains("uid_base"), "{error}");
         assert!(load("[tls]\ncertificat = 'x'", &[]).unwrap_err().contains("certificat"));
+    }
+
+    #[test]
+    fn pulls_are_bounded_and_never_to_nothing() {
+        assert_eq!(load("", &[]).unwrap().pull, Pull::default());
+        let pull = load("[pull]\nconnections = 2\nbytes_per_second = 1000000", &[]).unwrap().pull;
+        assert_eq!(
+            (pull.connections.get(), pull.bytes_per_second.map(NonZeroU64::get)),
+            (2, Some(1_000_000))
+        );
+        for bad in ["connections = 0", "bytes_per_second = 0", "connections = -1", "connection = 1"] {
+            load(&format!("[pull]\n{bad}"), &[]).unwrap_err();
+        }
     }
 
     #[test]

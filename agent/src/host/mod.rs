@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use berth_engine::Ports;
+use berth_image::registry::Downloads;
 use berth_image::store::{Store, StoreError};
 use berth_network::Prefix;
 use data_encoding::Specification;
@@ -80,8 +81,9 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let store = store.map_err(|source| HostError::Store { path: root, source })?;
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let network = network::Networks::open(place.clone()).await?;
+    let downloads = Downloads::new(config.pull.connections, config.pull.bytes_per_second);
     Ok(Ports {
-        images: Arc::new(images::ImageStore::new(store.clone())),
+        images: Arc::new(images::ImageStore::new(store.clone(), downloads)),
         runtime: Arc::new(runtime::Supervisors::new(place.clone(), supervisor.clone(), store)),
         network: Arc::new(network),
         host: Arc::new(machine::Machine::new(place, supervisor, config)),

@@ -54,6 +54,7 @@ impl World {
             uid_base: IDS.base,
             uid_count: IDS.count,
             log_format: Default::default(),
+            pull: Default::default(),
         };
         let ports = host::ports(&config, &data, &run).await.unwrap();
         Self { dir, ports, _registry: registry, remotes: Arc::from([remote]) }
