@@ -94,6 +94,12 @@ impl Resolved {
             config: None,
         }
     }
+
+    /// As it was found in this index, whose signature is one of the manifest's too.
+    #[must_use]
+    pub fn found_in(self, root: Digest) -> Self {
+        Self { root, ..self }
+    }
 }
 
 /// Asks the registry what a reference means for a platform. Where the tag still is what is `known`, that is one HEAD.
@@ -138,9 +144,9 @@ async fn single(
     found: ManifestBytes,
     manifest: &ImageManifest,
 ) -> Result<Resolved, ResolveError> {
-    let config = fetch_config(client, &reference.repository, &manifest.config).await;
-    let config =
-        config.map_err(|source| ResolveError::Registry { reference: reference.to_string(), source })?;
+    let failed = |source| ResolveError::Registry { reference: reference.to_string(), source };
+    client.verify(&reference.repository, &found.digest, &found.digest).await.map_err(failed)?;
+    let config = fetch_config(client, &reference.repository, &manifest.config).await.map_err(failed)?;
     let blob = ConfigBlob::parse(&config)
         .map_err(|source| ResolveError::Config { reference: reference.to_string(), source })?;
     if wanted.score(&blob.platform).is_none() {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -43,6 +44,24 @@ pub struct Config {
     pub images: Images,
     /// How root file systems are made.
     pub rootfs_driver: RootfsDriver,
+    /// How much is fetched at once.
+    pub pull: Pull,
+}
+
+/// How much is fetched from registries at once, over all pulls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Pull {
+    /// Layers, and parts of large layers, at the same time.
+    pub connections: NonZeroU32,
+    /// Absent: as fast as it goes.
+    pub bytes_per_second: Option<NonZeroU64>,
+}
+
+impl Default for Pull {
+    fn default() -> Self {
+        Self { connections: berth_image::registry::CONNECTIONS, bytes_per_second: None }
+    }
 }
 
 /// Where an agent answers.
@@ -99,6 +118,7 @@ struct File {
     log_format: Option<LogFormat>,
     images: Images,
     rootfs_driver: RootfsDriver,
+    pull: Option<Pull>,
 }
 
 /// Why the configuration cannot be used.
@@ -185,6 +205,7 @@ impl Config {
             log_format: file.log_format.unwrap_or_default(),
             images: file.images,
             rootfs_driver: file.rootfs_driver,
+            pull: file.pull.unwrap_or_default(),
         })
     }
 }
@@ -239,6 +260,19 @@ mod tests {
         let error = load("uid_bse = 5", &[]).unwrap_err();
         assert!(error.contains("uid_bse") && error.contains("uid_base"), "{error}");
         assert!(load("[tls]\ncertificat = 'x'", &[]).unwrap_err().contains("certificat"));
+    }
+
+    #[test]
+    fn pulls_are_bounded_and_never_to_nothing() {
+        assert_eq!(load("", &[]).unwrap().pull, Pull::default());
+        let pull = load("[pull]\nconnections = 2\nbytes_per_second = 1000000", &[]).unwrap().pull;
+        assert_eq!(
+            (pull.connections.get(), pull.bytes_per_second.map(NonZeroU64::get)),
+            (2, Some(1_000_000))
+        );
+        for bad in ["connections = 0", "bytes_per_second = 0", "connections = -1", "connection = 1"] {
+            load(&format!("[pull]\n{bad}"), &[]).unwrap_err();
+        }
     }
 
     #[test]

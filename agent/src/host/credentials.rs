@@ -17,6 +17,10 @@ use tokio::process::Command;
 /// A helper that asks something hangs for ever: nobody is there to answer.
 const HELPER: Duration = Duration::from_secs(30);
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
+/// The user of a secret that is an identity token.
+const TOKEN_USER: &str = "<token>";
+/// What every helper says of a server that it does not know.
+const NOT_FOUND: &str = "credentials not found";
 
 /// Why credentials cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -73,21 +77,34 @@ struct DockerConfig {
 #[serde(default)]
 struct Auth {
     auth: String,
+    #[serde(rename = "identitytoken")]
+    identity_token: String,
 }
 
 /// What to log in with; `None`: nothing.
 pub(super) async fn of(remote: &Remote) -> Result<Option<Credentials>, CredentialsError> {
     let spec = &remote.spec;
-    if let Some(helper) = &spec.credential_helper {
-        return ask(helper, &server(&spec.address)).await.map(Some);
+    if spec.credential_helper.is_some() || spec.docker_config.is_some() {
+        return for_address(remote, &spec.address).await;
     }
-    if let Some(path) = &spec.docker_config {
-        return from_config(PathBuf::from(path), &server(&spec.address)).await;
-    }
-    Ok(spec.username.as_ref().zip(remote.password.as_ref()).map(|(username, password)| Credentials {
-        username: username.clone(),
-        password: password.reveal().to_owned(),
+    Ok(spec.username.as_ref().zip(remote.password.as_ref()).map(|(username, password)| {
+        Credentials::Password { username: username.clone(), password: password.reveal().to_owned() }
     }))
+}
+
+/// What a helper or a Docker config has for this address: a mirror's, say, which is not told the registry's.
+pub(super) async fn for_address(
+    remote: &Remote,
+    address: &str,
+) -> Result<Option<Credentials>, CredentialsError> {
+    let spec = &remote.spec;
+    if let Some(helper) = &spec.credential_helper {
+        return ask(helper, &server(address)).await;
+    }
+    match &spec.docker_config {
+        Some(path) => from_config(PathBuf::from(path), &server(address)).await,
+        None => Ok(None),
+    }
 }
 
 /// What a registry is called where Docker keeps credentials.
@@ -99,7 +116,8 @@ fn server(address: &str) -> String {
     }
 }
 
-async fn ask(helper: &str, server: &str) -> Result<Credentials, CredentialsError> {
+/// `None`: the helper knows none for this server.
+async fn ask(helper: &str, server: &str) -> Result<Option<Credentials>, CredentialsError> {
     let program = format!("docker-credential-{helper}");
     let output = match tokio::time::timeout(HELPER, run(&program, server)).await {
         Ok(output) => output.map_err(|source| CredentialsError::Run { program: program.clone(), source })?,
@@ -108,11 +126,22 @@ async fn ask(helper: &str, server: &str) -> Result<Credentials, CredentialsError
     if !output.status.success() {
         // By the protocol, what is wrong is said on standard output; a secret is never there then.
         let said = String::from_utf8_lossy(&output.stdout).chars().take(200).collect::<String>();
+        if said.contains(NOT_FOUND) {
+            return Ok(None);
+        }
         return Err(CredentialsError::Failed { program, said: said.trim().to_owned() });
     }
     let answer: Answer = serde_json::from_slice(&output.stdout)
         .map_err(|source| CredentialsError::Answer { program, source })?;
-    Ok(Credentials { username: answer.username, password: answer.secret })
+    Ok(Some(login(answer.username, answer.secret)))
+}
+
+/// By the same name Docker marks a token that is no password.
+fn login(username: String, password: String) -> Credentials {
+    if username == TOKEN_USER {
+        return Credentials::IdentityToken(password);
+    }
+    Credentials::Password { username, password }
 }
 
 async fn run(program: &str, server: &str) -> io::Result<Output> {
@@ -135,24 +164,27 @@ async fn from_config(path: PathBuf, server: &str) -> Result<Option<Credentials>,
     let config: DockerConfig = serde_json::from_slice(&text)
         .map_err(|source| CredentialsError::Parse { path: path.clone(), source })?;
     if let Some(helper) = config.cred_helpers.get(server) {
-        return ask(helper, server).await.map(Some);
+        return ask(helper, server).await;
     }
     let https = format!("https://{server}");
     let entry = config.auths.get(server).or_else(|| config.auths.get(&https));
+    if let Some(token) = entry.map(|entry| &entry.identity_token).filter(|token| !token.is_empty()) {
+        return Ok(Some(Credentials::IdentityToken(token.clone())));
+    }
     if let Some(entry) = entry.filter(|entry| !entry.auth.is_empty()) {
         let bad = || CredentialsError::Entry { path: path.clone(), server: server.to_owned() };
         return decode(&entry.auth).map(Some).ok_or_else(bad);
     }
     match config.creds_store {
-        Some(store) if entry.is_some() => ask(&store, server).await.map(Some),
-        _ => Ok(None),
+        Some(store) => ask(&store, server).await,
+        None => Ok(None),
     }
 }
 
 fn decode(auth: &str) -> Option<Credentials> {
     let text = String::from_utf8(STANDARD.decode(auth.trim()).ok()?).ok()?;
     let (username, password) = text.trim_end_matches('\0').split_once(':')?;
-    Some(Credentials { username: username.to_owned(), password: password.to_owned() })
+    Some(login(username.to_owned(), password.to_owned()))
 }
 
 #[cfg(test)]
@@ -165,17 +197,30 @@ mod tests {
         assert_eq!(server("http://127.0.0.1:5000/path"), "127.0.0.1:5000");
     }
 
+    fn password(username: &str, password: &str) -> Credentials {
+        Credentials::Password { username: username.to_owned(), password: password.to_owned() }
+    }
+
     #[tokio::test]
     async fn a_docker_config_is_read_by_host() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
-        let auth = STANDARD.encode("me:a:b");
-        std::fs::write(&path, format!(r#"{{"auths":{{"r.example":{{"auth":"{auth}"}}}}}}"#)).unwrap();
-        let found = from_config(path.clone(), "r.example").await.unwrap().unwrap();
-        assert_eq!((found.username.as_str(), found.password.as_str()), ("me", "a:b"));
-        assert!(from_config(path.clone(), "other.example").await.unwrap().is_none());
+        let (auth, token) = (STANDARD.encode("me:a:b"), STANDARD.encode("<token>:t"));
+        let config = serde_json::json!({ "auths": {
+            "r.example": { "auth": auth },
+            "https://s.example": { "auth": token },
+            "t.example": { "auth": STANDARD.encode("me:"), "identitytoken": "i" },
+            "bad.example": { "auth": "***" },
+        }});
+        std::fs::write(&path, config.to_string()).unwrap();
+        let find = async |server: &str| from_config(path.clone(), server).await;
+        assert_eq!(find("r.example").await.unwrap(), Some(password("me", "a:b")));
+        assert_eq!(find("s.example").await.unwrap(), Some(Credentials::IdentityToken("t".to_owned())));
+        assert_eq!(find("t.example").await.unwrap(), Some(Credentials::IdentityToken("i".to_owned())));
+        assert_eq!(find("other.example").await.unwrap(), None);
+        assert!(find("bad.example").await.unwrap_err().to_string().contains("bad.example"));
         std::fs::write(&path, "{").unwrap();
-        assert!(from_config(path, "r.example").await.is_err());
+        find("r.example").await.unwrap_err();
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use berth_image::digest::Digest;
 use berth_image::import::ImportError;
 use berth_image::platform::Platform;
 use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
-use berth_image::registry::{Client, Endpoint, EndpointError, RegistryError};
+use berth_image::registry::{Client, Downloads, Endpoint, EndpointError, RegistryError, Settings};
 use berth_image::resolve::{Known, ResolveError, Resolved, resolve};
 use berth_image::store::{
     CheckProgress, Checked, Collected, Phase, Progress, PullError, Store, StoreError, StoredImage,
@@ -32,11 +32,12 @@ pub(super) struct ImageStore {
     store: Store,
     /// By host. A client keeps its connections and tokens; another remote makes another client.
     clients: Mutex<HashMap<String, (Option<Remote>, Client)>>,
+    downloads: Downloads,
 }
 
 impl ImageStore {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store, clients: Mutex::new(HashMap::new()) }
+    pub(super) fn new(store: Store, downloads: Downloads) -> Self {
+        Self { store, clients: Mutex::new(HashMap::new()), downloads }
     }
 
     async fn client(&self, reference: &Reference, remotes: &[Remote]) -> Result<Client, ImageError> {
@@ -65,7 +66,8 @@ impl ImageStore {
             }
             None => Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?,
         };
-        let client = Client::new(endpoint).map_err(|error| registry(reference, error))?;
+        let settings = Settings { downloads: self.downloads.clone(), ..Settings::default() };
+        let client = Client::with(endpoint, settings).map_err(|error| registry(reference, error))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(reference.host.clone(), (remote.cloned(), client.clone()));
         Ok(client)

@@ -18,6 +18,7 @@ use std::sync::Arc;
 pub use driver::Wanted as RootfsDriver;
 
 use berth_engine::Ports;
+use berth_image::registry::Downloads;
 use berth_image::store::{Store, StoreError};
 use berth_network::Prefix;
 use data_encoding::Specification;
@@ -88,8 +89,9 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let driver = Driver::choose(config.rootfs_driver, &supervisor, &store, config.uid_base).await;
     let network = network::Networks::open(place.clone()).await?;
+    let downloads = Downloads::new(config.pull.connections, config.pull.bytes_per_second);
     Ok(Ports {
-        images: Arc::new(images::ImageStore::new(store.clone())),
+        images: Arc::new(images::ImageStore::new(store.clone(), downloads)),
         runtime: Arc::new(runtime::Supervisors::new(
             place.clone(),
             supervisor.clone(),

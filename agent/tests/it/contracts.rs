@@ -60,6 +60,7 @@ impl World {
             log_format: Default::default(),
             images: Default::default(),
             rootfs_driver: driver,
+            pull: Default::default(),
         };
         let ports = host::ports(&config, &data, &run).await.unwrap();
         Self { dir, ports, _registry: registry, remotes: Arc::from([remote]) }

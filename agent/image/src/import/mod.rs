@@ -93,6 +93,13 @@ pub enum ImportError {
     Panicked,
 }
 
+impl ImportError {
+    /// Whether what came is not what was asked for.
+    pub(crate) fn is_bad_content(&self) -> bool {
+        matches!(self, Self::DigestMismatch { .. } | Self::SizeMismatch { .. })
+    }
+}
+
 /// What a layer must turn out to be.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Expected {

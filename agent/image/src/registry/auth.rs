@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::AUTHORIZATION;
-use reqwest::{Method, StatusCode};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
+use reqwest::{Method, RequestBuilder, StatusCode};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::{Host, Url, form_urlencoded};
 
 use super::challenge::Challenge;
 use super::endpoint::{Credentials, Endpoint};
@@ -63,7 +63,7 @@ impl Auth {
     ) -> Result<Option<String>, RegistryError> {
         match &self.challenge {
             None => Ok(None),
-            Some(Challenge::Basic) => Ok(endpoint.credentials().map(basic)),
+            Some(Challenge::Basic) => Ok(endpoint.credentials().and_then(basic)),
             Some(Challenge::Bearer { .. }) => {
                 let header = self.bearer(http, endpoint, scope).await;
                 if header.is_err() {
@@ -125,23 +125,11 @@ async fn fetch_token(
     service: Option<&str>,
     scope: &str,
 ) -> Result<Token, RegistryError> {
-    let mut url = check_realm(endpoint, realm)?;
-    {
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = service {
-            query.append_pair("service", service);
-        }
-        if !scope.is_empty() {
-            query.append_pair("scope", scope);
-        }
-    }
+    let url = check_realm(endpoint, realm)?;
     let address = url.host_str().unwrap_or(realm).to_owned();
     let mut attempts = http.attempts();
     let response = loop {
-        let mut request = http.request(Method::GET, url.clone());
-        if let Some(credentials) = endpoint.credentials() {
-            request = request.header(AUTHORIZATION, basic(credentials));
-        }
+        let request = token_request(http, &url, endpoint.credentials(), service, scope);
         let response = http.send(request, &address).await?;
         if !attempts.after(&response).await {
             break response;
@@ -169,6 +157,34 @@ async fn fetch_token(
     let lifetime = answer.expires_in.map_or(DEFAULT_LIFETIME, Duration::from_secs);
     let expires = Instant::now() + lifetime.min(Duration::from_secs(86_400)).saturating_sub(MARGIN);
     Ok(Token { value, expires })
+}
+
+/// An identity token is exchanged as OAuth2 has it; a password goes along with the question.
+fn token_request(
+    http: &Http,
+    realm: &Url,
+    credentials: Option<&Credentials>,
+    service: Option<&str>,
+    scope: &str,
+) -> RequestBuilder {
+    let known = [("service", service), ("scope", Some(scope).filter(|scope| !scope.is_empty()))];
+    let known = known.into_iter().filter_map(|(name, value)| Some((name, value?)));
+    if let Some(Credentials::IdentityToken(token)) = credentials {
+        let mut form = form_urlencoded::Serializer::new(String::new());
+        form.append_pair("grant_type", "refresh_token").append_pair("client_id", "berth");
+        let body = form.extend_pairs(known).append_pair("refresh_token", token).finish();
+        return http
+            .request(Method::POST, realm.clone())
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(body);
+    }
+    let mut url = realm.clone();
+    url.query_pairs_mut().extend_pairs(known);
+    let request = http.request(Method::GET, url);
+    match credentials.and_then(basic) {
+        Some(header) => request.header(AUTHORIZATION, header),
+        None => request,
+    }
 }
 
 /// Credentials go to a realm only if it is encrypted, or is the registry's own host asked the registry's own way.
@@ -220,8 +236,10 @@ pub(super) fn is_metadata(address: IpAddr) -> bool {
     }
 }
 
-fn basic(credentials: &Credentials) -> String {
-    format!("Basic {}", STANDARD.encode(format!("{}:{}", credentials.username, credentials.password)))
+/// An identity token is no password.
+fn basic(credentials: &Credentials) -> Option<String> {
+    let Credentials::Password { username, password } = credentials else { return None };
+    Some(format!("Basic {}", STANDARD.encode(format!("{username}:{password}"))))
 }
 
 fn bad_challenge(endpoint: &Endpoint, why: &'static str) -> RegistryError {

@@ -2,19 +2,24 @@
 
 use std::fmt;
 
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use url::Url;
 
 use crate::reference::{RemoteAddress, is_docker_hub, is_host};
 
-/// A user name and a password. Neither shows in debug output.
+/// What logs in. None of it shows in debug output.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Credentials {
-    /// The user.
-    pub username: String,
-    /// The password or access token.
-    pub password: String,
+pub enum Credentials {
+    /// A user name, and a password or access token.
+    Password {
+        /// The user.
+        username: String,
+        /// The password or access token.
+        password: String,
+    },
+    /// What a login left in a Docker config or with a helper, to get access tokens with.
+    IdentityToken(String),
 }
 
 impl fmt::Debug for Credentials {
@@ -31,6 +36,25 @@ pub struct Endpoint {
     path: String,
     credentials: Option<Credentials>,
     certificates: Vec<CertificateDer<'static>>,
+    identity: Option<Identity>,
+}
+
+/// A client certificate with what is between it and its authority, and its key.
+struct Identity {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(…)")
+    }
 }
 
 /// Why a registry's settings are not usable.
@@ -45,6 +69,9 @@ pub enum EndpointError {
     /// Not certificates in PEM.
     #[error("the CA certificate is not PEM text with at least one certificate")]
     CaCertificate,
+    /// Not a certificate and its key in PEM.
+    #[error("the client certificate and its key are not a pair of PEM texts")]
+    ClientCertificate,
     /// The system's own roots could not be read, and no CA was given.
     #[error(
         "this host has no CA certificates: install the package ca-certificates, or give the registry's own"
@@ -83,7 +110,7 @@ impl Endpoint {
             base.set_host(Some("registry-1.docker.io")).map_err(|_| bad())?;
         }
         let host = if is_docker_hub(&host) { "docker.io".to_owned() } else { host };
-        Ok(Self { base, host, path, credentials: None, certificates: Vec::new() })
+        Ok(Self { base, host, path, credentials: None, certificates: Vec::new(), identity: None })
     }
 
     /// The registry that a reference names by its host alone: over https, anonymous.
@@ -108,6 +135,21 @@ impl Endpoint {
         Ok(self)
     }
 
+    /// Shows this certificate (PEM, with its chain) when the registry asks for one.
+    pub fn with_client_certificate(mut self, chain: &str, key: &str) -> Result<Self, EndpointError> {
+        let bad = || EndpointError::ClientCertificate;
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).collect::<Result<Vec<_>, _>>();
+        let chain = chain.map_err(|_| bad())?;
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| bad())?;
+        if chain.is_empty() {
+            return Err(bad());
+        }
+        self.identity = Some(Identity { chain, key });
+        // Whether they fit each other is known now, not at the first pull.
+        self.tls(true)?;
+        Ok(self)
+    }
+
     /// What references need to know of it, under a remote's name.
     pub fn remote_address(&self, name: &str) -> RemoteAddress {
         RemoteAddress { name: name.to_owned(), host: self.host.clone(), path: self.path.clone() }
@@ -118,6 +160,11 @@ impl Endpoint {
         &self.host
     }
 
+    /// What stands before every repository, without slashes around it.
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
     pub(crate) fn base(&self) -> &Url {
         &self.base
     }
@@ -126,10 +173,16 @@ impl Endpoint {
         self.credentials.as_ref()
     }
 
-    /// The TLS settings: the given CAs, or else the system's; ring does the cryptography.
-    pub(crate) fn tls(&self) -> Result<rustls::ClientConfig, EndpointError> {
+    /// Whether there is nothing about TLS that is this registry's alone.
+    pub(crate) fn is_plain_tls(&self) -> bool {
+        self.certificates.is_empty() && self.identity.is_none()
+    }
+
+    /// The TLS settings; ring does the cryptography. For the registry itself: the given CAs, or else the system's, and the
+    /// client certificate. For whom it sends to: both CAs, and none.
+    pub(crate) fn tls(&self, registry: bool) -> Result<rustls::ClientConfig, EndpointError> {
         let mut roots = rustls::RootCertStore::empty();
-        if self.certificates.is_empty() {
+        if self.certificates.is_empty() || !registry {
             // A damaged file among the system's certificates is no reason to trust none of them.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
@@ -143,7 +196,13 @@ impl Endpoint {
         let builder = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|_| EndpointError::CaCertificate)?;
-        Ok(builder.with_root_certificates(roots).with_no_client_auth())
+        let builder = builder.with_root_certificates(roots);
+        match self.identity.clone().filter(|_| registry) {
+            None => Ok(builder.with_no_client_auth()),
+            Some(Identity { chain, key }) => {
+                builder.with_client_auth_cert(chain, key).map_err(|_| EndpointError::ClientCertificate)
+            }
+        }
     }
 }
 
@@ -181,7 +240,8 @@ mod tests {
 
     #[test]
     fn no_debug_output_holds_a_password() {
-        let credentials = Credentials { username: "user".to_owned(), password: "hunter2".to_owned() };
+        let credentials =
+            Credentials::Password { username: "user".to_owned(), password: "hunter2".to_owned() };
         let endpoint = Endpoint::for_host("ghcr.io").unwrap().with_credentials(credentials);
         assert!(!format!("{endpoint:?}").contains("hunter2"));
     }

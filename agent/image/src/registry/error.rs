@@ -121,6 +121,14 @@ pub enum RegistryError {
         /// What came, or what the registry announced.
         actual: u64,
     },
+    /// A range that is not the one that was asked for.
+    #[error("{address} answers with another part of {digest} than it was asked for")]
+    BadRange {
+        /// Who answered.
+        address: String,
+        /// The blob.
+        digest: Digest,
+    },
     /// Over a limit.
     #[error("the {what} is larger than the {limit} bytes allowed")]
     TooLarge {
@@ -163,6 +171,24 @@ pub enum RegistryError {
         #[source]
         source: DigestError,
     },
+    /// The remote wants signatures, and there is none.
+    #[error("{repository}@{digest} is not signed, and its remote takes only what is")]
+    NotSigned {
+        /// The repository.
+        repository: String,
+        /// What should be signed.
+        digest: Digest,
+    },
+    /// The remote wants signatures, and those there are do not hold.
+    #[error("the signature of {repository}@{digest} does not hold: {why}")]
+    BadSignature {
+        /// The repository.
+        repository: String,
+        /// What should be signed.
+        digest: Digest,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// A redirect or a token realm that would take the request where it must not go.
     #[error("{registry} sends the client to {target:?}, which is refused: {why}")]
     ForbiddenTarget {
@@ -191,6 +217,11 @@ impl RegistryError {
 
     pub(crate) fn transfer(address: &str, source: reqwest::Error) -> Self {
         Self::Transfer { address: address.to_owned(), source: source.without_url() }
+    }
+
+    /// Whether it is about a signature.
+    pub fn is_signature(&self) -> bool {
+        matches!(self, Self::NotSigned { .. } | Self::BadSignature { .. })
     }
 
     /// Whether there was a connection, and it went before an answer came.

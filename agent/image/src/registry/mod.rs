@@ -1,44 +1,70 @@
 //! The registry client: the distribution specification's reading half, over HTTP.
 //!
-//! One [`Client`] serves one registry. Credentials go to that registry's own origin and to the token realm it names,
-//! which must be `https` or on the registry's host; nothing is ever sent to a link-local or metadata address.
+//! One [`Client`] serves one registry and its mirrors. Tags are asked of the registry alone; what a digest names may come
+//! from a mirror. Credentials go to the origin they were given for and to the token realm it names, which must be
+//! `https` or on the same host; nothing is ever sent to a link-local or metadata address.
 
 mod auth;
 mod challenge;
+mod downloads;
 mod endpoint;
 mod error;
+mod fetch;
 mod manifest;
 mod patience;
+mod source;
 mod transport;
+mod verify;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
-use reqwest::{Method, StatusCode};
-use url::Url;
-
+pub use self::downloads::{CONNECTIONS, Downloads};
 pub use self::endpoint::{Credentials, Endpoint, EndpointError};
 pub use self::error::RegistryError;
+pub(crate) use self::fetch::Sink;
 pub(crate) use self::manifest::{Descriptor, Document, ImageManifest, IndexEntry, write_manifest};
 pub use self::patience::Patience;
-pub(crate) use self::patience::{Attempts, Body};
-use self::transport::Transport;
+use self::source::Source;
+pub use self::verify::{KeyError, VerifyKey};
 use crate::digest::Digest;
 
 /// The largest manifest or index taken.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 /// The largest image config taken.
 pub const MAX_CONFIG: u64 = 8 * 1024 * 1024;
-
-const ACCEPT_MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, \
-    application/vnd.oci.image.manifest.v1+json, \
-    application/vnd.docker.distribution.manifest.list.v2+json, \
-    application/vnd.docker.distribution.manifest.v2+json";
-const CONTENT_DIGEST: &str = "docker-content-digest";
+/// A mirror that cannot be reached is not tried again for so long.
+const MIRROR_REST: Duration = Duration::from_secs(60);
 
 /// A client of one registry. Cloning shares its connections and tokens.
 #[derive(Debug, Clone)]
 pub struct Client {
-    transport: Arc<Transport>,
+    origin: Arc<Source>,
+    mirrors: Arc<Vec<Mirror>>,
+    downloads: Downloads,
+    keys: Arc<[VerifyKey]>,
+    /// Manifests whose signature was seen to be good.
+    verified: Arc<Mutex<HashSet<Digest>>>,
+}
+
+/// How a client is to work, beside its registry's address.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Tried first, in this order, for what a digest names.
+    pub mirrors: Vec<Endpoint>,
+    /// How long it waits.
+    pub patience: Patience,
+    /// How much it fetches at once.
+    pub downloads: Downloads,
+    /// If there are any, one of them must have signed what is pulled.
+    pub keys: Vec<VerifyKey>,
+}
+
+#[derive(Debug)]
+struct Mirror {
+    source: Arc<Source>,
+    rests_until: Mutex<Option<Instant>>,
 }
 
 /// A manifest or index as the registry gave it, with the digest of exactly these bytes.
@@ -68,43 +94,39 @@ impl std::fmt::Display for Selector<'_> {
 impl Client {
     /// A client of this registry. Nothing is sent yet.
     pub fn new(endpoint: Endpoint) -> Result<Self, RegistryError> {
-        Self::with_patience(endpoint, Patience::default())
+        Self::with(endpoint, Settings::default())
     }
 
-    /// As [`Client::new`], but waits as long as is said here.
-    pub fn with_patience(endpoint: Endpoint, patience: Patience) -> Result<Self, RegistryError> {
-        Ok(Self { transport: Arc::new(Transport::new(endpoint, patience)?) })
-    }
-
-    /// The attempts at something that takes more than one request.
-    pub(crate) fn attempts(&self) -> Attempts<'_> {
-        self.transport.http().attempts()
+    /// As [`Client::new`], working as is said here.
+    pub fn with(endpoint: Endpoint, settings: Settings) -> Result<Self, RegistryError> {
+        let Settings { mirrors, patience, downloads, keys } = settings;
+        let mirrors = mirrors.into_iter().map(|endpoint| {
+            let source = Arc::new(Source::mirror(endpoint, patience.clone())?);
+            Ok(Mirror { source, rests_until: Mutex::default() })
+        });
+        let mirrors = Arc::new(mirrors.collect::<Result<Vec<_>, RegistryError>>()?);
+        Ok(Self {
+            origin: Arc::new(Source::registry(endpoint, patience)?),
+            mirrors,
+            downloads,
+            keys: keys.into(),
+            verified: Arc::default(),
+        })
     }
 
     /// The registry's host, with its port if it has one.
     pub fn host(&self) -> &str {
-        self.transport.endpoint().host()
+        self.origin.host()
     }
 
     /// Asks the registry whether it is one, and whether it knows the credentials.
     pub async fn check(&self) -> Result<(), RegistryError> {
-        let url = self.url(&["v2", ""])?;
-        let response = self.transport.send(Method::GET, url, None, None).await?;
-        match response.status() {
-            StatusCode::OK => Ok(()),
-            status => Err(self.refused(status, "/v2/")),
-        }
+        self.origin.check().await
     }
 
     /// What a tag means now, in one HEAD. `None` where the registry does not say.
     pub(crate) async fn head(&self, repository: &str, tag: &str) -> Result<Option<Digest>, RegistryError> {
-        let selector = Selector::Tag(tag);
-        let url = self.manifest_url(repository, selector)?;
-        let response =
-            self.transport.send(Method::HEAD, url, Some(ACCEPT_MANIFESTS), Some(repository)).await?;
-        self.found(response.status(), repository, selector)?;
-        let header = response.headers().get(CONTENT_DIGEST).and_then(|value| value.to_str().ok());
-        Ok(header.and_then(|value| value.parse().ok()))
+        self.origin.head(repository, tag).await
     }
 
     /// A manifest or index, checked against its digest where one is known.
@@ -113,62 +135,15 @@ impl Client {
         repository: &str,
         selector: Selector<'_>,
     ) -> Result<ManifestBytes, RegistryError> {
-        let url = self.manifest_url(repository, selector)?;
-        let response =
-            self.transport.send(Method::GET, url, Some(ACCEPT_MANIFESTS), Some(repository)).await?;
-        self.found(response.status(), repository, selector)?;
-        let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
-        let media_type = header("content-type").map(|value| {
-            let essence = value.split(';').next().unwrap_or(value);
-            essence.trim().to_owned()
-        });
-        let claimed = header(CONTENT_DIGEST).and_then(|value| value.parse::<Digest>().ok());
-        let what = format!("manifest {selector} of {repository}");
-        let bytes = self.transport.http().document(response, MAX_MANIFEST, &what, self.host()).await?;
-        let digest = Digest::of(&bytes);
-        let expected = match selector {
-            Selector::Digest(expected) => Some(*expected),
-            Selector::Tag(_) => claimed,
-        };
-        match expected {
-            Some(expected) if expected != digest => {
-                Err(RegistryError::DigestMismatch { what, expected, actual: digest })
+        if let Selector::Digest(_) = selector {
+            for mirror in self.mirrors() {
+                match mirror.source.manifest(repository, selector).await {
+                    Ok(found) => return Ok(found),
+                    Err(error) => mirror.passed_over(&error),
+                }
             }
-            _ => Ok(ManifestBytes { digest, media_type, bytes }),
         }
-    }
-
-    /// Begins the download of a blob. The reader checks size and digest.
-    pub(crate) async fn blob(&self, repository: &str, blob: &Descriptor) -> Result<Body, RegistryError> {
-        let response = self.blob_response(repository, blob).await?;
-        Ok(self.transport.http().body(response, self.host()))
-    }
-
-    async fn blob_response(
-        &self,
-        repository: &str,
-        blob: &Descriptor,
-    ) -> Result<reqwest::Response, RegistryError> {
-        let mut path = vec!["v2"];
-        path.extend(repository.split('/'));
-        let digest = blob.digest.to_string();
-        path.extend(["blobs", &digest]);
-        let response = self.transport.send(Method::GET, self.url(&path)?, None, Some(repository)).await?;
-        match response.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => {
-                return Err(RegistryError::BlobNotFound {
-                    repository: repository.to_owned(),
-                    digest: blob.digest,
-                });
-            }
-            status => return Err(self.refused(status, &format!("blob {digest} of {repository}"))),
-        }
-        if let Some(length) = response.content_length().filter(|length| *length != blob.size) {
-            let what = format!("blob {digest}");
-            return Err(RegistryError::SizeMismatch { what, expected: blob.size, actual: length });
-        }
-        Ok(response)
+        self.origin.manifest(repository, selector).await
     }
 
     /// A small blob whole, checked.
@@ -178,70 +153,50 @@ impl Client {
         blob: &Descriptor,
         limit: u64,
     ) -> Result<Vec<u8>, RegistryError> {
-        let what = format!("blob {} of {repository}", blob.digest);
-        if blob.size > limit {
-            return Err(RegistryError::TooLarge { what, limit });
+        for mirror in self.mirrors() {
+            match mirror.source.blob_bytes(repository, blob, limit).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) => mirror.passed_over(&error),
+            }
         }
-        let response = self.blob_response(repository, blob).await?;
-        let bytes = self.transport.http().document(response, blob.size, &what, self.host()).await?;
-        if bytes.len() as u64 != blob.size {
-            let actual = bytes.len() as u64;
-            return Err(RegistryError::SizeMismatch { what, expected: blob.size, actual });
-        }
-        let actual = Digest::of(&bytes);
-        if actual != blob.digest {
-            return Err(RegistryError::DigestMismatch { what, expected: blob.digest, actual });
-        }
-        Ok(bytes)
+        self.origin.blob_bytes(repository, blob, limit).await
     }
 
-    fn manifest_url(&self, repository: &str, selector: Selector<'_>) -> Result<Url, RegistryError> {
-        let mut path = vec!["v2"];
-        path.extend(repository.split('/'));
-        let selector = selector.to_string();
-        path.extend(["manifests", &selector]);
-        self.url(&path)
+    /// Whether content may come from elsewhere than the registry.
+    pub(crate) fn has_mirrors(&self) -> bool {
+        !self.mirrors.is_empty()
     }
 
-    /// Builds a URL segment by segment, so that no part can bring a `/`, a `?` or a `..` of its own.
-    fn url(&self, segments: &[&str]) -> Result<Url, RegistryError> {
-        let mut url = self.transport.endpoint().base().clone();
-        // An address that was parsed as http or https always has a path.
-        let appended = url.path_segments_mut().map(|mut path| {
-            path.clear().extend(segments);
-        });
-        if appended.is_err() {
-            return Err(EndpointError::Address(url.to_string()).into());
-        }
-        Ok(url)
+    fn is_verified(&self, manifest: &Digest) -> bool {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).contains(manifest)
     }
 
-    fn found(
-        &self,
-        status: StatusCode,
-        repository: &str,
-        selector: Selector<'_>,
-    ) -> Result<(), RegistryError> {
-        match status {
-            StatusCode::OK => Ok(()),
-            StatusCode::NOT_FOUND => Err(RegistryError::NotFound {
-                registry: self.host().to_owned(),
-                repository: repository.to_owned(),
-                selector: selector.to_string(),
-            }),
-            status => Err(self.refused(status, &format!("{repository}:{selector}"))),
-        }
+    fn set_verified(&self, manifest: &Digest) {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner).insert(*manifest);
     }
 
-    fn refused(&self, status: StatusCode, what: &str) -> RegistryError {
-        let registry = self.host().to_owned();
-        match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Unauthorized {
-                registry,
-                what: what.to_owned(),
-                anonymous: self.transport.endpoint().credentials().is_none(),
-            },
-            status => RegistryError::Status { registry, what: what.to_owned(), status: status.as_u16() },
+    /// Those that are worth a try.
+    fn mirrors(&self) -> impl Iterator<Item = &Mirror> {
+        self.mirrors.iter().filter(|mirror| !mirror.rests())
+    }
+}
+
+impl Mirror {
+    fn rests(&self) -> bool {
+        let until = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner);
+        until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// What a mirror lacks or spoils comes from the next, or from the registry.
+    fn passed_over(&self, error: &RegistryError) {
+        tracing::info!(
+            mirror = self.source.host(),
+            error = error as &dyn std::error::Error,
+            "a mirror is passed over"
+        );
+        if matches!(error, RegistryError::Unreachable { .. } | RegistryError::NoAnswer { .. }) {
+            let until = Instant::now() + MIRROR_REST;
+            *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, WWW_AUTHENTICATE};
+use reqwest::header::{ACCEPT, AUTHORIZATION, LOCATION, RANGE, WWW_AUTHENTICATE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use tokio::sync::Mutex;
 use url::Url;
@@ -16,28 +16,57 @@ use super::patience::{Attempts, Body, Patience, retry_after};
 
 const MAX_REDIRECTS: usize = 5;
 
+/// What is asked of a registry.
+#[derive(Debug)]
+pub(super) struct Request {
+    pub method: Method,
+    pub url: Url,
+    pub accept: Option<&'static str>,
+    pub range: Option<String>,
+    /// What a token must be good for.
+    pub scope: String,
+}
+
+impl Request {
+    pub(super) fn get(url: Url, scope: String) -> Self {
+        Self { method: Method::GET, url, accept: None, range: None, scope }
+    }
+}
+
 /// The HTTP client, and how long it waits.
 #[derive(Debug)]
 pub(super) struct Http {
-    client: reqwest::Client,
+    /// For the registry's own host.
+    registry: reqwest::Client,
+    /// For whom it sends to: it knows no client certificate.
+    elsewhere: reqwest::Client,
+    host: Option<String>,
     patience: Patience,
 }
 
 impl Http {
     fn new(endpoint: &Endpoint, patience: Patience) -> Result<Self, RegistryError> {
-        let client = reqwest::Client::builder()
-            .tls_backend_preconfigured(endpoint.tls()?)
-            .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .dns_resolver(std::sync::Arc::new(PublicNames))
-            .connect_timeout(patience.connect)
-            .build()
-            .map_err(|source| RegistryError::Setup { address: endpoint.host().to_owned(), source })?;
-        Ok(Self { client, patience })
+        let build = |tls| {
+            let builder = reqwest::Client::builder()
+                .tls_backend_preconfigured(tls)
+                .user_agent(concat!("berth/", env!("CARGO_PKG_VERSION")))
+                .redirect(reqwest::redirect::Policy::none())
+                .dns_resolver(std::sync::Arc::new(PublicNames))
+                .connect_timeout(patience.connect);
+            builder
+                .build()
+                .map_err(|source| RegistryError::Setup { address: endpoint.host().to_owned(), source })
+        };
+        let registry = build(endpoint.tls(true)?)?;
+        let elsewhere = if endpoint.is_plain_tls() { registry.clone() } else { build(endpoint.tls(false)?)? };
+        let host = endpoint.base().host_str().map(str::to_owned);
+        Ok(Self { registry, elsewhere, host, patience })
     }
 
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
-        self.client.request(method, url)
+        let own = url.host_str() == self.host.as_deref();
+        let client = if own { &self.registry } else { &self.elsewhere };
+        client.request(method, url)
     }
 
     /// Sends a request and waits for the head of its answer; `address` is whom errors name.
@@ -107,17 +136,10 @@ impl Transport {
     }
 
     /// Sends a request, authenticates when asked to, and tries again when the registry asks for patience.
-    pub(super) async fn send(
-        &self,
-        method: Method,
-        url: Url,
-        accept: Option<&'static str>,
-        repository: Option<&str>,
-    ) -> Result<Response, RegistryError> {
-        let scope = repository.map(|name| format!("repository:{name}:pull")).unwrap_or_default();
+    pub(super) async fn send(&self, request: &Request) -> Result<Response, RegistryError> {
         let mut attempts = self.http.attempts();
         loop {
-            match self.authorized(&method, &url, accept, &scope).await {
+            match self.authorized(request).await {
                 Ok(response) if !attempts.after(&response).await => {
                     return self.http.not_limited(response, self.endpoint.host());
                 }
@@ -133,15 +155,10 @@ impl Transport {
         }
     }
 
-    async fn authorized(
-        &self,
-        method: &Method,
-        url: &Url,
-        accept: Option<&'static str>,
-        scope: &str,
-    ) -> Result<Response, RegistryError> {
+    async fn authorized(&self, request: &Request) -> Result<Response, RegistryError> {
+        let scope = &request.scope;
         let header = self.auth.lock().await.header(&self.http, &self.endpoint, scope).await?;
-        let response = self.follow(method, url, accept, header.as_deref()).await?;
+        let response = self.follow(request, header.as_deref()).await?;
         if response.status() != StatusCode::UNAUTHORIZED || !self.is_registry(response.url()) {
             return Ok(response);
         }
@@ -153,23 +170,20 @@ impl Transport {
         drop(auth);
         match answer {
             None => Ok(response),
-            Some(header) => self.follow(method, url, accept, Some(&header)).await,
+            Some(header) => self.follow(request, Some(&header)).await,
         }
     }
 
     /// Follows redirects; credentials stay with the registry's own origin.
-    async fn follow(
-        &self,
-        method: &Method,
-        url: &Url,
-        accept: Option<&'static str>,
-        authorization: Option<&str>,
-    ) -> Result<Response, RegistryError> {
-        let mut target = url.clone();
+    async fn follow(&self, asked: &Request, authorization: Option<&str>) -> Result<Response, RegistryError> {
+        let mut target = asked.url.clone();
         for _ in 0..=MAX_REDIRECTS {
-            let mut request = self.http.request(method.clone(), target.clone());
-            if let Some(accept) = accept {
+            let mut request = self.http.request(asked.method.clone(), target.clone());
+            if let Some(accept) = asked.accept {
                 request = request.header(ACCEPT, accept);
+            }
+            if let Some(range) = &asked.range {
+                request = request.header(RANGE, range);
             }
             if let Some(authorization) = authorization.filter(|_| self.is_registry(&target)) {
                 request = request.header(AUTHORIZATION, authorization);

@@ -6,13 +6,21 @@
 use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
 use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 use super::layer::{LayerReader, tar_size};
 use super::{Store, StoreError, StoredImage};
 use crate::archive::Writer;
 use crate::digest::Digest;
-use crate::registry::{Client, Descriptor, Document, ManifestBytes, RegistryError, write_manifest};
+use crate::registry::{Client, Descriptor, Document, ManifestBytes, RegistryError, Sink, write_manifest};
+
+/// Chunks of a layer that wait for the one who reads.
+const CHUNKS_UNDER_WAY: usize = 16;
 
 /// Why an image was not exported.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +96,7 @@ impl Store {
         digest: &Digest,
         source: (&Client, &str),
         name: &ExportName,
-        runtime: &tokio::runtime::Handle,
+        runtime: &Handle,
         writer: impl Write,
     ) -> Result<(), ExportError> {
         let image = self.get(digest)?.ok_or(ExportError::NotThere(*digest))?;
@@ -103,7 +111,7 @@ impl Store {
         let mut written = BTreeSet::new();
         let (client, repository) = source;
         for layer in parsed.layers.iter().filter(|layer| written.insert(layer.digest)) {
-            let mut body = runtime.block_on(Fetched::begin(client, repository, layer, runtime))?;
+            let mut body = Fetched::begin(client, repository, layer, runtime);
             let copied = archive.stream(&layer.digest, layer.size, &mut body);
             body.finish(layer)?;
             copied.map_err(ExportError::Write)?;
@@ -172,35 +180,38 @@ impl<R: Read> Read for Marked<R> {
 
 /// A blob as it comes, read from a thread that may block.
 struct Fetched<'c> {
-    body: crate::registry::Body,
-    runtime: &'c tokio::runtime::Handle,
-    chunk: bytes::Bytes,
-    hash: sha2::Sha256,
+    chunks: mpsc::Receiver<Bytes>,
+    fetching: JoinHandle<Result<(), RegistryError>>,
+    runtime: &'c Handle,
+    chunk: Bytes,
+    hash: Sha256,
     size: u64,
-    failed: Option<RegistryError>,
 }
 
 impl<'c> Fetched<'c> {
-    async fn begin(
-        client: &Client,
-        repository: &str,
-        blob: &Descriptor,
-        runtime: &'c tokio::runtime::Handle,
-    ) -> Result<Self, RegistryError> {
-        let body = client.blob(repository, blob).await?;
-        let hash = sha2::Digest::new();
-        Ok(Self { body, runtime, chunk: bytes::Bytes::new(), hash, size: 0, failed: None })
+    fn begin(client: &Client, repository: &str, blob: &Descriptor, runtime: &'c Handle) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
+        let (client, repository, blob) = (client.clone(), repository.to_owned(), blob.clone());
+        let fetching = runtime.spawn(async move {
+            let mut sink = Sink::new(sender, &|_| {});
+            let fetched = client.fetch(&repository, &blob, false, &mut sink).await;
+            sink.close();
+            fetched
+        });
+        Self { chunks, fetching, runtime, chunk: Bytes::new(), hash: Sha256::new(), size: 0 }
     }
 
-    fn finish(self, blob: &Descriptor) -> Result<(), RegistryError> {
-        if let Some(error) = self.failed {
-            return Err(error);
+    fn finish(mut self, blob: &Descriptor) -> Result<(), RegistryError> {
+        // The sending side must not wait for a reader that has gone.
+        self.chunks.close();
+        if let Ok(fetched) = self.runtime.block_on(self.fetching) {
+            fetched?;
         }
         let what = format!("blob {}", blob.digest);
         if self.size != blob.size {
             return Err(RegistryError::SizeMismatch { what, expected: blob.size, actual: self.size });
         }
-        let actual = Digest::from_bytes(sha2::Digest::finalize(self.hash).into());
+        let actual = Digest::from_bytes(self.hash.finalize().into());
         if actual != blob.digest {
             return Err(RegistryError::DigestMismatch { what, expected: blob.digest, actual });
         }
@@ -211,18 +222,10 @@ impl<'c> Fetched<'c> {
 impl Read for Fetched<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.chunk.is_empty() {
-            match self.runtime.block_on(self.body.chunk()) {
-                Ok(Some(chunk)) => {
-                    sha2::Digest::update(&mut self.hash, &chunk);
-                    self.size += chunk.len() as u64;
-                    self.chunk = chunk;
-                }
-                Ok(None) => return Ok(0),
-                Err(error) => {
-                    self.failed = Some(error);
-                    return Err(io::Error::other("the transfer broke off"));
-                }
-            }
+            let Some(chunk) = self.chunks.blocking_recv() else { return Ok(0) };
+            self.hash.update(&chunk);
+            self.size += chunk.len() as u64;
+            self.chunk = chunk;
         }
         let count = buffer.len().min(self.chunk.len());
         buffer[..count].copy_from_slice(&self.chunk.split_to(count));

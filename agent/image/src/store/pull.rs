@@ -14,7 +14,7 @@ use crate::config::{ConfigBlob, ConfigError};
 use crate::digest::Digest;
 use crate::import::ImportError;
 use crate::merge::MergeError;
-use crate::registry::{Client, Descriptor, Document, ImageManifest, ManifestBytes, RegistryError, Selector};
+use crate::registry::{Client, Document, ImageManifest, ManifestBytes, RegistryError, Selector, Sink};
 use crate::resolve::{Resolved, fetch_config};
 
 /// Each has two threads and a few MiB of buffers.
@@ -127,6 +127,9 @@ impl Store {
         progress: &(dyn Fn(Progress) + Send + Sync),
     ) -> Result<StoredImage, PullError> {
         let reference = &resolved.reference_resolved;
+        // Even where the image is there: it may have come from elsewhere.
+        let verified = client.verify(&resolved.repository, &resolved.manifest, &resolved.root).await;
+        verified.map_err(|source| PullError::Registry { reference: reference.clone(), source })?;
         let lock = self.inner.busy(&resolved.manifest);
         let _turn = lock.lock().await;
         let store = self.clone();
@@ -236,59 +239,34 @@ impl Pull<'_> {
             self.tracker.layer_done();
             return Ok(());
         }
-        let mut attempts = self.client.attempts();
-        loop {
-            match self.fetch_layer(&layer).await {
-                Ok(()) => {
-                    self.tracker.layer_done();
-                    return Ok(());
-                }
-                Err(PullError::Registry { reference, source }) if source.is_transient() => {
-                    tracing::info!(layer = %layer.blob.digest, error = %source, "fetching a layer again");
-                    if !attempts.another().await {
-                        return Err(PullError::Registry { reference, source });
-                    }
-                }
-                Err(error) => return Err(error),
+        let fetched = match self.fetch_layer(&layer, false).await {
+            // What a mirror spoilt, the registry may have whole.
+            Err(PullError::Import { source, .. }) if self.client.has_mirrors() && source.is_bad_content() => {
+                tracing::warn!(layer = %layer.blob.digest, error = %source, "fetching a layer from the registry itself");
+                self.fetch_layer(&layer, true).await
             }
-        }
+            fetched => fetched,
+        };
+        fetched?;
+        self.tracker.layer_done();
+        Ok(())
     }
 
-    async fn fetch_layer(&self, layer: &Wanted) -> Result<(), PullError> {
+    async fn fetch_layer(&self, layer: &Wanted, registry_only: bool) -> Result<(), PullError> {
         let (sender, chunks) = mpsc::channel(CHUNKS_UNDER_WAY);
         let (assembly, wanted) = (Arc::clone(&self.assembly), layer.clone());
         let import = spawn_blocking(move || assembly.import(&wanted, chunks));
-        let fetched = self.fetch(&layer.blob, sender).await;
+        let tell = |bytes| self.tracker.bytes(bytes);
+        let mut sink = Sink::new(sender, &tell);
+        let repository = &self.resolved.repository;
+        let fetched = self.client.fetch(repository, &layer.blob, registry_only, &mut sink).await;
+        let position = sink.close();
         let imported = import.await;
+        if fetched.is_err() || !matches!(imported, Ok(Ok(()))) {
+            self.tracker.take_back(position);
+        }
         fetched.map_err(|source| self.registry_error(source))?;
         imported.unwrap_or_else(|_| Err(PullError::Panicked { reference: self.reference() }))
-    }
-
-    /// Ends early, and well, where the importing side has stopped: it knows why.
-    async fn fetch(
-        &self,
-        blob: &Descriptor,
-        sender: mpsc::Sender<bytes::Bytes>,
-    ) -> Result<(), RegistryError> {
-        let mut body = self.client.blob(&self.resolved.repository, blob).await?;
-        let mut received = 0;
-        loop {
-            match body.chunk().await {
-                Ok(None) => return Ok(()),
-                Ok(Some(chunk)) => {
-                    let length = chunk.len() as u64;
-                    received += length;
-                    self.tracker.bytes(length);
-                    if sender.send(chunk).await.is_err() {
-                        return Ok(());
-                    }
-                }
-                Err(error) => {
-                    self.tracker.take_back(received);
-                    return Err(error);
-                }
-            }
-        }
     }
 
     async fn finish(&self, documents: Documents, layers: Vec<Wanted>) -> Result<StoredImage, PullError> {

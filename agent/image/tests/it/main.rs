@@ -3,7 +3,10 @@
 
 mod content;
 mod image;
+mod mirrors;
 mod network;
+mod ranges;
 mod registry;
+mod signatures;
 mod timing;
 mod world;

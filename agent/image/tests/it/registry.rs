@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub struct Seen {
     pub path: String,
     pub query: String,
     pub authorization: Option<String>,
+    /// The bytes that are asked for, first and last.
+    pub range: Option<(u64, u64)>,
 }
 
 type Chunks = BoxStream<'static, io::Result<Bytes>>;
@@ -41,9 +44,13 @@ impl Answer {
     }
 
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
+        Self::status(200).with(bytes)
+    }
+
+    pub fn with(self, bytes: impl Into<Bytes>) -> Self {
         let bytes = bytes.into();
         let length = bytes.len() as u64;
-        Self::status(200).stream(Some(length), stream::iter([Ok(bytes)]).boxed())
+        self.stream(Some(length), stream::iter([Ok(bytes)]).boxed())
     }
 
     pub fn json(value: &serde_json::Value) -> Self {
@@ -81,6 +88,13 @@ impl Answer {
         Self::status(200).stream(Some(announced), stream::iter([Ok(bytes)]).chain(broken).boxed())
     }
 
+    /// Exactly what was asked for.
+    pub fn part(bytes: &Bytes, (first, last): (u64, u64)) -> Self {
+        let part = bytes.slice(first as usize..=last as usize);
+        let told = format!("bytes {first}-{last}/{}", bytes.len());
+        Self::status(206).with(part).header("content-range", &told)
+    }
+
     /// A connection that closes before anything was said.
     pub fn hang_up() -> Self {
         let broken = Err(io::Error::from(io::ErrorKind::ConnectionReset));
@@ -95,6 +109,7 @@ struct State {
     files: Mutex<HashMap<String, (String, Bytes)>>,
     behaviour: Mutex<Option<Behaviour>>,
     seen: Mutex<Vec<Seen>>,
+    ranges: AtomicBool,
 }
 
 /// The registry. Dropped, it and its connections are gone.
@@ -124,6 +139,11 @@ impl Registry {
         self.state.files.lock().unwrap().insert(path.to_owned(), file);
     }
 
+    /// From now on ranges are given where they are asked for.
+    pub fn allow_ranges(&self) {
+        self.state.ranges.store(true, Ordering::Relaxed);
+    }
+
     /// From now on requests are answered by this, and as they should be where it says nothing.
     pub fn behave(&self, behaviour: impl Fn(&Seen) -> Option<Answer> + Send + Sync + 'static) {
         *self.state.behaviour.lock().unwrap() = Some(Box::new(behaviour));
@@ -137,6 +157,11 @@ impl Registry {
 
     pub fn seen(&self) -> Vec<Seen> {
         self.state.seen.lock().unwrap().clone()
+    }
+
+    /// The requests whose path is this.
+    pub fn seen_on(&self, path: &str) -> Vec<Seen> {
+        self.seen().into_iter().filter(|seen| seen.path == path).collect()
     }
 
     /// How many requests there were whose path holds this.
@@ -185,6 +210,7 @@ impl State {
             path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
             authorization: header("authorization"),
+            range: header("range").and_then(|text| range(&text)),
         };
         self.seen.lock().unwrap().push(seen.clone());
         let special = self.behaviour.lock().unwrap().as_ref().and_then(|behaviour| behaviour(&seen));
@@ -200,7 +226,16 @@ impl State {
                     .header("docker-content-digest", &digest)
                     .header("content-type", media_type)
             }
-            Some((media_type, bytes)) => Answer::bytes(bytes.clone()).header("content-type", media_type),
+            Some((media_type, bytes)) => match seen.range {
+                Some(range) if self.ranges.load(Ordering::Relaxed) => Answer::part(bytes, range),
+                _ => Answer::bytes(bytes.clone()).header("content-type", media_type),
+            },
         }
     }
+}
+
+/// `bytes=FIRST-LAST`
+fn range(text: &str) -> Option<(u64, u64)> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }

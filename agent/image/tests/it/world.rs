@@ -1,12 +1,12 @@
 //! A registry, a store of its own, and a client between them.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use berth_image::platform::Platform;
 use berth_image::reference::{NoRemotes, Reference};
-use berth_image::registry::{Client, Credentials, Endpoint, Patience};
+use berth_image::registry::{Client, Credentials, Endpoint, Patience, Settings};
 use berth_image::resolve::{Resolved, resolve};
 use berth_image::store::{Store, StoredImage};
 use tempfile::TempDir;
@@ -36,7 +36,8 @@ impl World {
 
     pub async fn with(patience: Patience) -> Self {
         let registry = Registry::start().await;
-        let client = Client::with_patience(endpoint(&registry), patience).unwrap();
+        let settings = Settings { patience, ..Settings::default() };
+        let client = Client::with(endpoint(&registry), settings).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         Self { registry, client, store, dir }
@@ -49,18 +50,33 @@ impl World {
         world
     }
 
-    pub fn log_in(&mut self) {
-        let credentials = Credentials { username: USER.to_owned(), password: PASSWORD.to_owned() };
-        let endpoint = endpoint(&self.registry).with_credentials(credentials);
-        self.client = Client::with_patience(endpoint, hasty()).unwrap();
+    pub fn path(&self) -> &Path {
+        self.dir.path()
     }
 
-    pub fn reference(&self) -> Reference {
-        Reference::parse(&format!("{}/app:1", self.registry.address), &NoRemotes).unwrap()
+    pub fn log_in(&mut self) {
+        self.log_in_with(Settings::default());
+    }
+
+    pub fn log_in_with(&mut self, settings: Settings) {
+        let credentials = Credentials::Password { username: USER.to_owned(), password: PASSWORD.to_owned() };
+        let endpoint = endpoint(&self.registry).with_credentials(credentials);
+        self.client = Client::with(endpoint, Settings { patience: hasty(), ..settings }).unwrap();
+    }
+
+    pub fn set(&mut self, settings: Settings) {
+        self.client =
+            Client::with(endpoint(&self.registry), Settings { patience: hasty(), ..settings }).unwrap();
     }
 
     pub async fn resolve(&self) -> Result<Resolved, String> {
-        resolve(&self.client, &self.reference(), &Platform::host(), None).await.map_err(|error| chain(&error))
+        self.resolve_tag("1").await
+    }
+
+    pub async fn resolve_tag(&self, tag: &str) -> Result<Resolved, String> {
+        let reference = format!("{}/app:{tag}", self.registry.address);
+        let reference = Reference::parse(&reference, &NoRemotes).unwrap();
+        resolve(&self.client, &reference, &Platform::host(), None).await.map_err(|error| chain(&error))
     }
 
     pub async fn fetch(&self, resolved: &Resolved) -> Result<StoredImage, String> {
@@ -107,7 +123,7 @@ impl World {
     }
 }
 
-fn endpoint(registry: &Registry) -> Endpoint {
+pub fn endpoint(registry: &Registry) -> Endpoint {
     Endpoint::parse(&registry.url(""), true).unwrap()
 }
 
