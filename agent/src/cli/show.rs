@@ -280,27 +280,6 @@ pub(super) fn short(digest: &str) -> String {
     digest.trim_start_matches("sha256:").chars().take(12).collect()
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_in_the_largest_unit_that_fits() {
-        assert_eq!(size(0), "0 B");
-        assert_eq!(size(1536), "1.5 KiB");
-        assert_eq!(size(350 << 20), "350.0 MiB");
-    }
-
-    #[test]
-    fn an_instance_has_the_fields_that_programs_rely_on() {
-        let shown = instance(&wire::Instance { pid: 7, restarts: 2, ..Default::default() });
-        for field in ["name", "id", "type", "status", "pid", "image_id", "ipv4_address", "restarts"] {
-            assert!(shown.get(field).is_some(), "{field}");
-        }
-        assert_eq!((shown["pid"].as_u64(), shown["restarts"].as_u64()), (Some(7), Some(2)));
-    }
-}
-
 /// What a check of the store found.
 pub(super) fn store_check(report: &wire::CheckImagesReport) -> Value {
     let damaged = report.damaged.iter().map(|image| {
@@ -325,4 +304,25 @@ pub(super) fn pruned(pruned: &wire::PruneImagesResponse, dry_run: bool) -> Value
         "bytes_freed": pruned.bytes_freed,
         "objects_freed": pruned.objects_freed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_in_the_largest_unit_that_fits() {
+        assert_eq!(size(0), "0 B");
+        assert_eq!(size(1536), "1.5 KiB");
+        assert_eq!(size(350 << 20), "350.0 MiB");
+    }
+
+    #[test]
+    fn an_instance_has_the_fields_that_programs_rely_on() {
+        let shown = instance(&wire::Instance { pid: 7, restarts: 2, ..Default::default() });
+        for field in ["name", "id", "type", "status", "pid", "image_id", "ipv4_address", "restarts"] {
+            assert!(shown.get(field).is_some(), "{field}");
+        }
+        assert_eq!((shown["pid"].as_u64(), shown["restarts"].as_u64()), (Some(7), Some(2)));
+    }
 }
