@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::step::{self, StepError, command, find, target, timed};
 
 /// A program that shows whether a package is there, and the package.
-const PACKAGES: [(&str, &str); 15] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
@@ -22,6 +22,7 @@ const PACKAGES: [(&str, &str); 15] = [
     ("python3", "python3"),
     ("git", "git"),
     ("openssl", "openssl"),
+    ("strace", "strace"),
 ];
 
 /// Packages without a program of their own.

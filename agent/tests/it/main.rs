@@ -6,6 +6,7 @@ mod contracts;
 mod daemon;
 mod images;
 mod instances;
+mod killed;
 mod remotes;
 mod tls;
 mod usage;

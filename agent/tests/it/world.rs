@@ -87,13 +87,38 @@ impl Agent {
 
     /// Starts it on its directories and waits until it says that it is ready.
     pub fn run(&mut self, args: &[&str]) {
+        let mut command = self.command();
+        command.args(args);
+        assert!(self.comes_up(command), "{}", std::fs::read_to_string(self.dir.path().join("log")).unwrap());
+    }
+
+    /// Starts it under another program; says whether it came up.
+    pub fn run_under(&mut self, wrapper: &[&str]) -> bool {
+        let agent = self.command();
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(agent.get_program()).args(agent.get_args());
+        self.comes_up(command)
+    }
+
+    /// Ends what [`Agent::run_under`] began; the other program ends with the agent.
+    pub fn end(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let children = format!("/proc/{0}/task/{0}/children", child.id());
+            // Where it has ended already there is no such file.
+            for pid in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
+                let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGTERM);
+            }
+            child.wait().unwrap();
+        }
+    }
+
+    fn comes_up(&mut self, mut command: Command) -> bool {
         let path = self.dir.path().join("ready.sock");
         let _ = std::fs::remove_file(&path);
         let ready = UnixDatagram::bind(&path).unwrap();
         ready.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let log = File::create(self.dir.path().join("log")).unwrap();
-        let mut command = self.command();
-        command.args(args).env("NOTIFY_SOCKET", &path);
+        command.env("NOTIFY_SOCKET", &path);
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = self.child.insert(command.spawn().unwrap());
         let deadline = Instant::now() + READY;
@@ -102,13 +127,15 @@ impl Agent {
             if let Ok(read) = ready.recv(&mut buffer)
                 && buffer[..read].starts_with(b"READY=1")
             {
-                return;
+                return true;
             }
-            let gone = child.try_wait().unwrap();
-            let late = Instant::now() > deadline;
+            if child.try_wait().unwrap().is_some() {
+                self.child = None;
+                return false;
+            }
             assert!(
-                gone.is_none() && !late,
-                "{gone:?} {}",
+                Instant::now() < deadline,
+                "{}",
                 std::fs::read_to_string(self.dir.path().join("log")).unwrap()
             );
         }
@@ -229,13 +256,22 @@ impl Registry {
     fn push(&self, password: bool) {
         let layout = self._dir.path().join("layout");
         tiny(&layout);
+        self.copy(&layout, "tiny:1", password);
+    }
+
+    /// Pushes a layout's image to a registry without a password.
+    pub fn push_layout(&self, layout: &Path, name: &str) {
+        self.copy(layout, name, false);
+    }
+
+    fn copy(&self, layout: &Path, name: &str, password: bool) {
         let mut command = Command::new("skopeo");
         command.args(["copy", "--quiet", "--dest-tls-verify=false"]);
         if password {
             command.args(["--dest-creds", &format!("{USER}:{PASSWORD}")]);
         }
         command.arg(format!("oci:{}:1", layout.display()));
-        command.arg(format!("docker://{}/tiny:1", self.host()));
+        command.arg(format!("docker://{}/{name}", self.host()));
         said(&mut command, b"").ok();
     }
 
@@ -266,10 +302,11 @@ pub fn tiny(layout: &Path) {
     }
     std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n").unwrap();
     std::fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").unwrap();
-    let layer = layout.join("../layer.tar");
-    let mut tar = Command::new("tar");
-    tar.args(["--owner=0", "--group=0", "-C"]).arg(&root).arg("-cf").arg(&layer).arg(".");
-    said(&mut tar, b"").ok();
+    oci_layout(layout, &[root]);
+}
+
+/// An OCI layout of one image, a layer of each of these directories.
+pub fn oci_layout(layout: &Path, layers: &[PathBuf]) {
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8]| {
@@ -278,7 +315,15 @@ pub fn tiny(layout: &Path) {
         std::fs::write(blobs.join(&digest), bytes).unwrap();
         (format!("sha256:{digest}"), bytes.len())
     };
-    let (layer, layer_size) = put(&std::fs::read(layer).unwrap());
+    let mut described = Vec::new();
+    for root in layers {
+        let tar =
+            Command::new("tar").args(["--owner=0", "--group=0", "-C"]).arg(root).args(["-c", "."]).output();
+        let (digest, size) = put(&tar.unwrap().stdout);
+        let media_type = "application/vnd.oci.image.layer.v1.tar";
+        described.push(serde_json::json!({ "mediaType": media_type, "digest": digest, "size": size }));
+    }
+    let diff_ids: Vec<_> = described.iter().map(|layer| layer["digest"].clone()).collect();
     let config = serde_json::json!({
         "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" },
         "os": "linux",
@@ -288,14 +333,14 @@ pub fn tiny(layout: &Path) {
             "Env": ["PATH=/bin", "GREETING=hello"],
             "Labels": { "purpose": "tests" },
         },
-        "rootfs": { "type": "layers", "diff_ids": [layer] },
+        "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });
     let (config, config_size) = put(config.to_string().as_bytes());
     let manifest = serde_json::json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": { "mediaType": "application/vnd.oci.image.config.v1+json", "digest": config, "size": config_size },
-        "layers": [{ "mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": layer, "size": layer_size }],
+        "layers": described,
     });
     let (manifest, manifest_size) = put(manifest.to_string().as_bytes());
     let index = serde_json::json!({

@@ -130,7 +130,7 @@ fn a_checkout_is_the_mounted_tree() {
     let imported = import(&[below, above]).unwrap();
     let checkout = imported.store.checkout(&imported.image.digest).unwrap();
     assert_eq!(imported.store.checkout(&imported.image.digest).unwrap(), checkout);
-    let mounted = mounted(&imported, |root| read_tree(root));
+    let mounted = mounted(&imported, read_tree);
     assert_eq!(read_tree(&checkout), mounted);
     imported.store.remove(&imported.image.digest).unwrap();
     imported.store.collect().unwrap();
