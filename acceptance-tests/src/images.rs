@@ -86,6 +86,15 @@ pub fn build(recipe: &Recipe, scratch: &Path) -> Result<PathBuf, Error> {
     Ok(layout)
 }
 
+/// Makes an image of directories, a layer of each, as an OCI layout.
+pub fn layout_of(layers: &[PathBuf], layout: &Path) -> Result<(), Error> {
+    let mut writer = oci::Writer::new(layout)?;
+    for layer in layers {
+        writer.layer(layer)?;
+    }
+    writer.finish(&Config { entrypoint: &["/bin/sh"], ..Config::default() })
+}
+
 /// Pushes a layout's image under "repository:tag".
 pub fn push(layout: &Path, registry: &Registry, reference: &str) -> Result<(), Error> {
     let mut skopeo = Command::new("skopeo");

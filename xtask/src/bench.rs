@@ -2,48 +2,62 @@
 //!
 //! Each figure and its peer's are taken in one run, in turn: a shared machine is noisy, and only ratios say something.
 
+mod pull;
+
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use berth_acceptance_tests::{Registry, command, images};
+use berth_acceptance_tests::command;
 use serde_json::{Value, json};
 
 use crate::Outcome;
 use crate::step::{self, StepError, command as cargo, file, find, programs, target};
 use crate::{build, setup};
 
-const ROUNDS: usize = 5;
 const STARTS: usize = 41;
 
 /// Where in memory the benches write, so that no disk is measured.
 const MEMORY: &str = "/dev/shm";
 
-fn failed(error: berth_acceptance_tests::Error) -> StepError {
+pub(crate) fn failed(error: berth_acceptance_tests::Error) -> StepError {
     StepError::Rule(error.to_string())
 }
 
-/// Runs all of them.
-pub fn run() -> Outcome {
+/// Which of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Which {
+    /// Pulls: time, memory and disk.
+    Pull,
+}
+
+/// Runs all of them, or those of one kind.
+pub fn run(which: Option<Which>) -> Outcome {
     setup::run()?;
     build::run()?;
-    step::run(&mut cargo(
-        "cargo",
-        &["build", "--release", "--locked", "--package", "berth-image", "--example", "pull"],
-    ))?;
-    step::run(&mut cargo(
-        "cargo",
-        &["build", "--release", "--locked", "--package", "berth-runtime", "--example", "start"],
-    ))?;
-    let report = json!({ "provider": provider()?, "pull": pull()?, "start": start()? });
-    println!("{:<10} {:>10} {:>10} {:>7}", "bench", "ours ms", "peer ms", "ratio");
-    for (name, bench) in report.as_object().into_iter().flatten() {
+    for (package, example) in [("berth-image", "pull"), ("berth-image", "bound"), ("berth-runtime", "start")]
+    {
+        let example = ["build", "--release", "--locked", "--package", package, "--example", example];
+        step::run(&mut cargo("cargo", &example))?;
+    }
+    let mut benches = Vec::new();
+    if which.is_none() {
+        benches.extend([("provider", provider()?), ("start", start()?)]);
+    }
+    benches.extend(pull::run()?);
+    println!("{:<14} {:>10} {:>10} {:>7}  more", "bench", "ours ms", "peer ms", "ratio");
+    for (name, bench) in &benches {
         let figure = |side: &str| bench[side]["median"].as_f64().map_or("-".into(), |ms| format!("{ms:.1}"));
         let ratio = bench["ratio"].as_f64().map_or("-".into(), |ratio| format!("{ratio:.2}"));
-        println!("{name:<10} {:>10} {:>10} {ratio:>7}", figure("ours"), figure("peer"));
+        let more = bench.as_object().into_iter().flatten();
+        let more = more.filter(|(key, _)| !matches!(key.as_str(), "ours" | "peer" | "ratio"));
+        let more: Vec<String> = more.map(|(key, value)| format!("{key}={value}")).collect();
+        println!("{name:<14} {:>10} {:>10} {ratio:>7}  {}", figure("ours"), figure("peer"), more.join(" "));
     }
+    let report: serde_json::Map<String, Value> =
+        benches.into_iter().map(|(name, bench)| (name.to_owned(), bench)).collect();
+    let report = Value::Object(report);
     let path = target().join("bench/report.json");
     fs::create_dir_all(target().join("bench")).map_err(file("make", &path))?;
     fs::write(&path, format!("{report:#}\n")).map_err(file("write", &path))
@@ -74,41 +88,6 @@ fn provider() -> Result<Value, StepError> {
     }
     let size = fs::metadata(&program).map_err(file("look at", &program))?.len();
     Ok(json!({ "ours": spread(&mut times), "bytes": size }))
-}
-
-/// A pull of five layers against skopeo and umoci, both into memory.
-fn pull() -> Result<Value, StepError> {
-    let registry = Registry::start_on(&images::layered_storage().map_err(failed)?, Default::default())
-        .map_err(failed)?;
-    let reference = format!("{}/{}", registry.host(), images::layered().reference());
-    let place = Path::new(MEMORY).join(format!("berth-bench-{}", std::process::id()));
-    let (mut ours, mut theirs, mut peak) = (Vec::new(), Vec::new(), 0);
-    for _ in 0..ROUNDS {
-        fs::create_dir_all(&place).map_err(file("make", &place))?;
-        let mut pull = Command::new(programs().join("examples/pull"));
-        let pulled = command::json(pull.arg(&reference).arg(place.join("store"))).map_err(failed)?;
-        ours.extend(pulled["milliseconds"].as_f64());
-        peak = peak.max(pulled["peak_kib"].as_u64().unwrap_or(0));
-        let begun = Instant::now();
-        let layout = place.join("layout");
-        command::run(
-            Command::new("skopeo")
-                .args(["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"])
-                .arg(format!("docker://{reference}"))
-                .arg(format!("oci:{}:latest", layout.display())),
-        )
-        .map_err(failed)?;
-        command::run(
-            Command::new("umoci")
-                .args(["unpack", "--image"])
-                .arg(format!("{}:latest", layout.display()))
-                .arg(place.join("bundle")),
-        )
-        .map_err(failed)?;
-        theirs.push(begun.elapsed().as_secs_f64() * 1000.0);
-        fs::remove_dir_all(&place).map_err(file("remove", &place))?;
-    }
-    Ok(compared(&mut ours, &mut theirs, json!({ "peak_kib": peak, "peer_is": "skopeo copy, umoci unpack" })))
 }
 
 /// A container that runs `/bin/true`, against crun.

@@ -34,7 +34,10 @@ enum Command {
     /// Everything that a change must pass.
     Ci,
     /// Measure, against peers in the same run.
-    Bench,
+    Bench {
+        /// Only these.
+        which: Option<bench::Which>,
+    },
     /// Write docs/ from the provider's schema.
     Docs {
         /// Change nothing; fail if something would change.
@@ -57,7 +60,7 @@ fn main() -> ExitCode {
         Command::Setup => setup::run(),
         Command::Test => ci::test(),
         Command::Ci => ci::run(),
-        Command::Bench => bench::run(),
+        Command::Bench { which } => bench::run(which),
         Command::Docs { check } => docs::run(check),
         Command::Tidy => tidy::run(),
         Command::Quickstart { destroy: false } => quickstart::run(),
