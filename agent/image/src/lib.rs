@@ -9,6 +9,8 @@ pub mod archive;
 pub mod config;
 pub mod digest;
 mod erofs;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod import;
 pub mod merge;
 pub mod platform;
