@@ -2,16 +2,22 @@
 //! The next agent finds a store that is whole, the next pull succeeds, and a removal leaves nothing.
 
 use std::hash::{BuildHasher, Hasher};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::world::{Agent, BERTH, Registry, Said, oci_layout};
 
 /// Calls by which something of the store appears, changes its name, or goes.
 const STEPS: &str = "rename,renameat,renameat2,unlink,unlinkat,rmdir,linkat";
+/// Microseconds that each of them waits when it is done.
+const DELAY: u32 = 10_000;
 /// More steps than this would be a pull that never ends.
 const MANY: usize = 400;
 
@@ -62,6 +68,23 @@ fn is_whole(agent: &Agent, what: &str) {
     assert_eq!(stored(agent), Vec::<PathBuf>::new(), "{what}: something is left");
 }
 
+/// Kills the agent, of whose steps each line of the pipe tells, after this one; says whether it came to that. Each step waits
+/// a little after it was told of, so that the kill comes before the next of the same thread.
+fn killer(pipe: PathBuf, step: usize, armed: Arc<OnceLock<Pid>>) -> JoinHandle<bool> {
+    std::thread::spawn(move || {
+        let lines = BufReader::new(std::fs::File::open(pipe).unwrap()).lines();
+        let mut steps = 0;
+        for line in lines.map_while(Result::ok).filter(|line| line.contains("(DELAYED)")) {
+            let Some(agent) = armed.get() else { continue };
+            steps += 1;
+            if steps == step {
+                kill(*agent, Signal::SIGKILL).unwrap_or_else(|error| panic!("{line}: {error}"));
+            }
+        }
+        steps >= step
+    })
+}
+
 #[test]
 fn a_kill_at_every_step_of_a_pull_loses_nothing() {
     let registry = registry();
@@ -69,16 +92,22 @@ fn a_kill_at_every_step_of_a_pull_loses_nothing() {
     agent.berth(&["remote", "add", "reg", &registry.address(), "--insecure"]).ok();
     agent.signal(Signal::SIGTERM);
     for step in 1..MANY {
-        let inject = format!("inject={STEPS}:signal=SIGKILL:when={step}");
-        let trace = format!("trace={STEPS}");
-        let strace = ["strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null", "-e", &trace, "-e", &inject];
-        let came_up = agent.run_under(&strace);
-        let pulled = came_up && pull(&agent).code == Some(0);
+        let pipe = agent.dir.path().join(format!("steps{step}"));
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let armed = Arc::new(OnceLock::new());
+        let killer = killer(pipe.clone(), step, Arc::clone(&armed));
+        let (trace, delay) = (format!("trace={STEPS}"), format!("inject={STEPS}:delay_exit={DELAY}"));
+        let strace = ["strace", "-f", "-qqq", "-o", pipe.to_str().unwrap(), "-e", &trace, "-e", &delay];
+        assert!(agent.run_under(&strace));
+        armed.set(agent.wrapped()).unwrap();
+        let pulled = pull(&agent);
         agent.end();
+        let killed = killer.join().unwrap();
         agent.run(&[]);
-        is_whole(&agent, &format!("killed at step {step}"));
+        is_whole(&agent, &format!("killed after step {step}"));
         agent.signal(Signal::SIGTERM);
-        if pulled {
+        if !killed {
+            assert_eq!(pulled.code, Some(0), "{pulled:?}");
             assert!(step > 20, "a pull of three layers has more steps than {step}");
             return;
         }

@@ -100,7 +100,14 @@ impl Agent {
         self.comes_up(command)
     }
 
-    /// Ends what [`Agent::run_under`] began; the other program ends with the agent.
+    /// The agent that [`Agent::run_under`] began; the program around it is another process.
+    pub fn wrapped(&self) -> Pid {
+        let wrapper = self.child.as_ref().unwrap().id();
+        let children = std::fs::read_to_string(format!("/proc/{wrapper}/task/{wrapper}/children")).unwrap();
+        Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap())
+    }
+
+    /// Ends what [`Agent::run_under`] began; the program around it ends with the agent.
     pub fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
             let children = format!("/proc/{0}/task/{0}/children", child.id());
