@@ -6,4 +6,5 @@ pub mod mount;
 pub mod netlink;
 pub mod node;
 pub mod process;
+pub mod sha256;
 pub mod socket;

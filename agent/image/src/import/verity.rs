@@ -1,10 +1,11 @@
 //! The fs-verity digest (SHA-256, blocks of 4096 bytes) of a stream, which is what an object is named by.
 
+use berth_sys::sha256;
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
-const BLOCK: usize = 4096;
+const BLOCK: usize = sha256::BLOCK;
 const HASH: usize = 32;
 
 /// Builds the Merkle tree level by level, with one unfinished block a level in memory.
@@ -45,11 +46,18 @@ impl Verity {
                 self.push(0, &hash);
             }
         }
-        let mut blocks = bytes.chunks_exact(BLOCK);
-        for block in &mut blocks {
+        let (blocks, rest) = bytes.as_chunks::<BLOCK>();
+        let (pairs, last) = blocks.as_chunks::<2>();
+        for [one, other] in pairs {
+            // Two at once, where the processor can: this is a third of all that a pull computes.
+            let hashes = sha256::pair(one, other);
+            let hashes = hashes.unwrap_or_else(|| [one, other].map(|block| Sha256::digest(block).into()));
+            hashes.iter().for_each(|hash| self.push(0, hash));
+        }
+        for block in last {
             self.push(0, &Sha256::digest(block));
         }
-        self.partial.extend_from_slice(blocks.remainder());
+        self.partial.extend_from_slice(rest);
     }
 
     fn push(&mut self, level: usize, hash: &[u8]) {
@@ -110,6 +118,17 @@ mod tests {
     use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, compute_verity};
 
     use super::*;
+
+    #[test]
+    fn two_at_once_are_what_each_is_alone() {
+        let blocks: Vec<[u8; BLOCK]> = (0..4u8)
+            .map(|seed| std::array::from_fn(|at| (at as u8).wrapping_mul(seed).wrapping_add(seed)))
+            .collect();
+        for (one, other) in blocks.iter().zip(blocks.iter().skip(1)) {
+            let Some(hashes) = sha256::pair(one, other) else { return };
+            assert_eq!(hashes, [one, other].map(|block| <[u8; 32]>::from(Sha256::digest(block))));
+        }
+    }
 
     #[test]
     fn names_are_those_of_the_composefs_crate() {

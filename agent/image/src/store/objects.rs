@@ -5,7 +5,7 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -155,38 +155,47 @@ impl Session {
         std::fs::rename(&temporary, target).map_err(StoreError::io("rename to", target))
     }
 
-    /// Stores a body of `size` bytes read from `reader`.
-    pub(crate) fn store(&self, reader: &mut impl Read, size: u64) -> Result<Digest, ImportError> {
+    /// Stores a body of `size` bytes read from `reader`, straight from the reader's own buffer where it is whole in there.
+    pub(crate) fn store(&self, reader: &mut impl BufRead, size: u64) -> Result<Digest, ImportError> {
         if size > BUFFERED_MAX {
             return self.store_streamed(reader, size);
         }
-        let mut body = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-        reader.read_exact(&mut body).map_err(body_error)?;
-        let object = Verity::of(&body);
+        let wanted = usize::try_from(size).unwrap_or(usize::MAX);
+        let available = reader.fill_buf().map_err(body_error)?;
+        if available.len() >= wanted {
+            let object = self.store_whole(&available[..wanted])?;
+            reader.consume(wanted);
+            return Ok(object);
+        }
+        let mut body = Vec::with_capacity(wanted);
+        pieces(reader, size, |piece| {
+            body.extend_from_slice(piece);
+            Ok(())
+        })?;
+        self.store_whole(&body)
+    }
+
+    fn store_whole(&self, body: &[u8]) -> Result<Digest, ImportError> {
+        let (object, size) = (Verity::of(body), body.len() as u64);
         if !self.is_there(&object, size)? {
             let name = unique_name("o");
             let mut file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
-            file.write_all(&body).map_err(|source| write_error(&object, source))?;
+            file.write_all(body).map_err(|source| write_error(&object, source))?;
             drop(file);
             self.publish(&name, &object, size)?;
         }
         Ok(object)
     }
 
-    fn store_streamed(&self, reader: &mut impl Read, size: u64) -> Result<Digest, ImportError> {
+    fn store_streamed(&self, reader: &mut impl BufRead, size: u64) -> Result<Digest, ImportError> {
         let name = unique_name("o");
         let mut file = create_new_at(&self.temporary, &name, OBJECT_MODE)?;
         let mut verity = Verity::new();
-        let mut buffer = vec![0; BUFFERED_MAX as usize];
-        let mut left = size;
-        while left > 0 {
-            let wanted = left.min(BUFFERED_MAX) as usize;
-            reader.read_exact(&mut buffer[..wanted]).map_err(body_error)?;
-            verity.update(&buffer[..wanted]);
-            file.write_all(&buffer[..wanted])
-                .map_err(|source| ImportError::Write { path: self.path.join(&name), source })?;
-            left -= wanted as u64;
-        }
+        pieces(reader, size, |piece| {
+            verity.update(piece);
+            let failed = |source| ImportError::Write { path: self.path.join(&name), source };
+            file.write_all(piece).map_err(failed)
+        })?;
         drop(file);
         let object = verity.finish();
         if self.is_there(&object, size)? {
@@ -227,6 +236,26 @@ impl Session {
         unlink_at(&self.objects.dir, &name)?;
         rename_new_at(&self.temporary, temporary, &self.objects.dir, &name).map(drop)
     }
+}
+
+/// Takes `size` bytes from the reader, as they lie in its buffer.
+fn pieces(
+    reader: &mut impl BufRead,
+    size: u64,
+    mut each: impl FnMut(&[u8]) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
+    let mut left = size;
+    while left > 0 {
+        let available = reader.fill_buf().map_err(body_error)?;
+        if available.is_empty() {
+            return Err(body_error(io::ErrorKind::UnexpectedEof.into()));
+        }
+        let taken = available.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        each(&available[..taken])?;
+        reader.consume(taken);
+        left -= taken as u64;
+    }
+    Ok(())
 }
 
 fn enable_verity(path: &Path) -> Result<bool, FsError> {
