@@ -1,5 +1,6 @@
 //! What a change of a spec does to an instance that runs. The same table answers for a plan and for an apply.
 
+use crate::file;
 use crate::instance::InstanceSpec;
 
 /// What a change does, the mildest first.
@@ -37,6 +38,9 @@ pub enum Argument {
     Restart,
     Ports,
     Limits,
+    Mounts,
+    Files,
+    Devices,
 }
 
 impl Argument {
@@ -62,6 +66,9 @@ impl Argument {
             Self::Restart => "restart",
             Self::Ports => "ports",
             Self::Limits => "limits",
+            Self::Mounts => "mounts",
+            Self::Files => "files",
+            Self::Devices => "devices",
         }
     }
 }
@@ -92,6 +99,9 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
         (A::Limits, Effect::InPlace, old.limits != new.limits),
+        (A::Mounts, Effect::InPlace, old.mounts != new.mounts),
+        (A::Devices, Effect::InPlace, old.devices != new.devices),
+        (A::Files, file::effect(&old.files, &new.files).unwrap_or(Effect::InPlace), old.files != new.files),
     ];
     table
         .into_iter()

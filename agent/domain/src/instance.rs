@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::device::{self, DeviceDraft, DeviceSpec};
+use crate::file::{self, FileDraft, FileSpec};
 use crate::ids::Digest;
 use crate::invalid::{Findings, Invalid, Invalids};
+use crate::mount::{self, MountDraft, MountSpec};
 use crate::name::{Hostname, Name, shown};
 use crate::value::environment::{self, Environment};
 use crate::value::limits::Limits;
@@ -119,6 +122,15 @@ pub struct InstanceSpec {
     pub ports: BTreeMap<String, PortSpec>,
     /// What it may use.
     pub limits: Limits,
+    /// What is mounted in it, by name.
+    #[serde(default)]
+    pub mounts: BTreeMap<String, MountSpec>,
+    /// What is written into it, by path.
+    #[serde(default)]
+    pub files: BTreeMap<String, FileSpec>,
+    /// Devices of the host's, by name.
+    #[serde(default)]
+    pub devices: BTreeMap<String, DeviceSpec>,
 }
 
 impl InstanceSpec {
@@ -189,6 +201,9 @@ pub struct InstanceDraft {
     pub restart: RestartDraft,
     pub ports: BTreeMap<String, PortDraft>,
     pub limits: LimitsDraft,
+    pub mounts: BTreeMap<String, MountDraft>,
+    pub files: BTreeMap<String, FileDraft>,
+    pub devices: BTreeMap<String, DeviceDraft>,
 }
 
 /// More entries than this in one map or list are a mistake, or an attack.
@@ -230,6 +245,9 @@ impl InstanceDraft {
             self.stop_timeout_ms.and_then(|ms| findings.keep(&["stop_timeout"], timeout(ms)));
         let restart = self.restart_policy(findings);
         let ports = self.check_ports(findings);
+        let mounts = mount::check(&self.mounts, findings);
+        let files = file::check(&self.files, findings);
+        let devices = device::check(&self.devices, &mounts, findings);
         let LimitsDraft { cpu_millis, memory_bytes, pids } = self.limits;
         let limits = Limits::check(cpu_millis, memory_bytes, pids, findings);
         Some(InstanceSpec {
@@ -251,6 +269,9 @@ impl InstanceDraft {
             restart,
             ports,
             limits,
+            mounts,
+            files,
+            devices,
         })
     }
 

@@ -5,11 +5,14 @@
 //! each. A spec that exists is right.
 
 pub mod change;
+pub mod device;
 pub mod effective;
+pub mod file;
 pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod mount;
 pub mod name;
 pub mod network;
 pub mod plan;
@@ -19,13 +22,16 @@ pub mod value;
 pub mod volume;
 
 pub use change::{Argument, Effect, change_effect, changes};
+pub use device::{DeviceDraft, DeviceSpec};
 pub use effective::EffectiveConfig;
+pub use file::{FileContent, FileDraft, FileSpec};
 pub use ids::{AgentId, Digest, InstanceId, NetworkId, PinId, RemoteId, VolumeId};
 pub use image::{HealthCheckConfig, ImageConfig, ImageInfo, Layer, Platform};
 pub use instance::{
     ImageSource, InstanceDraft, InstanceKind, InstanceSpec, LimitsDraft, PortDraft, RestartDraft,
 };
 pub use invalid::{Invalid, Invalids};
+pub use mount::{Mount, MountDraft, MountSpec};
 pub use name::{Hostname, Name, RemoteName, VolumeName};
 pub use network::{MacAddress, NetworkKind, NetworkSpec};
 pub use plan::{Desired, Observed, Step, Wanted, plan};

@@ -4,6 +4,7 @@ use berth_domain::{Invalid, Invalids, Protocol};
 use thiserror::Error;
 
 use crate::ledger::LedgerError;
+use crate::mount_error::MountFault;
 use crate::ports::images::ImageError;
 use crate::ports::network::NetworkError;
 use crate::ports::runtime::{ExecError, RuntimeError, StartError};
@@ -207,6 +208,9 @@ pub enum EngineError {
     /// Something about a volume.
     #[error(transparent)]
     Volume(#[from] VolumeFault),
+    /// Something that cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountFault),
     /// The ledger failed.
     #[error("The agent's ledger failed")]
     Ledger(#[from] LedgerError),
@@ -282,6 +286,7 @@ impl EngineError {
             Self::Exec { .. } => Reason::InvalidArgument,
             Self::Conflict { .. } => Reason::InUse,
             Self::Volume(fault) => fault.reason(),
+            Self::Mount(fault) => fault.reason(),
             Self::Ledger(_) | Self::Closing => Reason::Internal,
         }
     }
@@ -302,6 +307,7 @@ impl EngineError {
                 _ => path(&[argument]),
             },
             Self::Start { program, source, .. } => start_attribute(program, source),
+            Self::Mount(fault) => fault.attribute(),
             Self::PortHeld { name, .. } => path(&["ports", name, "host_port"]),
             Self::Port { name, source: NetworkError::NotAnAddress { .. } } => {
                 path(&["ports", name, "host_address"])
@@ -352,6 +358,7 @@ impl EngineError {
                 "Use a higher limit, or stop the instance first"
             }
             Self::Volume(fault) => fault.advice(),
+            Self::Mount(fault) => return fault.advice(),
             Self::Conflict { .. } => "Try again",
             Self::Ledger(error) => return error.advice(),
             Self::Closing => "Try again when it has started anew",
@@ -366,6 +373,7 @@ impl EngineError {
         match self {
             Self::Invalid(_) | Self::ImageNotHere { .. } | Self::NeedsReplace { .. } => true,
             Self::Start { source, .. } => !matches!(source, StartError::Host { .. }),
+            Self::Mount(fault) => fault.is_lasting(),
             _ => false,
         }
     }
@@ -447,6 +455,7 @@ fn start_attribute(program: &str, error: &StartError) -> Vec<String> {
         StartError::WorkingDir { .. } => one("working_dir"),
         StartError::ImageGone { .. } | StartError::IdOutOfRange { .. } => one("image"),
         StartError::Limit { limit, .. } => vec!["limits".to_owned(), (*limit).to_owned()],
+        StartError::Mount(fault) => fault.attribute(),
         StartError::Host { .. } => Vec::new(),
     }
 }
@@ -466,6 +475,7 @@ fn start_advice(error: &StartError) -> String {
         StartError::ImageGone { .. } => "Pull it again".to_owned(),
         StartError::IdOutOfRange { .. } => "Use an image whose files belong to ids below 65536".to_owned(),
         StartError::Limit { .. } => "Use another limit, or leave it out".to_owned(),
+        StartError::Mount(fault) => fault.advice(),
         StartError::Host { advice, .. } => advice.clone(),
     }
 }

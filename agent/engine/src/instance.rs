@@ -4,6 +4,8 @@ pub(crate) mod actor;
 pub(crate) mod claims;
 mod converge;
 pub(crate) mod directory;
+pub(crate) mod files;
+pub(crate) mod mounts;
 mod operations;
 mod retry;
 mod status;

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 
 mod address;
 mod error;
+mod file;
 mod instance;
 mod network;
 mod open;

@@ -13,6 +13,7 @@ pub mod event;
 mod instance;
 mod keeper;
 pub mod ledger;
+pub mod mount_error;
 pub mod ports;
 pub mod report;
 pub mod testing;

@@ -3,5 +3,7 @@
 mod basics;
 mod contracts;
 mod faults;
+mod files;
+mod mounts;
 mod support;
 mod volumes;

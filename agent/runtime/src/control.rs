@@ -7,7 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitRecord;
+use crate::file::FileWrite;
 use crate::launch::LaunchError;
+use crate::mount::MountSpec;
 use crate::spec::{CgroupSpec, ProcessSpec, RestartSpec, StopSpec};
 
 /// The socket's name in the instance's run directory.
@@ -55,6 +57,15 @@ pub struct Update {
     pub stop: StopSpec,
     /// Its limits from now on; the names must be what they were.
     pub cgroup: CgroupSpec,
+    /// What is mounted in it from now on; absent: what was.
+    #[serde(default)]
+    pub mounts: Option<Vec<MountSpec>>,
+    /// What is written into it now; where nothing runs, before the next start.
+    #[serde(default)]
+    pub writes: Vec<FileWrite>,
+    /// The number of the signal that tells the workload of what was written.
+    #[serde(default)]
+    pub notify: Option<i32>,
 }
 
 /// What a supervisor says to a request, or of its workload.
@@ -70,6 +81,8 @@ pub enum Response {
         /// Why.
         reason: String,
     },
+    /// To `Update`: nothing of it was done.
+    UpdateFailed(LaunchError),
     /// To `Exec`: the program has begun.
     ExecStarted {
         /// On the host.

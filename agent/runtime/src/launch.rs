@@ -60,6 +60,21 @@ pub enum Stage {
     /// The mounts inside.
     #[error("mount")]
     Mount,
+    /// What is to be mounted, on the host.
+    #[error("find")]
+    MountSource,
+    /// Its ids.
+    #[error("ID-map")]
+    MountIds,
+    /// Where it is to be mounted, inside.
+    #[error("mount something at")]
+    MountTarget,
+    /// What fills it.
+    #[error("copy the image's content at")]
+    MountFill,
+    /// A file that is written into it.
+    #[error("write")]
+    File,
     /// The host name.
     #[error("set the host name")]
     Hostname,

@@ -15,7 +15,9 @@
 pub mod client;
 pub mod control;
 pub mod exit;
+pub mod file;
 pub mod launch;
 pub mod logs;
+pub mod mount;
 pub mod spec;
 pub mod text;

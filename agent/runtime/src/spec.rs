@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use berth_storage::rootfs::RootfsSpec;
 use serde::{Deserialize, Serialize};
 
+use crate::file::FileWrite;
+use crate::mount::MountSpec;
 use crate::text::Text;
 
 /// The version of the spec and of the control protocol that this crate speaks.
@@ -44,6 +46,12 @@ pub struct LaunchSpec {
     /// Files of the agent's that are seen inside, such as `/etc/hosts`.
     #[serde(default)]
     pub files: Vec<FileBind>,
+    /// What else is mounted in it.
+    #[serde(default)]
+    pub mounts: Vec<MountSpec>,
+    /// What is written into it before its program is executed for the first time.
+    #[serde(default)]
+    pub writes: Vec<FileWrite>,
     /// How it is stopped.
     pub stop: StopSpec,
     /// What follows an exit.

@@ -185,6 +185,9 @@ pub(super) struct Launch {
     /// Lead a port of the host to one of the instance; without HOST it is 127.0.0.1; may be given more than once
     #[arg(long, short, value_name = "[HOST:]PORT:PORT[/udp]")]
     pub(super) publish: Vec<String>,
+    /// Mount a volume, which is made if it is not there, or a path of the host; may be given more than once
+    #[arg(long, short, value_name = "NAME:TARGET[:ro]")]
+    pub(super) volume: Vec<String>,
     /// Arguments, instead of the image's own
     #[arg(last = true)]
     pub(super) args: Vec<String>,

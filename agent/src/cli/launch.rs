@@ -8,16 +8,29 @@ use berth_proto::agent as wire;
 use super::args::{Format, Launch};
 use super::error::CliError;
 use super::instance::{Client, follow};
+use super::volume_flag::{self, Made};
 use super::{Cli, output, show};
 
 pub(super) async fn run(cli: &Cli, client: &mut Client, launch: Launch) -> Result<(), CliError> {
-    let request = wire::CreateInstanceRequest { spec: Some(spec(launch)?) };
-    let events = client.create_instance(request).await?.into_inner();
-    let instance = follow(events).await?.ok_or(CliError::CutOff)?;
+    let spec = spec(launch)?;
+    let volumes = Made::of(cli, &spec.mounts).await?;
+    let instance = match create(client, spec).await {
+        Ok(instance) => instance,
+        Err(error) => {
+            volumes.undo().await?;
+            return Err(error);
+        }
+    };
     match cli.format {
         Format::Json => output::json(&show::instance(&instance)),
         Format::Table => output::line(&instance.id),
     }
+}
+
+async fn create(client: &mut Client, spec: wire::InstanceSpec) -> Result<wire::Instance, CliError> {
+    let request = wire::CreateInstanceRequest { spec: Some(spec) };
+    let events = client.create_instance(request).await?.into_inner();
+    follow(events).await?.ok_or(CliError::CutOff)
 }
 
 fn spec(launch: Launch) -> Result<wire::InstanceSpec, CliError> {
@@ -47,6 +60,7 @@ fn spec(launch: Launch) -> Result<wire::InstanceSpec, CliError> {
         command: if launch.args.is_empty() { None } else { list(launch.args) },
         environment,
         ports,
+        mounts: volume_flag::mounts(&launch.volume)?,
         running: true,
         ..wire::InstanceSpec::default()
     })

@@ -15,8 +15,10 @@ mod progress;
 mod proxy;
 mod remote;
 mod show;
+mod show_contents;
 mod terminal;
 mod volume;
+mod volume_flag;
 
 use std::process::ExitCode;
 

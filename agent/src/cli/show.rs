@@ -106,6 +106,9 @@ fn spec(spec: &wire::InstanceSpec) -> Value {
         },
         "ports": ports(&spec.ports),
         "limits": spec.limits.as_ref().map(limits),
+        "mounts": super::show_contents::mounts(&spec.mounts),
+        "files": super::show_contents::files(&spec.files),
+        "devices": super::show_contents::devices(&spec.devices),
     })
 }
 

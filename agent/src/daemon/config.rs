@@ -38,6 +38,8 @@ pub struct Config {
     pub uid_base: u32,
     /// How many ids there are for all instances.
     pub uid_count: u32,
+    /// What of the host instances may bind, with all below it; `None`: anything.
+    pub bind_sources: Option<Vec<PathBuf>>,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// What becomes of images.
@@ -115,6 +117,7 @@ struct File {
     supervisor: Option<PathBuf>,
     uid_base: Option<u32>,
     uid_count: Option<u32>,
+    bind_sources: Option<Vec<PathBuf>>,
     log_format: Option<LogFormat>,
     images: Images,
     rootfs_driver: RootfsDriver,
@@ -153,6 +156,12 @@ pub enum FileError {
         "https:// needs certificates: give certificate, key and client_ca under [tls] in the configuration"
     )]
     NoCertificates,
+    /// A path that may be bound and is none.
+    #[error("bind_sources: {} is no absolute path", path.display())]
+    BindSource {
+        /// As it was written.
+        path: PathBuf,
+    },
     /// Ids that instances cannot have.
     #[error("uid_base {base} and uid_count {count} leave no instance its {IDS} ids above the host's own")]
     Ids {
@@ -194,6 +203,10 @@ impl Config {
         if base < IDS || count < IDS || base.checked_add(count).is_none_or(|end| end == u32::MAX) {
             return Err(FileError::Ids { base, count });
         }
+        let bind_sources = file.bind_sources;
+        if let Some(path) = bind_sources.iter().flatten().find(|path| !path.is_absolute()) {
+            return Err(FileError::BindSource { path: path.clone() });
+        }
         Ok(Self {
             data_dir,
             run_dir,
@@ -202,6 +215,7 @@ impl Config {
             supervisor: file.supervisor,
             uid_base: base,
             uid_count: count,
+            bind_sources,
             log_format: file.log_format.unwrap_or_default(),
             images: file.images,
             rootfs_driver: file.rootfs_driver,
@@ -281,6 +295,15 @@ mod tests {
             assert!(load("", &["--listen", bad]).unwrap_err().contains("no address"), "{bad}");
         }
         assert!(load("", &["--listen", "https://127.0.0.1:8443"]).unwrap_err().contains("client_ca"));
+    }
+
+    #[test]
+    fn what_may_be_bound_is_everything_unless_it_is_said() {
+        assert_eq!(load("", &[]).unwrap().bind_sources, None);
+        let config = load("bind_sources = ['/srv', '/home']", &[]).unwrap();
+        assert_eq!(config.bind_sources, Some(vec!["/srv".into(), "/home".into()]));
+        assert_eq!(load("bind_sources = []", &[]).unwrap().bind_sources, Some(vec![]));
+        assert!(load("bind_sources = ['srv']", &[]).unwrap_err().contains("bind_sources"));
     }
 
     #[test]

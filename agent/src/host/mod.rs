@@ -97,6 +97,7 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
             supervisor.clone(),
             store.clone(),
             driver.clone(),
+            config.bind_sources.clone(),
         )),
         network: Arc::new(network),
         volumes: Arc::new(volumes::Directories::new(&place)),

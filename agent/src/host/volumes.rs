@@ -25,6 +25,11 @@ fn root(place: &Place) -> PathBuf {
     place.data.join("volumes")
 }
 
+/// Where a volume is.
+pub(super) fn directory(place: &Place, id: VolumeId) -> PathBuf {
+    root(place).join(id.to_string())
+}
+
 /// Runs work on files on a blocking thread.
 async fn blocking<T, E>(
     operation: &str,

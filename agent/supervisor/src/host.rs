@@ -11,11 +11,12 @@ use std::path::{Path, PathBuf};
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{CgroupSpec, IdRange, InterfaceSpec, LaunchSpec};
 use berth_storage::rootfs;
-use berth_sys::cgroup::{Cgroup, Layout, Limits};
+use berth_sys::cgroup::{Cgroup, Device, Layout, Limits};
 use berth_sys::netlink::{MacAddress, Namespace, Netlink, NetlinkError, VethEnd, VethSpec};
 use berth_sys::process::{IdMap, Namespaces, make_namespaces};
 use nix::sched::CloneFlags;
 
+use crate::container::attach::Ground;
 use crate::failure::{errno_at, launch_error};
 
 /// What the supervisor holds for its instance.
@@ -67,6 +68,23 @@ impl Host {
         }
         inside(&self.namespaces.network, || configure(interfaces, ids))
             .map_err(launch_error(Stage::Network, "the network namespace"))?
+    }
+
+    /// Where things of the host's are opened for the instance.
+    pub fn ground<'a>(&'a self, spec: &'a LaunchSpec) -> Ground<'a> {
+        let user_namespace = self.namespaces.user.as_fd();
+        Ground { user_namespace, host_base: spec.ids.host_base, run_dir: &spec.run_dir }
+    }
+
+    /// Lets the instance's programs use devices.
+    pub fn allow_devices(&self, devices: impl IntoIterator<Item = Device>) -> Result<(), LaunchError> {
+        devices.into_iter().try_for_each(|device| {
+            self.cgroup.allow_device(device).map_err(|error| LaunchError {
+                stage: Stage::Cgroup,
+                errno: error.source.raw_os_error().unwrap_or(0),
+                path: error.path,
+            })
+        })
     }
 
     /// Removes what would outlive this process.

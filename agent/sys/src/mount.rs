@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::CWD;
+use rustix::fs::{AtFlags, CWD, StatxFlags};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
@@ -73,6 +73,41 @@ pub fn clone_tree(path: &Path, recursive: bool) -> io::Result<OwnedFd> {
     Ok(open_tree(CWD, path, flags)?)
 }
 
+/// As [`clone_tree`], of what a descriptor names.
+///
+/// # Errors
+/// What `open_tree` says.
+pub fn clone_tree_of(root: BorrowedFd<'_>, recursive: bool) -> io::Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    if recursive {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    Ok(open_tree(root, "", flags)?)
+}
+
+/// What tells one mount from all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MountId {
+    /// As `/proc/self/mountinfo` has it; used again when the mount is gone.
+    pub number: u64,
+    /// Never used again, from Linux 6.8 on; before, the same number.
+    pub unique: u64,
+}
+
+/// Which mount a descriptor is on.
+///
+/// # Errors
+/// What `statx` says.
+pub fn mount_id(fd: BorrowedFd<'_>) -> io::Result<MountId> {
+    /// linux/stat.h: STATX_MNT_ID_UNIQUE. A kernel that does not know it ignores it.
+    const UNIQUE: StatxFlags = StatxFlags::from_bits_retain(0x4000);
+    let ask = |mask| rustix::fs::statx(fd, "", AtFlags::EMPTY_PATH, mask);
+    let number = ask(StatxFlags::MNT_ID)?.stx_mnt_id;
+    let unique = ask(StatxFlags::MNT_ID | UNIQUE)?.stx_mnt_id;
+    Ok(MountId { number, unique })
+}
+
 /// Stops mounts made here from reaching the host; the host's unmounts still reach here, so that nothing of its is kept busy.
 ///
 /// # Errors
@@ -102,13 +137,25 @@ pub fn detach(path: &Path) -> io::Result<()> {
 /// # Errors
 /// What `mount_setattr` says; EINVAL where the file system cannot.
 pub fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> io::Result<()> {
+    map_tree_ids(mount, user_namespace, false)
+}
+
+/// As [`map_ids`], with all that is mounted below it if asked.
+///
+/// # Errors
+/// What `mount_setattr` says; EINVAL where one of the file systems cannot.
+pub fn map_tree_ids(
+    mount: BorrowedFd<'_>,
+    user_namespace: BorrowedFd<'_>,
+    recursive: bool,
+) -> io::Result<()> {
     let attributes = libc::mount_attr {
         attr_set: libc::MOUNT_ATTR_IDMAP,
         attr_clr: 0,
         propagation: 0,
         userns_fd: u64::try_from(user_namespace.as_raw_fd()).map_err(io::Error::other)?,
     };
-    set_attributes(mount, &attributes, false)
+    set_attributes(mount, &attributes, recursive)
 }
 
 /// Sets `MOUNT_ATTR_*` flags on a mount, and on all below it if asked.

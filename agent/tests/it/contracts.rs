@@ -14,7 +14,7 @@ use berth_domain::{
 };
 use berth_engine::ports::images::{Remote, ResolveRequest};
 use berth_engine::ports::network::{Publication, PublishedPort};
-use berth_engine::ports::runtime::{Attachment, Settings, StartRequest};
+use berth_engine::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use berth_engine::{Ports, Reporter, testing};
 use tempfile::TempDir;
 
@@ -57,6 +57,7 @@ impl World {
             supervisor: None,
             uid_base: IDS.base,
             uid_count: IDS.count,
+            bind_sources: None,
             log_format: Default::default(),
             images: Default::default(),
             rootfs_driver: driver,
@@ -97,6 +98,7 @@ impl World {
             uids: IDS,
             config: EffectiveConfig::new(&image.config, &spec).unwrap(),
             settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+            contents: Contents::default(),
             attachment: Attachment {
                 gateway: network.gateway(),
                 network,

@@ -10,4 +10,5 @@ mod killed;
 mod remotes;
 mod tls;
 mod usage;
+mod volumes;
 mod world;

@@ -1,5 +1,6 @@
 //! What the tests run on: agents and registries that go when they are dropped.
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -266,6 +267,14 @@ impl Registry {
         self.copy(&layout, "tiny:1", password);
     }
 
+    /// The tests' image under another tag, which declares these volumes.
+    pub fn push_with_volumes(&self, tag: &str, volumes: &[&str]) {
+        let layout = self._dir.path().join(tag).join("layout");
+        let root = tiny_root(&layout);
+        oci_layout_with_volumes(&layout, &[root], volumes);
+        self.copy(&layout, &format!("tiny:{tag}"), false);
+    }
+
     /// Pushes a layout's image to a registry without a password.
     pub fn push_layout(&self, layout: &Path, name: &str) {
         self.copy(layout, name, false);
@@ -300,20 +309,31 @@ impl Drop for Registry {
 
 /// An OCI layout of one image: a static busybox.
 pub fn tiny(layout: &Path) {
+    let root = tiny_root(layout);
+    oci_layout(layout, &[root]);
+}
+
+fn tiny_root(layout: &Path) -> PathBuf {
     let root = layout.join("../root");
     std::fs::create_dir_all(root.join("bin")).unwrap();
     std::fs::create_dir_all(root.join("etc")).unwrap();
+    std::fs::create_dir_all(root.join("var/data")).unwrap();
+    std::fs::write(root.join("var/data/seed"), "from the image\n").unwrap();
     std::fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
     for name in ["sh", "cat", "sleep", "httpd", "id", "echo", "kill"] {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(name)).unwrap();
     }
     std::fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nweb:x:1000:1000::/:/bin/sh\n").unwrap();
     std::fs::write(root.join("etc/group"), "root:x:0:\nweb:x:1000:\n").unwrap();
-    oci_layout(layout, &[root]);
+    root
 }
 
 /// An OCI layout of one image, a layer of each of these directories.
 pub fn oci_layout(layout: &Path, layers: &[PathBuf]) {
+    oci_layout_with_volumes(layout, layers, &[]);
+}
+
+fn oci_layout_with_volumes(layout: &Path, layers: &[PathBuf], volumes: &[&str]) {
     let blobs = layout.join("blobs/sha256");
     std::fs::create_dir_all(&blobs).unwrap();
     let put = |bytes: &[u8]| {
@@ -339,6 +359,7 @@ pub fn oci_layout(layout: &Path, layers: &[PathBuf]) {
             "Cmd": ["/bin/sleep", "1000"],
             "Env": ["PATH=/bin", "GREETING=hello"],
             "Labels": { "purpose": "tests" },
+            "Volumes": volumes.iter().map(|path| (*path, serde_json::json!({}))).collect::<HashMap<_, _>>(),
         },
         "rootfs": { "type": "layers", "diff_ids": diff_ids },
     });

@@ -10,6 +10,8 @@ use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
 use crate::instance::actor::{self, Handle, Operation};
 use crate::instance::claims;
+use crate::instance::files::{self, Contents};
+use crate::instance::mounts;
 use crate::instance::update::{Change, ChangedImage};
 use crate::keeper::Hold;
 use crate::ledger::{Inserted, NewInstance, Version};
@@ -51,14 +53,16 @@ impl Inner {
 
     async fn create(
         self: Arc<Self>,
-        spec: InstanceSpec,
+        mut spec: InstanceSpec,
+        contents: Contents,
         reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
+        files::resolve(&mut spec, None)?;
         let id = InstanceId::random();
         let name =
             self.directory.reserve(spec.name.as_str(), id).map_err(|holder| name_taken(&spec, holder))?;
         let Source { hold, info, reference } = self.source(&spec.image, &reporter).await?;
-        let written = self.write_new(id, spec, &info, reference).await;
+        let written = self.write_new(id, spec, contents, &info, reference).await;
         let digest = hold.digest().clone();
         drop(hold);
         match written {
@@ -79,13 +83,16 @@ impl Inner {
         self: &Arc<Self>,
         id: InstanceId,
         spec: InstanceSpec,
+        contents: Contents,
         info: &Arc<ImageInfo>,
         image_reference: String,
     ) -> Result<Handle, EngineError> {
         EffectiveConfig::new(&info.config, &spec)?;
+        mounts::check_declared(info, &spec)?;
         let _turn = self.choosing.lock().await;
         let host_ports: BTreeMap<String, u16> =
             claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;
+        let volumes = mounts::bind_volumes(self, id, &spec, None).await?;
         let image = info.digest.clone();
         let version = Version {
             spec,
@@ -94,7 +101,8 @@ impl Inner {
             image,
             image_reference,
             host_ports,
-            volumes: BTreeMap::new(),
+            volumes,
+            written: BTreeMap::new(),
             exit: None,
         };
         let inserted = self.ledger.insert_instance(NewInstance {
@@ -115,6 +123,10 @@ impl Inner {
                 return Err(EngineError::Exhausted { what, advice: "Delete an instance" });
             }
         };
+        if let Err(error) = self.ledger.save_file_contents(id, contents).await {
+            self.ledger.delete_instance(id).await?;
+            return Err(error.into());
+        }
         let handle =
             actor::spawn(self, record, berth_domain::Workload::Absent, Some(Arc::clone(info)), false);
         self.directory.insert(id, handle.clone());
@@ -125,6 +137,7 @@ impl Inner {
         self: Arc<Self>,
         id: InstanceId,
         spec: InstanceSpec,
+        contents: Contents,
         reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
         let handle = self.handle(id)?;
@@ -139,7 +152,8 @@ impl Inner {
         };
         let pulled = image.as_ref().map(|image| image.hold.digest().clone());
         let wanted = spec.name.clone();
-        let result = handle.request(Operation::Update(Box::new(Change { spec, image })), reporter).await;
+        let result =
+            handle.request(Operation::Update(Box::new(Change { spec, image, contents })), reporter).await;
         // The task gave the old name back where the change came up; where it did not, this gives back the new one.
         if handle.snapshot().record.current.spec.name == wanted {
             name.keep();
@@ -170,8 +184,8 @@ impl Engine {
         draft: InstanceDraft,
         reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        let spec = draft.validate()?;
-        self.run(|inner| inner.create(spec, reporter)).await
+        let (spec, contents) = (draft.validate()?, files::contents(&draft));
+        self.run(|inner| inner.create(spec, contents, reporter)).await
     }
 
     /// One instance, as the ledger has it.
@@ -209,8 +223,8 @@ impl Engine {
         draft: InstanceDraft,
         reporter: Reporter,
     ) -> Result<InstanceView, EngineError> {
-        let spec = draft.validate()?;
-        self.run(|inner| inner.update(id, spec, reporter)).await
+        let (spec, contents) = (draft.validate()?, files::contents(&draft));
+        self.run(|inner| inner.update(id, spec, contents, reporter)).await
     }
 
     /// Stops and removes an instance, with its root filesystem and its logs. What was asked for stays asked for

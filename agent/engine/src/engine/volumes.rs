@@ -28,7 +28,9 @@ impl Inner {
     }
 
     fn volume_view(&self, volume: Volume) -> VolumeView {
-        let used_by = self.volume_users(volume.id).into_iter().map(|(id, _)| id).collect();
+        let users = self.volume_users(volume.id).into_iter().map(|(id, _)| id);
+        let owner = volume.owner.as_ref().map(|owner| owner.instance);
+        let used_by = users.filter(|id| Some(*id) != owner).chain(owner).collect();
         let Volume { id, spec, created_at, owner, .. } = volume;
         VolumeView { id, spec, used_by, created_at, owner }
     }

@@ -12,7 +12,7 @@ use crate::error::EngineError;
 use crate::event::{Action, Subject};
 use crate::ports::network::{NetworkError, Publication};
 use crate::ports::runtime::{
-    Attachment, RootfsRequest, RuntimeError, Settings, StartError, StartRequest, StopMode,
+    Attachment, Contents, RootfsRequest, RuntimeError, Settings, StartError, StartRequest, StopMode,
 };
 
 /// A plan is empty after two rounds; one that is not after so many is being worked against.
@@ -157,7 +157,8 @@ impl Actor {
         self.reporter.line("starting");
         let image = self.load_image().await?;
         let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
-        let request = self.start_request(config);
+        let contents = self.wanted_contents(&image).await?;
+        let request = self.start_request(config, contents);
         let started = self.inner.ports.runtime.start(&request).await;
         let started = started.map_err(|source| self.start_failed(source, Some(&image)))?;
         self.workload = Workload::Running {
@@ -169,12 +170,18 @@ impl Actor {
         self.record.started_at = Some(started.at);
         self.record.restarts = 0;
         self.record.failure = None;
+        self.record.current.written = self.record.current.all_written();
         self.commit().await?;
         self.inner.bus.emit(Subject::Instance, &self.record.id, self.record.name(), Action::Started, "");
         Ok(())
     }
 
-    fn start_request(&self, config: EffectiveConfig) -> StartRequest {
+    async fn wanted_contents(&self, image: &ImageInfo) -> Result<Contents, EngineError> {
+        let (writes, notify) = self.file_writes().await?;
+        Ok(Contents { mounts: self.mounts(image).await?, writes, notify })
+    }
+
+    fn start_request(&self, config: EffectiveConfig, contents: Contents) -> StartRequest {
         let record = &self.record;
         let network = self.inner.network.clone();
         let ipv4 = Ipv4Net::new(record.ipv4, network.ipv4_subnet.prefix_len()).unwrap_or(network.ipv4_subnet);
@@ -187,6 +194,7 @@ impl Actor {
             uids: record.uids,
             config,
             settings: self.wanted_settings(),
+            contents,
             attachment: Attachment {
                 gateway: network.gateway(),
                 network,
@@ -201,12 +209,25 @@ impl Actor {
         Settings { limits: self.record.current.spec.limits, restart: self.record.current.spec.restart }
     }
 
-    async fn apply_settings(&self) -> Result<(), EngineError> {
-        match self.inner.ports.runtime.apply(self.record.id, &self.wanted_settings()).await {
+    async fn apply_settings(&mut self) -> Result<(), EngineError> {
+        let image = self.load_image().await?;
+        let (settings, contents) = (self.wanted_settings(), self.wanted_contents(&image).await?);
+        match self.inner.ports.runtime.apply(self.record.id, &settings, &contents).await {
+            Ok(()) => self.note_written().await,
             // It ended in this moment: the next look at it finds out.
-            Ok(()) | Err(RuntimeError::NotRunning) => Ok(()),
+            Err(RuntimeError::NotRunning) => Ok(()),
+            Err(RuntimeError::Mount(fault)) => Err(fault.into()),
             Err(source) => Err(self.runtime_failed("apply its limits and restart policy", source)),
         }
+    }
+
+    async fn note_written(&mut self) -> Result<(), EngineError> {
+        let written = self.record.current.all_written();
+        if written != self.record.current.written {
+            self.record.current.written = written;
+            self.commit().await?;
+        }
+        Ok(())
     }
 
     async fn publish_ports(&mut self) -> Result<(), EngineError> {
@@ -272,6 +293,10 @@ impl Actor {
     }
 
     fn start_failed(&self, source: StartError, image: Option<&ImageInfo>) -> EngineError {
+        let source = match source {
+            StartError::Mount(fault) => return fault.into(),
+            source => source,
+        };
         let spec = &self.record.current.spec;
         let entrypoint = spec.entrypoint.as_ref().or(image.map(|image| &image.config.entrypoint));
         let program = if entrypoint.is_some_and(|list| !list.is_empty()) { "entrypoint" } else { "command" };

@@ -7,6 +7,8 @@ use berth_domain::{Argument, Effect, EffectiveConfig, InstanceSpec, changes};
 
 use super::actor::Actor;
 use super::claims;
+use super::files::{self, Contents};
+use super::mounts;
 use crate::error::EngineError;
 use crate::event::Action;
 use crate::keeper::Hold;
@@ -18,6 +20,8 @@ pub(crate) struct Change {
     pub(crate) spec: InstanceSpec,
     /// What a changed image means; in the store, and held until it is in the ledger.
     pub(crate) image: Option<ChangedImage>,
+    /// What its files say, as far as it is new.
+    pub(crate) contents: Contents,
 }
 
 pub(crate) struct ChangedImage {
@@ -26,14 +30,16 @@ pub(crate) struct ChangedImage {
 }
 
 impl Actor {
-    pub(super) async fn update(&mut self, change: Change) -> Result<(), EngineError> {
+    pub(super) async fn update(&mut self, mut change: Change) -> Result<(), EngineError> {
+        files::resolve(&mut change.spec, Some(&self.record.current))?;
         let Some((next, effect)) = self.next_version(&change)? else { return Ok(()) };
+        self.inner.ledger.save_file_contents(self.record.id, std::mem::take(&mut change.contents)).await?;
         let before = self.record.clone();
         self.record.generation += 1;
         self.record.current = next;
         let checked = self.load_image().await.and_then(|image| {
             EffectiveConfig::new(&image.config, &self.record.current.spec)?;
-            Ok(())
+            mounts::check_declared(&image, &self.record.current.spec)
         });
         let turn = self.inner.choosing.clone().lock_owned().await;
         let written = match checked {
@@ -89,11 +95,14 @@ impl Actor {
         let directory = &self.inner.directory;
         let host_ports =
             claims::choose(directory, network, self.record.id, &current.spec, Some(&before)).await?;
+        let volumes = mounts::bind_volumes(&self.inner, self.record.id, &current.spec, Some(&before)).await?;
         let current = &mut self.record.current;
+        current.volumes = volumes;
         current.host_ports = host_ports;
         if effect == Effect::Rebuild {
             // A number never used before: what an earlier attempt left under it would be another image.
             current.rootfs = u32::try_from(generation).unwrap_or(u32::MAX);
+            current.written.clear();
         }
         if effect >= Effect::Restart || (current.spec.running && !before.spec.running) {
             current.revision = generation;
@@ -129,6 +138,7 @@ impl Actor {
         tracing::info!(instance = %self.record.id, cause = cause as &dyn std::error::Error, "a change goes back");
         self.record.generation += 1;
         let failed = std::mem::replace(&mut self.record.current, before);
+        self.record.current.forget_written(&failed);
         if let Err(error) = self.observe().await {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(instance = %self.record.id, error, "could not look at it before going back");
@@ -155,8 +165,12 @@ impl Actor {
         self.emit(Action::Failed, "a change could not be brought up; it is as it was before");
     }
 
-    /// Lets go of what only another version had: its name and its image.
+    /// Lets go of what only another version had: its name, its image and what its files said.
     async fn let_go(&self, other: &Version) {
+        let digests = self.record.current.spec.files.values().map(|file| file.digest.clone()).collect();
+        if let Err(error) = self.inner.ledger.keep_file_contents(self.record.id, digests).await {
+            tracing::warn!(instance = %self.record.id, %error, "what files said before stays for now");
+        }
         let name = other.spec.name.as_str();
         if name != self.record.name() {
             self.inner.directory.release(name, self.record.id);

@@ -68,6 +68,9 @@ pub struct Version {
     /// Which volume each mount of one means, by the mount's name.
     #[serde(default)]
     pub volumes: BTreeMap<String, VolumeId>,
+    /// What was written last into its root filesystem, by path: the fingerprint of each file.
+    #[serde(default)]
+    pub written: BTreeMap<String, String>,
     /// How the workload of this revision ended for good.
     pub exit: Option<ExitRecord>,
 }

@@ -76,7 +76,7 @@ CREATE TABLE address (
 ) STRICT;
 ";
 
-/// Volumes.
+/// Volumes, and what files say.
 const V2: &str = "
 -- instance and target are there for a volume that an image declares: it follows its instance.
 CREATE TABLE volume (
@@ -91,5 +91,13 @@ CREATE TABLE volume (
     target TEXT,
     deleting INTEGER NOT NULL,
     UNIQUE (instance, target)
+) STRICT;
+
+-- What the files of an instance say, secrets among them.
+CREATE TABLE file (
+    instance TEXT NOT NULL REFERENCES instance (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (instance, digest)
 ) STRICT;
 ";

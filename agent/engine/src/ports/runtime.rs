@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, EffectiveConfig, ExitRecord, InstanceId, Limits, MacAddress, Name, NetworkSpec, RestartPolicy,
-    StopSignal, Timestamp, UidRange, UserSpec, Workload,
+    Digest, EffectiveConfig, ExitRecord, FileContent, InstanceId, Limits, MacAddress, Mount, Name,
+    NetworkSpec, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
 };
 use futures::stream::BoxStream;
 use ipnet::Ipv4Net;
@@ -15,6 +15,7 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::Cause;
+use crate::mount_error::MountFault;
 
 /// A root filesystem to make ready.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct StartRequest {
     pub config: EffectiveConfig,
     /// What may change while it runs.
     pub settings: Settings,
+    /// What is put into it, and may change likewise.
+    pub contents: Contents,
     /// Its network.
     pub attachment: Attachment,
 }
@@ -75,6 +78,32 @@ pub struct Settings {
     pub limits: Limits,
     /// What happens when it ends by itself.
     pub restart: RestartPolicy,
+}
+
+/// What of the host is put into an instance, and may change while it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// What is mounted.
+    pub mounts: Vec<Mount>,
+    /// Files that are to be written now: before the workload begins, or while it runs.
+    pub writes: Vec<FileWrite>,
+    /// Tell the workload of it with SIGHUP.
+    pub notify: bool,
+}
+
+/// A file that is to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileWrite {
+    /// Where, inside.
+    pub path: String,
+    /// What it says; `None`: it is removed.
+    pub content: Option<FileContent>,
+    /// Who owns it, inside.
+    pub uid: u32,
+    /// Its group, inside.
+    pub gid: u32,
+    /// Its permissions.
+    pub mode: u32,
 }
 
 /// How hard a stop is.
@@ -220,7 +249,12 @@ pub trait Runtime: Send + Sync + 'static {
     async fn stop(&self, instance: InstanceId, mode: StopMode) -> Result<Option<ExitRecord>, RuntimeError>;
 
     /// Changes what may change while a workload runs: all of it or, with an error, nothing.
-    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError>;
+    async fn apply(
+        &self,
+        instance: InstanceId,
+        settings: &Settings,
+        contents: &Contents,
+    ) -> Result<(), RuntimeError>;
 
     /// Lets go of every root filesystem of it but one.
     async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError>;
@@ -296,6 +330,9 @@ pub enum StartError {
         /// Its owner or group.
         id: u64,
     },
+    /// Something that cannot be mounted.
+    #[error(transparent)]
+    Mount(MountFault),
     /// A limit that the host refuses.
     #[error("The limit of {limit} cannot be set")]
     Limit {
@@ -324,6 +361,9 @@ pub enum RuntimeError {
     /// It does not run.
     #[error("The instance is not running")]
     NotRunning,
+    /// Something that cannot be mounted.
+    #[error(transparent)]
+    Mount(MountFault),
     /// A limit that the host refuses, or that what runs is beyond already.
     #[error("The limit of {limit} cannot be set")]
     Limit {

@@ -79,7 +79,10 @@ pub async fn runtime(port: &dyn Runtime, request: &StartRequest) {
         (&Workload::Absent, &Vec::new()),
         "nothing is there before"
     );
-    assert!(matches!(port.apply(id, &request.settings).await, Err(RuntimeError::NotRunning)));
+    assert!(matches!(
+        port.apply(id, &request.settings, &request.contents).await,
+        Err(RuntimeError::NotRunning)
+    ));
     let rootfs = RootfsRequest {
         instance: id,
         rootfs: request.rootfs,
@@ -93,7 +96,7 @@ pub async fn runtime(port: &dyn Runtime, request: &StartRequest) {
     let started = port.start(request).await.unwrap_or_else(|e| panic!("start: {e:?}"));
     let running = observe(port, id).await.workload;
     assert_eq!((running.revision(), running.pid()), (Some(request.revision), Some(started.pid)));
-    port.apply(id, &request.settings).await.unwrap_or_else(|e| panic!("apply: {e:?}"));
+    port.apply(id, &request.settings, &request.contents).await.unwrap_or_else(|e| panic!("apply: {e:?}"));
     let all = port.observe_all().await.unwrap_or_else(|e| panic!("observe_all: {e:?}"));
     assert!(all.iter().any(|(other, state)| *other == id && state.workload.is_live()), "it is not among all");
     let exit = port.stop(id, StopMode::Kill).await.unwrap_or_else(|e| panic!("stop: {e:?}"));

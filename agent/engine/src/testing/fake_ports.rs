@@ -16,6 +16,7 @@ use ipnet::Ipv4Net;
 use tokio::sync::mpsc;
 
 use super::fake::FakeHost;
+use super::fake_volumes::check;
 use crate::ports::Cause;
 use crate::ports::host::{CheckItem, Host, HostInfo};
 use crate::ports::images::{
@@ -24,8 +25,9 @@ use crate::ports::images::{
 };
 use crate::ports::network::{Network, NetworkError, Publication};
 use crate::ports::runtime::{
-    ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, RootfsRequest,
-    Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+    Contents, ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest,
+    RootfsRequest, Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started,
+    StopMode,
 };
 use crate::report::Reporter;
 
@@ -296,6 +298,7 @@ impl Runtime for FakeHost {
         if request.config.user.as_str() == "nobody-here" {
             return Err(StartError::UserNotFound { user: "nobody-here".to_owned() });
         }
+        check(&request.contents.mounts).map_err(StartError::Mount)?;
         let started = {
             let mut state = self.state();
             state.next_pid += 1;
@@ -339,14 +342,21 @@ impl Runtime for FakeHost {
         Ok(exit)
     }
 
-    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError> {
+    async fn apply(
+        &self,
+        instance: InstanceId,
+        settings: &Settings,
+        contents: &Contents,
+    ) -> Result<(), RuntimeError> {
         self.at("apply", "before").await?;
         {
             let mut state = self.state();
             let found = state.instances.get_mut(&instance);
             let live = found.filter(|found| found.workload.as_ref().is_some_and(Workload::is_live));
             let request = live.and_then(|found| found.request.as_mut()).ok_or(RuntimeError::NotRunning)?;
+            check(&contents.mounts).map_err(RuntimeError::Mount)?;
             request.settings = *settings;
+            request.contents = contents.clone();
         }
         self.at("apply", "after").await
     }

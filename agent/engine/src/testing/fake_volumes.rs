@@ -1,10 +1,28 @@
 //! The fake host's volumes.
 
 use async_trait::async_trait;
-use berth_domain::{VolumeId, VolumeSpec};
+use berth_domain::mount::{MountSource, Mounted};
+use berth_domain::{Mount, VolumeId, VolumeSpec};
 
 use super::fake::FakeHost;
+use crate::mount_error::MountFault;
 use crate::ports::volumes::{VolumeError, Volumes};
+
+/// The one path that the fake host has not.
+const MISSING: &str = "/missing";
+
+/// What a host says of mounts.
+pub(super) fn check(mounts: &[Mount]) -> Result<(), MountFault> {
+    for mount in mounts {
+        if let Mounted::Other(MountSource::Bind { path, .. }) = &mount.source
+            && path == MISSING
+        {
+            let source = std::io::Error::from(std::io::ErrorKind::NotFound).into();
+            return Err(MountFault::Source { mount: mount.name.clone(), path: path.clone(), source });
+        }
+    }
+    Ok(())
+}
 
 impl FakeHost {
     async fn at_volumes(&self, call: &str, when: &str) -> Result<(), VolumeError> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::ports::images::{Images, ResolveRequest};
 use crate::ports::network::{Publication, PublishedPort};
-use crate::ports::runtime::{Attachment, Settings, StartRequest};
+use crate::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use crate::{Reporter, testing};
 use berth_domain::{
     EffectiveConfig, ImageConfig, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind, NetworkSpec,
@@ -65,6 +65,7 @@ async fn the_fake_runtime_keeps_its_promises() {
         uids: UidRange { base: 1_000_000_000, count: 65_536 },
         config: EffectiveConfig::new(&image, &spec).unwrap(),
         settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+        contents: Contents::default(),
         attachment: Attachment {
             gateway: network.gateway(),
             network,

@@ -93,6 +93,7 @@ impl Connection {
 
     pub(super) fn unexpected(&self, response: &Response) -> ClientError {
         match response {
+            Response::UpdateFailed(error) => ClientError::Update(error.clone()),
             Response::Refused { reason } => ClientError::Refused { reason: reason.clone() },
             _ => self.failed(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
         }

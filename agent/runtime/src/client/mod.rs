@@ -59,6 +59,9 @@ pub enum ClientError {
         #[source]
         source: io::Error,
     },
+    /// A change could not be made; nothing of it was.
+    #[error("cannot change the instance")]
+    Update(#[source] LaunchError),
     /// The supervisor would not do it.
     #[error("the supervisor refused: {reason}")]
     Refused {
@@ -210,7 +213,8 @@ impl Supervisor {
     /// Changes settings of the running instance, all or none.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] where the kernel would not have a limit.
+    /// [`ClientError::Refused`] where the kernel would not have a limit, [`ClientError::Update`] where something could not be
+    /// mounted.
     pub async fn update(&self, update: Update) -> Result<(), ClientError> {
         self.done(&Request::Update(update)).await
     }

@@ -72,6 +72,8 @@ impl Instance {
             },
             networks: Vec::new(),
             files: Vec::new(),
+            mounts: Vec::new(),
+            writes: Vec::new(),
             stop: StopSpec { signal: 15, timeout_ms: 5_000 },
             restart: RestartSpec { policy: RestartPolicy::No, max_retries: 0, backoff_ms: 100 },
             log: LogSpec { directory: path("log"), max_bytes: 1 << 20, keep: 2 },
@@ -164,7 +166,7 @@ fn busybox(root: &Path) {
     fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
     for name in [
         "sh", "sleep", "cat", "id", "tty", "stty", "touch", "true", "grep", "readlink", "ls", "ip", "mount",
-        "wc", "dd", "mkdir", "unshare", "hostname", "head", "od",
+        "wc", "dd", "mkdir", "unshare", "hostname", "head", "od", "rm",
     ] {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }

@@ -11,7 +11,7 @@ use berth_engine::view::InstanceView;
 use berth_proto::agent as wire;
 use tonic::Status;
 
-use super::{image, rfc3339};
+use super::{contents, image, rfc3339};
 use crate::api::{instances::incomplete, status};
 
 /// What is asked for, before it is checked.
@@ -41,6 +41,9 @@ pub(in crate::api) fn draft(spec: Option<wire::InstanceSpec>) -> Result<Instance
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
         },
+        mounts: contents::mount_drafts(spec.mounts),
+        files: contents::file_drafts(spec.files),
+        devices: contents::device_drafts(spec.devices),
     })
 }
 
@@ -136,6 +139,9 @@ fn spec(spec: InstanceSpec) -> wire::InstanceSpec {
         restart: Some(restart(spec.restart)),
         ports: spec.ports.iter().map(|(name, spec)| (name.clone(), port(spec))).collect::<HashMap<_, _>>(),
         limits: limits(spec.limits),
+        mounts: contents::mounts(&spec.mounts),
+        files: contents::files(&spec.files),
+        devices: contents::devices(&spec.devices),
     }
 }
 

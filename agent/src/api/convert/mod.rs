@@ -1,5 +1,6 @@
 //! Between the wire's types and the domain's. Wire types stop here.
 
+mod contents;
 pub(super) mod image;
 pub(super) mod instance;
 pub(super) mod remote;

@@ -14,7 +14,7 @@ use berth_runtime::spec::{
 use berth_storage::rootfs::{Lower, RootfsSpec};
 use nix::errno::Errno;
 
-use super::{Home, files};
+use super::{Home, files, mounts, writes};
 use crate::host::Place;
 use crate::host::driver::Driver;
 
@@ -72,6 +72,8 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         cgroup,
         networks: vec![interface(place, request)],
         files: files::binds(&home.data),
+        mounts: Vec::new(),
+        writes: Vec::new(),
         stop: StopSpec {
             signal: config.stop_signal.number().into(),
             timeout_ms: config.stop_timeout_ms.into(),
@@ -129,10 +131,13 @@ pub(super) fn unable(operation: &str, source: impl Into<Cause>) -> StartError {
 }
 
 /// Why a start failed, with the argument that mends it.
-pub(super) fn failed(request: &StartRequest, error: ClientError) -> StartError {
+pub(super) fn failed(request: &StartRequest, spec: &LaunchSpec, error: ClientError) -> StartError {
     let ClientError::Launch(error) = error else {
         return unable("start the instance's supervisor", error);
     };
+    if let Some(fault) = mounts::fault(&spec.mounts, &error).or_else(|| writes::fault(&error)) {
+        return StartError::Mount(fault);
+    }
     let program = request.config.argv.first().cloned().unwrap_or_default();
     let source = Cause::from(io::Error::from_raw_os_error(error.errno));
     match error.stage {

@@ -6,8 +6,10 @@
 mod exec;
 mod files;
 mod launch;
+mod mounts;
 mod state;
 mod watch;
+mod writes;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -15,15 +17,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use berth_domain::{ExitRecord, InstanceId, Mount, Timestamp, Workload};
+use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
-    ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream, RootfsRequest,
-    Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started, StopMode,
+    Contents, ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream,
+    RootfsRequest, Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started,
+    StopMode,
 };
 use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
+use berth_runtime::mount::MountSpec;
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -45,6 +50,8 @@ pub(super) struct Supervisors {
     driver: Driver,
     sender: mpsc::UnboundedSender<RuntimeEvent>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
+    /// What instances may bind.
+    bind_sources: mounts::Allowed,
 }
 
 /// Where an instance's things are.
@@ -65,14 +72,39 @@ impl Home {
 }
 
 impl Supervisors {
-    pub(super) fn new(place: Place, finder: Finder, store: Store, driver: Driver) -> Self {
+    pub(super) fn new(
+        place: Place,
+        finder: Finder,
+        store: Store,
+        driver: Driver,
+        bind_sources: mounts::Allowed,
+    ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { place, finder, store, driver, sender, receiver: Mutex::new(Some(receiver)) }
+        Self { place, finder, store, driver, sender, receiver: Mutex::new(Some(receiver)), bind_sources }
     }
 
     fn home(&self, instance: InstanceId) -> Home {
         let name = format!("instances/{instance}");
         Home { data: self.place.data.join(&name), run: self.place.run.join(name) }
+    }
+
+    /// Mounts as the supervisor takes them.
+    async fn mount_specs(
+        &self,
+        wanted: &[Mount],
+        before: &[MountSpec],
+    ) -> Result<Vec<MountSpec>, MountFault> {
+        let (place, allowed) = (self.place.clone(), self.bind_sources.clone());
+        let (wanted, before) = (wanted.to_vec(), before.to_vec());
+        let made =
+            tokio::task::spawn_blocking(move || mounts::specs(&place, &allowed, &wanted, &before)).await;
+        made.unwrap_or_else(|error| {
+            Err(MountFault::Source {
+                mount: String::new(),
+                path: "Something".to_owned(),
+                source: error.into(),
+            })
+        })
     }
 
     /// The supervisor, where one lives.
@@ -162,16 +194,21 @@ impl Runtime for Supervisors {
         })?;
         let home = self.home(request.instance);
         let lower = launch::lower(&self.store, &self.driver, &request.image).await?;
-        let spec = launch::spec(&self.place, &home, request, lower);
+        let mut spec = launch::spec(&self.place, &home, request, lower);
+        spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
         let (files, uids) = (files::Files::of(request), request.uids);
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
+        let wanted = request.contents.writes.clone();
         let written = blocking(move || {
             files.write(&made, uids)?;
             std::fs::create_dir_all(data.join("log"))?;
             // How an earlier start ended is not how this one does.
-            remove_file(&run.join(exit::FILE))
+            remove_file(&run.join(exit::FILE))?;
+            std::fs::create_dir_all(&run)?;
+            writes::clear(&run)?;
+            writes::lay_out(&run, &wanted)
         });
-        written.await.map_err(|error| launch::unable("write the instance's files", error))?;
+        spec.writes = written.await.map_err(|error| launch::unable("write the instance's files", error))?;
         match client::spawn(&program, &spec).await {
             Ok(spawned) => {
                 self.follow(request.instance, spawned.supervisor, Some(spawned.process));
@@ -180,10 +217,11 @@ impl Runtime for Supervisors {
             Err(error) => {
                 let run = home.run.clone();
                 // Nothing was started, and nothing says that it was.
-                if let Err(error) = blocking(move || remove_file(&run.join("spec.json"))).await {
+                let cleared = move || writes::clear(&run).and_then(|()| remove_file(&run.join("spec.json")));
+                if let Err(error) = blocking(cleared).await {
                     tracing::warn!(%error, "the spec of a failed start is left");
                 }
-                Err(launch::failed(request, error))
+                Err(launch::failed(request, &spec, error))
             }
         }
     }
@@ -205,19 +243,43 @@ impl Runtime for Supervisors {
         Ok(exit::read(&home.run).map(|record| state::exit(&record)))
     }
 
-    async fn apply(&self, instance: InstanceId, settings: &Settings) -> Result<(), RuntimeError> {
+    async fn apply(
+        &self,
+        instance: InstanceId,
+        settings: &Settings,
+        contents: &Contents,
+    ) -> Result<(), RuntimeError> {
         let home = self.home(instance);
         let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
         let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
         let before = spec.cgroup.clone();
         launch::limit(&mut spec.cgroup, &settings.limits);
         spec.restart = launch::restart(settings.restart);
-        let update = Update { restart: spec.restart, stop: spec.stop, cgroup: spec.cgroup.clone() };
+        spec.mounts = self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+        let (run, wanted) = (home.run.clone(), contents.writes.clone());
+        let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
+        let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
+        let update = Update {
+            writes,
+            notify: contents.notify.then_some(nix::libc::SIGHUP),
+            restart: spec.restart,
+            stop: spec.stop,
+            cgroup: spec.cgroup.clone(),
+            mounts: Some(spec.mounts.clone()),
+        };
         match supervisor.update(update).await {
             Ok(()) => {}
             Err(error @ ClientError::Refused { .. }) => {
                 let limit = launch::changed(&before, &spec.cgroup);
                 return Err(RuntimeError::Limit { limit, source: error.into() });
+            }
+            Err(ClientError::Update(error)) => {
+                let run = home.run.clone();
+                if let Err(error) = blocking(move || writes::clear(&run)).await {
+                    tracing::warn!(%error, "files that were not written are left");
+                }
+                let fault = mounts::fault(&spec.mounts, &error).or_else(|| writes::fault(&error));
+                return Err(fault.map_or_else(|| unable("change the instance", error), RuntimeError::Mount));
             }
             Err(error) => return Err(unable("change the instance's limits", error)),
         }

@@ -22,6 +22,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid};
 
 use super::Profile;
+use super::attach::Attached;
 use super::mounts::{self, Prepared};
 use super::session::{self, Stdio};
 use crate::failure::{FailurePipe, errno_at, launch_error};
@@ -33,6 +34,8 @@ pub struct Init {
     pub pid: Pid,
     /// Readable when it has ended.
     pub pidfd: OwnedFd,
+    /// What users mount in it, as it is now.
+    pub mounts: Vec<Attached>,
 }
 
 /// The namespaces that each start of a workload makes anew; user and network are the supervisor's.
@@ -61,7 +64,8 @@ pub fn start(
     stdio: &Stdio,
 ) -> Result<(Init, Child), LaunchError> {
     let at = |stage| launch_error(stage, &spec.id);
-    let prepared = Prepared::open(&host.rootfs, &spec.files)?;
+    let prepared = Prepared::open(&host.rootfs, spec, host.ground(spec))?;
+    host.allow_devices(prepared.devices())?;
     let failures = FailurePipe::new().map_err(at(Stage::Init))?;
     let start = Start { spec, host, profile, stdio, prepared: Cell::new(Some(prepared)), failures };
     let (reader, writer) = std::io::pipe().map_err(at(Stage::Init))?;
@@ -80,10 +84,18 @@ pub fn start(
     let (init, workload) = (pids.next(), pids.next());
     let failed = start.failures.wait(Stage::Init).err();
     match (failed, init, workload) {
-        (None, Some(init), Some(workload)) => {
-            let pidfd = |pid| open_pidfd(pid).map_err(at(Stage::Init));
-            Ok((Init { pid: init, pidfd: pidfd(init)? }, Child { pid: workload, pidfd: pidfd(workload)? }))
-        }
+        (None, Some(init), Some(workload)) => match start.prepared.take().map(Prepared::settle).transpose() {
+            Ok(mounts) => {
+                let pidfd = |pid| open_pidfd(pid).map_err(at(Stage::Init));
+                let mounts = mounts.unwrap_or_default();
+                let child = Child { pid: workload, pidfd: pidfd(workload)? };
+                Ok((Init { pid: init, pidfd: pidfd(init)?, mounts }, child))
+            }
+            Err(error) => {
+                give_up(Some(init), Some(workload));
+                Err(error)
+            }
+        },
         (failed, init, workload) => {
             give_up(init, workload);
             Err(failed.unwrap_or(LaunchError { stage: Stage::Init, errno: 0, path: (&spec.id).into() }))

@@ -1,5 +1,7 @@
 //! The inside of a container: its first process, and the programs that run in it.
 
+pub mod attach;
+pub mod files;
 pub mod init;
 mod mounts;
 mod privileges;

@@ -11,11 +11,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_runtime::spec::FileBind;
+use berth_runtime::spec::LaunchSpec;
+use berth_sys::cgroup::Device;
 use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, enter_root, new_filesystem};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::MountAttrFlags;
 
+use super::attach::{self, Attached, Detached, Ground};
+use super::files::{self, Pending};
 use crate::failure::launch_error;
 
 /// The device nodes that every container has, with their numbers.
@@ -54,18 +57,20 @@ pub struct Prepared {
     root: OwnedFd,
     devices: Vec<(PathBuf, OwnedFd)>,
     files: Vec<(PathBuf, OwnedFd)>,
+    mounts: Vec<Detached>,
+    writes: Vec<Pending>,
 }
 
 impl Prepared {
     /// In the supervisor's mount namespace.
-    pub fn open(rootfs: &Path, files: &[FileBind]) -> Result<Self, LaunchError> {
+    pub fn open(rootfs: &Path, spec: &LaunchSpec, ground: Ground<'_>) -> Result<Self, LaunchError> {
         let root = clone_tree(rootfs, true).map_err(launch_error(Stage::Rootfs, rootfs))?;
         let mut devices = Vec::new();
         for (name, major, minor) in DEVICES {
             devices.push((Path::new("/dev").join(name), device(name, major, minor)?));
         }
         let mut binds = Vec::new();
-        for file in files {
+        for file in &spec.files {
             let tree = clone_tree(&file.source, false).map_err(launch_error(Stage::Mount, &file.source))?;
             let mut flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
             if file.read_only {
@@ -75,7 +80,19 @@ impl Prepared {
                 .map_err(launch_error(Stage::Mount, &file.source))?;
             binds.push((file.target.clone(), tree));
         }
-        Ok(Self { root, devices, files: binds })
+        let mounts = Detached::open_all(&spec.mounts, ground)?;
+        let writes = Pending::open_all(&spec.writes)?;
+        Ok(Self { root, devices, files: binds, mounts, writes })
+    }
+
+    /// The devices whose nodes are among what users mount.
+    pub fn devices(&self) -> impl Iterator<Item = Device> {
+        self.mounts.iter().filter_map(Detached::device)
+    }
+
+    /// Everything is in its place: what users mount, as it is found again.
+    pub fn settle(self) -> Result<Vec<Attached>, LaunchError> {
+        attach::settle_all(self.mounts)
     }
 }
 
@@ -123,7 +140,8 @@ pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
     for (target, tree) in &prepared.files {
         place_on_file(tree, target)?;
     }
-    Ok(())
+    attach::place_all(&prepared.mounts)?;
+    files::write_all(&prepared.writes)
 }
 
 fn arrange_dev(devices: &[(PathBuf, OwnedFd)]) -> Result<(), LaunchError> {

@@ -48,7 +48,8 @@ impl Stdio {
     }
 }
 
-const ALL: CloneFlags = CloneFlags::CLONE_NEWUSER
+/// All of a container's namespaces.
+pub(super) const ALL: CloneFlags = CloneFlags::CLONE_NEWUSER
     .union(CloneFlags::CLONE_NEWNS)
     .union(CloneFlags::CLONE_NEWPID)
     .union(CloneFlags::CLONE_NEWIPC)

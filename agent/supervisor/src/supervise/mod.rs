@@ -6,6 +6,7 @@
 //!    \--exit, policy says no more--> gone            Waiting --Stop--> gone
 //! ```
 
+mod mounts;
 mod requests;
 mod workload;
 
@@ -75,6 +76,8 @@ impl Supervisor {
                 return Err(Box::new((host, error)));
             }
         };
+        let mut spec = spec;
+        crate::container::files::written(&mut spec.writes);
         let pid = running.pid();
         // What an earlier run left is not this one's.
         let _ = std::fs::remove_file(spec.run_dir.join(exit::FILE));

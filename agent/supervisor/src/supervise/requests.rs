@@ -70,6 +70,12 @@ impl Supervisor {
             let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
             return Response::Refused { reason: format!("{error}: {}", error.source) };
         }
+        self.allow_devices();
+        if let Err(error) = self.change_contents(update.mounts, update.writes) {
+            let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
+            return Response::UpdateFailed(error);
+        }
+        self.notify(update.notify);
         self.spec.restart = update.restart;
         self.spec.stop = update.stop;
         self.spec.cgroup = update.cgroup;

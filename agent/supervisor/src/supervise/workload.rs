@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 
 use super::{Supervisor, Workload};
 use crate::container::Profile;
+use crate::container::attach::Attached;
 use crate::container::init::{self, Init};
 use crate::container::session::Stdio;
 use crate::failure::launch_error;
@@ -30,6 +31,7 @@ const WELL_AFTER: Duration = Duration::from_secs(10);
 /// A workload that runs.
 pub struct Running {
     init: Init,
+    mounts: Vec<Attached>,
     child: Child,
     stdout: Option<std::fs::File>,
     stderr: Option<std::fs::File>,
@@ -62,8 +64,9 @@ impl Running {
         let (stdout, stdout_writer) = pipe(spec.ids.host_base).map_err(at)?;
         let (stderr, stderr_writer) = pipe(spec.ids.host_base).map_err(at)?;
         let stdio = Stdio::Log { stdout: stdout_writer, stderr: stderr_writer };
-        let (init, child) = init::start(spec, host, profile, &stdio)?;
+        let (mut init, child) = init::start(spec, host, profile, &stdio)?;
         Ok(Self {
+            mounts: std::mem::take(&mut init.mounts),
             init,
             child,
             stdout: Some(stdout),
@@ -88,6 +91,11 @@ impl Running {
     /// The container's pid 1.
     pub fn init(&self) -> &Init {
         &self.init
+    }
+
+    /// What users mount in it, and how it is entered for a change of that.
+    pub fn mounts_and_init(&mut self) -> (&mut Vec<Attached>, &Init) {
+        (&mut self.mounts, &self.init)
     }
 
     /// The outputs that are still open.
@@ -256,6 +264,7 @@ impl Supervisor {
         self.restarts = self.restarts.saturating_add(1);
         match Running::start(&self.spec, &self.host, &self.profile) {
             Ok(running) => {
+                crate::container::files::written(&mut self.spec.writes);
                 self.announce(&Event::Started {
                     pid: running.pid(),
                     started_at_ms: running.started_at_ms,

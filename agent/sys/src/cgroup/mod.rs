@@ -3,6 +3,7 @@
 //! A group is named `PARENT/NAME` under each hierarchy that is used. The parent is the agent's own; its last group takes
 //! it away.
 
+mod devices;
 mod v1;
 mod v2;
 
@@ -12,6 +13,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
+
+pub use devices::Device;
 
 /// What a group may use; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -11,7 +11,7 @@ const PERIOD: u64 = 100_000;
 
 /// What a container may do with device nodes: make any, and use the harmless ones, as the OCI runtime specification's
 /// defaults and Docker's have it.
-const DEVICES: [&str; 12] = [
+pub(super) const DEVICES: [&str; 12] = [
     "c *:* m",
     "b *:* m",
     "c 1:3 rwm",

@@ -6,6 +6,7 @@ use berth_proto::agent as wire;
 use wire::instance::Status;
 use wire::restart_policy::Policy;
 
+use super::contents::{devices, files, mounts};
 use super::model::{
     CONTAINER, DEFAULT_BACKOFF_MS, DEFAULT_HOST_ADDRESS, DEFAULT_POLICY, DEFAULT_PROTOCOL,
     DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel, PortModel, RestartModel,
@@ -38,6 +39,9 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         restart: Some(restart(model.restart.known())),
         ports: entries(&model.ports).map(|(name, port)| (name.clone(), to_port(port))).collect(),
         limits: Some(limits(model.limits.known())),
+        mounts: mounts::to_wire(&model.mounts),
+        files: files::to_wire(&model.files),
+        devices: devices::to_wire(&model.devices),
     }
 }
 
@@ -136,6 +140,9 @@ pub fn from_wire(
         restart: read_restart(spec.restart.as_ref(), prior.map(|it| &it.restart)),
         ports: read_ports(instance, spec, prior),
         limits: read_limits(spec.limits.as_ref(), prior.map(|it| &it.limits)),
+        mounts: mounts::from_wire(&spec.mounts, prior.map(|it| &it.mounts)),
+        devices: devices::from_wire(&spec.devices, prior.map(|it| &it.devices)),
+        files: files::from_wire(&spec.files, prior.map(|it| &it.files)),
         timeouts: prior.map(|it| it.timeouts.clone()).unwrap_or_default(),
         id: Attr::Known(instance.id.clone()),
         status: Attr::Known(status_word(instance.status()).to_owned()),

@@ -8,6 +8,7 @@ use tfplugin::timeouts::Timeouts;
 use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
 use wire::error_detail::Reason;
 
+use super::contents::files;
 use super::convert::{Labels, from_wire, to_spec};
 use super::model::InstanceModel;
 use super::{plan, schema, validate};
@@ -27,7 +28,7 @@ pub struct Instance;
 /// What each argument is, for paths the agent writes.
 fn kind(argument: &str) -> Kind {
     match argument {
-        "ports" => Kind::MapOfObjects,
+        "ports" | "mounts" | "files" | "devices" => Kind::MapOfObjects,
         "environment" | "labels" | "restart_triggers" => Kind::Map,
         "entrypoint" | "command" => Kind::List,
         "restart" | "limits" | "timeouts" => Kind::Object,
@@ -92,12 +93,14 @@ impl Resource for Instance {
         cx: &mut Context<Berth>,
         new: Create<InstanceModel>,
     ) -> Result<InstanceModel, Diagnostics> {
-        let mut planned = new.planned;
-        session::refuse(validate::validate(&planned))?;
+        let Create { mut planned, config } = new;
+        session::refuse(validate::validate(&config))?;
         let connection = session::reach_for_change(cx, &planned.host).await?;
         session::remember(cx, &connection);
         let defaults = session::default_labels(cx.client());
-        let create = connection.agent.create_instance(to_spec(&planned, &defaults));
+        let mut spec = to_spec(&planned, &defaults);
+        files::fill(&mut spec.files, &planned.files, &config.files, None)?;
+        let create = connection.agent.create_instance(spec);
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
         match session::timed(cx, limit, "Creating the instance", create).await {
             Ok(instance) => {
@@ -119,18 +122,20 @@ impl Resource for Instance {
         cx: &mut Context<Berth>,
         change: Update<InstanceModel>,
     ) -> Result<InstanceModel, Diagnostics> {
-        let Update { prior, mut planned, .. } = change;
-        session::refuse(validate::validate(&planned))?;
+        let Update { prior, mut planned, config } = change;
+        session::refuse(validate::validate(&config))?;
         let defaults = session::default_labels(cx.client());
-        let spec = to_spec(&planned, &defaults);
+        let mut spec = to_spec(&planned, &defaults);
         if !planned.has_unknown()
             && to_spec(&prior, &defaults) == spec
             && prior.effective_labels == planned.effective_labels
+            && !files::change(&prior.files, &planned.files).0
         {
             return Ok(planned);
         }
         let connection = session::reach_for_change(cx, &planned.host).await?;
         session::refuse_another(cx, &connection)?;
+        files::fill(&mut spec.files, &planned.files, &config.files, Some(&prior.files))?;
         let id = prior.id.as_str().unwrap_or_default().to_owned();
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
         let update = connection.agent.update_instance(id, spec);

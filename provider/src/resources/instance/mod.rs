@@ -1,5 +1,6 @@
 //! `berth_instance`: a container on a host.
 
+pub mod contents;
 pub mod convert;
 pub mod crud;
 pub mod model;

@@ -2,6 +2,9 @@
 
 use tfplugin::timeouts::Timeouts;
 
+use super::contents::devices::DeviceModel;
+use super::contents::files::FileModel;
+use super::contents::mounts::MountModel;
 use crate::attr::{Attr, List, Map, model};
 
 model! {
@@ -47,6 +50,12 @@ model! {
         ports: Map<PortModel>,
         /// Limits of resources.
         limits: Attr<LimitsModel>,
+        /// What is mounted, by name.
+        mounts: Map<MountModel>,
+        /// What is written into it, by path.
+        files: Map<FileModel>,
+        /// Devices of the host, by name.
+        devices: Map<DeviceModel>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::contents::{devices, files, mounts};
 use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
 use crate::attr::{Attr, Map, Part, settle};
@@ -76,6 +77,7 @@ pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
     }
     model.effective_labels = planned_labels(&model, defaults);
     choose_ports(&mut model.ports, None);
+    files::settle_all(&mut model.files, None);
     Planned { model, ..Planned::default() }
 }
 
@@ -118,6 +120,9 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
         settle_limits(limits, before);
     }
     choose_ports(&mut model.ports, prior.ports.known());
+    devices::settle_all(&mut model.devices, &prior.devices);
+    mounts::settle_all(&mut model.mounts, &prior.mounts);
+    files::settle_all(&mut model.files, Some(&prior.files));
     model
 }
 
@@ -187,6 +192,8 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
         ("limits", old.limits != new.limits || model.limits.has_unknown()),
+        ("devices", old.devices != new.devices || model.devices.has_unknown()),
+        ("mounts", old.mounts != new.mounts || model.mounts.has_unknown()),
     ];
     let state_only = [
         ("on_image_change", prior.on_image_change != model.on_image_change),
@@ -201,6 +208,8 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
     add("name", rename, old.name != new.name || model.name.has_unknown());
     add("type", Effect::Replace, old.r#type != new.r#type || model.r#type.has_unknown());
     add("image", image_effect(prior, model), prior.image != model.image);
+    let (files_change, files_restart) = files::change(&prior.files, &model.files);
+    add("files", if files_restart { Effect::Restart } else { Effect::InPlace }, files_change);
     restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
     state_only.into_iter().for_each(|(argument, changed)| add(argument, Effect::StateOnly, changed));

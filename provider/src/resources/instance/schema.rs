@@ -4,6 +4,7 @@ use tfplugin::timeouts;
 use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
+use super::contents::{devices, files, mounts};
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
 /// Version of the state's form; raise it with an upgrade.
@@ -118,6 +119,9 @@ fn schedule(schema: Schema) -> Schema {
             ),
         )
         .attribute("ports", ports())
+        .attribute("mounts", mounts::attribute())
+        .attribute("files", files::attribute())
+        .attribute("devices", devices::attribute())
         .attribute("limits", Attribute::single("Limits; what is left out is not limited. In place.", limits))
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::contents::{devices, files, mounts};
 use super::model::{
     CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, OnImageChange, PortModel,
     RestartModel,
@@ -25,6 +26,9 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
         check_limits(limits, &mut found);
     }
     check_ports(&model.ports, &mut found);
+    mounts::validate(&model.mounts, &mut found);
+    files::validate(&model.files, &mut found);
+    devices::validate(&model.devices, &mut found);
     found
 }
 

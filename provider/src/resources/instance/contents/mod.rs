@@ -1,0 +1,5 @@
+//! What of the host is put into an instance, and can change while it runs.
+
+pub mod devices;
+pub mod files;
+pub mod mounts;
