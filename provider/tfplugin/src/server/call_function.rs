@@ -13,10 +13,8 @@ use crate::{diagnostics::Diagnostics, function::FunctionError, provider::Provide
 
 impl<P: Provider> Server<P> {
     pub(super) fn functions(&self) -> HashMap<String, wire::Function> {
-        let to_wire = |(name, function): (&&str, &Box<dyn crate::function::ErasedFunction>)| {
-            ((*name).to_owned(), function.signature().to_wire())
-        };
-        self.kinds.functions.iter().map(to_wire).collect()
+        let all = self.kinds.functions.iter();
+        all.map(|(name, function)| ((*name).to_owned(), function.signature().to_wire())).collect()
     }
 
     pub(super) fn call_function(&self, request: &call_function::Request) -> call_function::Response {
