@@ -99,14 +99,14 @@ fn all_of(
     guard_now(|| all(attributes, config, own))
 }
 
-/// The attributes' validators and, where they find no error, the kind's own.
+/// What the attributes' validators find, and the kind's own: all of it at once.
 fn all(
     attributes: &Attributes,
     config: Value,
     own: impl FnOnce(Value) -> Result<Diagnostics, Diagnostics>,
 ) -> Result<Diagnostics, Diagnostics> {
-    let mut told = validate(attributes, &config).into_result()?;
-    told.append(own(config)?);
+    let mut told = validate(attributes, &config);
+    told.append(own(config).unwrap_or_else(|more| more));
     Ok(told)
 }
 
