@@ -22,11 +22,17 @@ pub struct TestAgent {
     dir: TempDir,
     child: Option<Child>,
     mark: Mark,
+    args: Vec<String>,
 }
 
 impl TestAgent {
     /// Starts one in new directories and waits until it says that it is ready.
     pub fn start() -> Result<Self, Error> {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with more arguments for `berthd`.
+    pub fn start_with(args: &[&str]) -> Result<Self, Error> {
         let temporary = std::env::temp_dir();
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
@@ -37,7 +43,8 @@ impl TestAgent {
             fs::create_dir(&path).map_err(Error::io("make", &path))?;
         }
         let mark = Mark::new(&dir.path().join("data"), &dir.path().join("run"))?;
-        let mut agent = Self { dir, child: None, mark };
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let mut agent = Self { dir, child: None, mark, args };
         agent.restart()?;
         Ok(agent)
     }
@@ -78,7 +85,7 @@ impl TestAgent {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
         let log = self.dir.path().join("agent.log");
-        self.child = Some(launch(&self.data_dir(), &self.run_dir(), &log)?);
+        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.args)?);
         Ok(())
     }
 
@@ -186,6 +193,10 @@ pub fn remove_instances(address: &str) -> Result<(), Error> {
 
 /// Starts an agent that outlives this process, and waits until it tells, as it would tell systemd, that it is ready.
 pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Error> {
+    launch_with(data_dir, run_dir, log, &[])
+}
+
+fn launch_with(data_dir: &Path, run_dir: &Path, log: &Path, args: &[String]) -> Result<Child, Error> {
     let ready_path = run_dir.join("ready.sock");
     let _ = fs::remove_file(&ready_path);
     let ready = UnixDatagram::bind(&ready_path).map_err(Error::io("bind", &ready_path))?;
@@ -193,7 +204,7 @@ pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Erro
     let errors = output.try_clone().map_err(Error::io("share", log))?;
     let mut command = Command::new(paths::program("berthd"));
     command.arg("--data-dir").arg(data_dir).arg("--run-dir").arg(run_dir);
-    command.args(["--listen", &socket_address(run_dir)]).env("NOTIFY_SOCKET", &ready_path);
+    command.args(["--listen", &socket_address(run_dir)]).args(args).env("NOTIFY_SOCKET", &ready_path);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let mut child = command.spawn().map_err(|source| Error::Spawn { program: "berthd".into(), source })?;
     let came = await_ready(&ready, &mut child, log);

@@ -1,4 +1,6 @@
-//! `cargo xtask docs`: the provider's pages in the registry's layout, from its schema.
+//! `cargo xtask docs`: the provider's pages in the registry's layout, from its schema. The guides are written by hand.
+
+mod example;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,8 +10,18 @@ use std::path::{Path, PathBuf};
 use berth_acceptance_tests::{Terraform, command};
 use serde_json::Value;
 
+use self::example::Examples;
 use crate::Outcome;
 use crate::step::{StepError, file, programs, root, target};
+
+/// A kind of pages: the schema's key, the directory, the title, and the block that an example is.
+const KINDS: [(&str, &str, &str, &str); 5] = [
+    ("resource_schemas", "resources", "Resource", "resource"),
+    ("data_source_schemas", "data-sources", "Data Source", "data"),
+    ("ephemeral_resource_schemas", "ephemeral-resources", "Ephemeral Resource", "ephemeral"),
+    ("action_schemas", "actions", "Action", "action"),
+    ("list_resource_schemas", "list-resources", "List Resource", "list"),
+];
 
 /// Writes docs/, or says what would change.
 pub fn run(check: bool) -> Outcome {
@@ -29,6 +41,7 @@ pub fn run(check: bool) -> Outcome {
     if wrong.is_empty() { Ok(()) } else { Err(StepError::Rule(wrong.join("\n"))) }
 }
 
+/// As the newer Terraform tells it: the older one knows no actions and no lists.
 fn schema() -> Result<Value, StepError> {
     let place = target().join("docs-schema");
     fs::create_dir_all(&place).map_err(file("make", &place))?;
@@ -45,50 +58,95 @@ fn schema() -> Result<Value, StepError> {
     );
     fs::write(&cli, overrides).map_err(file("write", &cli))?;
     let failed = |error: berth_acceptance_tests::Error| StepError::Rule(error.to_string());
-    let terraform = Terraform::from_path().map_err(failed)?;
+    let terraform = Terraform::from_library().map_err(failed)?;
     let all = command::json(&mut terraform.command(&place, &cli, &["providers", "schema", "-json"]))
         .map_err(failed)?;
     Ok(all["provider_schemas"]["registry.terraform.io/berth-run/berth"].clone())
 }
 
 fn pages(schema: &Value) -> Result<BTreeMap<PathBuf, String>, StepError> {
+    let examples = Examples::read()?;
     let mut pages = BTreeMap::new();
-    pages.insert("index.md".into(), page("Provider: berth", &schema["provider"]["block"], None)?);
-    for (kind, directory, title) in [
-        ("resource_schemas", "resources", "Resource"),
-        ("data_source_schemas", "data-sources", "Data Source"),
-    ] {
+    pages.insert(
+        "index.md".into(),
+        page("Provider: berth", &schema["provider"]["block"], None, &Value::Null)?,
+    );
+    for (kind, directory, title, block) in KINDS {
         for (name, found) in schema[kind].as_object().into_iter().flatten() {
             let short = name.strip_prefix("berth_").unwrap_or(name);
             let path = Path::new(directory).join(format!("{short}.md"));
-            let example = example(name);
-            pages.insert(path, page(&format!("{title}: {name}"), &found["block"], example.as_deref())?);
+            let example = examples.block(block, name);
+            let identity = match block {
+                "resource" => &schema["resource_identity_schemas"][name]["attributes"],
+                _ => &Value::Null,
+            };
+            pages.insert(path, page(&format!("{title}: {name}"), &found["block"], example, identity)?);
         }
+    }
+    for (name, found) in schema["functions"].as_object().into_iter().flatten() {
+        let example = examples.with(&format!("provider::berth::{name}("));
+        pages.insert(Path::new("functions").join(format!("{name}.md")), function(name, found, example));
     }
     Ok(pages)
 }
 
-/// The block of this resource in the examples that the acceptance tests run.
-fn example(name: &str) -> Option<String> {
-    let text = fs::read_to_string(root().join("examples/terraform/quickstart/main.tf")).ok()?;
-    let start = text.find(&format!("resource \"{name}\""))?;
-    let block = text.get(start..)?;
-    let end = block.find("\n}\n")?;
-    Some(block.get(..end + 3)?.to_owned())
-}
-
-fn page(title: &str, block: &Value, example: Option<&str>) -> Result<String, StepError> {
-    let mut text = format!("---\npage_title: \"{title}\"\n---\n\n# {title}\n\n");
-    let description = block["description"].as_str().unwrap_or_default();
+fn head(text: &mut String, title: &str, description: &str, example: Option<&str>) {
+    let _ = write!(text, "---\npage_title: \"{title}\"\n---\n\n# {title}\n\n");
     if !description.is_empty() {
         let _ = writeln!(text, "{description}\n");
     }
     if let Some(example) = example {
         let _ = writeln!(text, "## Example\n\n```terraform\n{example}```\n");
     }
+}
+
+fn page(title: &str, block: &Value, example: Option<&str>, identity: &Value) -> Result<String, StepError> {
+    let mut text = String::new();
+    head(&mut text, title, block["description"].as_str().unwrap_or_default(), example);
     text.push_str("## Arguments and attributes\n\n");
     attributes(&mut text, &block["attributes"], title, 0)?;
+    if identity.is_object() {
+        text.push_str("\n## Identity\n\nFor an `import` block with `identity` (Terraform 1.12).\n\n");
+        for (name, attribute) in identity.as_object().into_iter().flatten() {
+            let word = if attribute["required_for_import"] == true { "required" } else { "optional" };
+            let description = attribute["description"].as_str().unwrap_or_default();
+            let kind = type_name(&attribute["type"]);
+            let _ = writeln!(text, "- `{name}` ({kind}; {word}) {description}");
+        }
+    }
     Ok(text)
+}
+
+fn function(name: &str, function: &Value, example: Option<&str>) -> String {
+    let mut text = String::new();
+    head(
+        &mut text,
+        &format!("Function: {name}"),
+        function["description"].as_str().unwrap_or_default(),
+        example,
+    );
+    let given = function["parameters"].as_array().into_iter().flatten();
+    let list: Vec<String> = given
+        .clone()
+        .map(|it| format!("{} {}", it["name"].as_str().unwrap_or_default(), type_name(&it["type"])))
+        .collect();
+    let returns = type_name(&function["return_type"]);
+    let _ = write!(
+        text,
+        "## Signature\n\n```text\n{name}({}) {returns}\n```\n\n## Arguments\n\n",
+        list.join(", ")
+    );
+    for parameter in given {
+        let part = |key: &str| parameter[key].as_str().unwrap_or_default().to_owned();
+        let _ = writeln!(
+            text,
+            "- `{}` ({}) {}",
+            part("name"),
+            type_name(&parameter["type"]),
+            part("description")
+        );
+    }
+    text
 }
 
 fn attributes(text: &mut String, attributes: &Value, owner: &str, depth: usize) -> Outcome {
@@ -124,10 +182,10 @@ fn attributes(text: &mut String, attributes: &Value, owner: &str, depth: usize) 
 fn type_name(kind: &Value) -> String {
     match kind {
         Value::String(name) => name.clone(),
-        Value::Array(parts) => {
-            let words: Vec<String> = parts.iter().map(type_name).collect();
-            words.join(" of ")
-        }
+        Value::Array(parts) => match parts.as_slice() {
+            [Value::String(word), Value::Object(_)] => word.clone(),
+            parts => parts.iter().map(type_name).collect::<Vec<_>>().join(" of "),
+        },
         _ => "object".to_owned(),
     }
 }

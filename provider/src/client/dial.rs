@@ -9,6 +9,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, Join};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::address::Address;
@@ -16,6 +17,9 @@ use super::tls::{TlsError, TlsText};
 
 /// How long one attempt may take: enough for a login over a slow line, short for a host that is down.
 const ATTEMPT: Duration = Duration::from_secs(15);
+
+/// How long ssh may take to say why it ended.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why a host could not be dialled.
 #[derive(Debug, thiserror::Error)]
@@ -101,18 +105,29 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// What ssh said on its standard error: its last lines.
 #[derive(Clone, Default)]
-pub(super) struct Said(Arc<Mutex<Vec<String>>>);
+pub(super) struct Said(Arc<Words>);
+
+#[derive(Default)]
+struct Words {
+    lines: Mutex<Vec<String>>,
+    /// How many ssh may still say something.
+    speaking: watch::Sender<usize>,
+}
 
 impl Said {
     fn add(&self, line: String) {
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push(line);
         let excess = lines.len().saturating_sub(5);
         lines.drain(..excess);
     }
 
-    fn text(&self) -> String {
-        let lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Its words, once it has said all: a connection breaks before ssh's reason for it is read.
+    async fn text(&self) -> String {
+        let mut speaking = self.0.speaking.subscribe();
+        // One that goes on speaking is not waited for.
+        let _ = tokio::time::timeout(LAST_WORDS, speaking.wait_for(|count| *count == 0)).await;
+        let lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         if lines.is_empty() { String::new() } else { format!("; ssh said: {}", lines.join(" / ")) }
     }
 }
@@ -130,9 +145,9 @@ impl Dialled {
         call: impl Future<Output = Result<T, tonic::Status>>,
     ) -> Result<Result<T, tonic::Status>, DialError> {
         match tokio::time::timeout(ATTEMPT, call).await {
-            Err(_) => Err(DialError::TimedOut { said: self.said.text() }),
+            Err(_) => Err(DialError::TimedOut { said: self.said.text().await }),
             Ok(Err(status)) if std::error::Error::source(&status).is_some() => {
-                Err(DialError::NoAnswer { said: self.said.text(), source: Arc::new(status) })
+                Err(DialError::NoAnswer { said: self.said.text().await, source: Arc::new(status) })
             }
             Ok(answer) => Ok(answer),
         }
@@ -153,14 +168,14 @@ pub(super) async fn dial(address: &Address, tls: &TlsText) -> Result<Dialled, Di
         async move { open(&target, &certificates, lines).await.map(TokioIo::new) }
     });
     match tokio::time::timeout(ATTEMPT, endpoint.connect_with_connector(connector)).await {
-        Err(_) => Err(DialError::TimedOut { said: said.text() }),
-        Ok(Err(error)) => Err(from_transport(error, &said)),
+        Err(_) => Err(DialError::TimedOut { said: said.text().await }),
+        Ok(Err(error)) => Err(from_transport(error, said.text().await)),
         Ok(Ok(channel)) => Ok(Dialled { channel, said }),
     }
 }
 
 /// Our own error is somewhere in the transport's chain: take it out where it can be told.
-fn from_transport(error: tonic::transport::Error, said: &Said) -> DialError {
+fn from_transport(error: tonic::transport::Error, said: String) -> DialError {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
     while let Some(current) = cause {
         if let Some(own) = current.downcast_ref::<SharedDialError>() {
@@ -169,11 +184,11 @@ fn from_transport(error: tonic::transport::Error, said: &Said) -> DialError {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .take()
-                .unwrap_or_else(|| DialError::NoAnswer { said: said.text(), source: Arc::new(NothingMore) });
+                .unwrap_or_else(|| DialError::NoAnswer { said, source: Arc::new(NothingMore) });
         }
         cause = current.source();
     }
-    DialError::NoAnswer { said: said.text(), source: Arc::new(error) }
+    DialError::NoAnswer { said, source: Arc::new(error) }
 }
 
 /// Carries a [`DialError`] through the transport's boxed errors, to be taken out at the other end.
@@ -248,6 +263,7 @@ fn open_ssh(
     let stdin = child.stdin.take().ok_or_else(missing)?;
     let stdout = child.stdout.take().ok_or_else(missing)?;
     if let Some(stderr) = child.stderr.take() {
+        said.0.speaking.send_modify(|count| *count += 1);
         tokio::spawn(keep_words(stderr, said));
     }
     Ok(Box::new(SshStream { io: tokio::io::join(stdout, stdin), _child: child }))
@@ -259,6 +275,7 @@ async fn keep_words(stderr: ChildStderr, said: Said) {
         tracing::debug!(%line, "ssh");
         said.add(line);
     }
+    said.0.speaking.send_modify(|count| *count -= 1);
 }
 
 mod ssh_stream {

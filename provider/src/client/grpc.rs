@@ -36,15 +36,15 @@ impl GrpcAgent {
         client.get_host(wire::GetHostRequest {}).await.map(Response::into_inner)
     }
 
-    fn remotes(&self) -> RemoteServiceClient<Channel> {
+    pub(super) fn remotes(&self) -> RemoteServiceClient<Channel> {
         RemoteServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    fn images(&self) -> ImageServiceClient<Channel> {
+    pub(super) fn images(&self) -> ImageServiceClient<Channel> {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    fn instances(&self) -> InstanceServiceClient<Channel> {
+    pub(super) fn instances(&self) -> InstanceServiceClient<Channel> {
         InstanceServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
@@ -63,7 +63,7 @@ impl GrpcAgent {
         AgentError::from_status(&self.host, call, status)
     }
 
-    fn cut(&self, call: &'static str) -> AgentError {
+    pub(super) fn cut(&self, call: &'static str) -> AgentError {
         AgentError::Cut { host: self.host.clone(), call }
     }
 

@@ -9,11 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::AgentError;
 use super::address::{Address, AddressError};
 use super::dial::{self, DialError};
 use super::grpc::GrpcAgent;
+use super::listed::Listed;
+use super::operations::Whole;
 use super::tls::TlsText;
-use super::{Agent, AgentError};
 
 /// Where an agent is when nothing says otherwise.
 pub const DEFAULT_ADDRESS: &str = "unix:///run/berth/agent.sock";
@@ -186,11 +188,13 @@ fn fill(tls: &mut TlsText, default: &TlsText) {
 /// A host that answered.
 pub struct Connection {
     /// Its agent.
-    pub agent: Arc<dyn Agent>,
+    pub agent: Arc<dyn Whole>,
     /// The agent's own id: tells one agent from another under the same key.
     pub agent_id: String,
     /// What errors call the host.
     pub label: String,
+    /// What there was on it.
+    pub(super) listed: Listed,
 }
 
 /// Whether to try again while a host does not answer.
@@ -298,7 +302,12 @@ async fn attempt(target: &Target) -> Result<Connection, AgentError> {
     let agent = GrpcAgent::new(target.label.clone(), dialled.channel.clone());
     let answer = dialled.first_answer(agent.first_call()).await.map_err(unreachable)?;
     let host = answer.map_err(|status| agent.failed("Reading the host", status))?;
-    Ok(Connection { agent: Arc::new(agent), agent_id: host.agent_id, label: target.label.clone() })
+    Ok(Connection {
+        agent: Arc::new(agent),
+        agent_id: host.agent_id,
+        label: target.label.clone(),
+        listed: Listed::default(),
+    })
 }
 
 #[cfg(test)]

@@ -12,11 +12,14 @@ pub mod dial;
 pub mod error;
 pub mod grpc;
 pub mod hosts;
+pub mod listed;
+pub mod operations;
 pub mod tls;
 mod upload;
 mod volumes;
 
 pub use error::AgentError;
+pub use operations::Operations;
 
 /// What an agent answers.
 pub type Answer<T> = Result<T, AgentError>;

@@ -8,7 +8,7 @@ use super::grpc::GrpcAgent;
 use super::{Answer, By};
 
 impl GrpcAgent {
-    fn volumes(&self) -> VolumeServiceClient<Channel> {
+    pub(super) fn volumes(&self) -> VolumeServiceClient<Channel> {
         VolumeServiceClient::new(self.channel())
     }
 

@@ -1,20 +1,15 @@
 //! `berth_host`: what a host is.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use berth_proto::agent as wire;
-use tfplugin::timeouts::{self, ReadTimeouts};
+use tfplugin::timeouts::ReadTimeouts;
 use tfplugin::{Attr, Attribute, Context, DataSource, Schema};
 
-use crate::client::AgentError;
-use crate::client::hosts::Patience;
+use super::look;
+use crate::client::hosts::Connection;
 use crate::config::Berth;
-use crate::report::{self, Diagnostics, Kind};
-
-/// How long a read may take when nothing is said, as the documentation writes it.
-pub(super) const DEFAULT_TIMEOUT: &str = "1m";
-pub(super) const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+use crate::report::Diagnostics;
 
 tfplugin::model! {
     /// A host.
@@ -62,13 +57,8 @@ impl DataSource for Host {
         let text = |docs: &str| Attribute::string(docs).computed();
         let number = |docs: &str| Attribute::number(docs).computed();
         Schema::new("A host, as its agent sees it.")
-            .attribute(
-                "host",
-                Attribute::string(
-                    "The host: a key of the provider's `hosts`, or an address. Default: the provider's `host`.",
-                ),
-            )
-            .attribute("timeouts", timeouts::read_attribute(DEFAULT_TIMEOUT))
+            .attribute("host", look::host())
+            .attribute("timeouts", look::timeouts())
             .attribute("id", text("The agent's own id, a UUID made with its data directory."))
             .attribute("agent_id", text("The same as `id`."))
             .attribute("hostname", text("What the machine calls itself."))
@@ -83,17 +73,8 @@ impl DataSource for Host {
     }
 
     async fn read(&self, cx: &mut Context<Berth>, config: HostModel) -> Result<HostModel, Diagnostics> {
-        let berth = Arc::clone(cx.client());
-        let set = config.timeouts.known().map(|timeouts| &timeouts.read).and_then(Attr::as_str);
-        let after = set.and_then(timeouts::parse).unwrap_or(DEFAULT_LIMIT);
-        let call = "Reading the host";
-        let read = async {
-            let connection = berth.hosts.connect(config.host.as_str(), Patience::OneAttempt).await;
-            let connection = connection.map_err(|error| report::from_host(&error))?;
-            connection.agent.host().await.map_err(|error| report::from_agent(&error, 0, |_| Kind::Plain))
-        };
-        let late = |_| report::from_agent(&AgentError::TimedOut { call, after }, 0, |_| Kind::Plain);
-        let host = tokio::time::timeout(after, read).await.map_err(late)??;
+        let question = async |it: Arc<Connection>| it.agent.host().await;
+        let host = look::ask(cx, &config.host, &config.timeouts, "Reading the host", question).await?;
         Ok(from_wire(host, config))
     }
 }

@@ -1,4 +1,9 @@
 //! The data sources.
 
+pub mod facts;
 pub mod host;
+pub mod image;
+pub mod instance;
+pub mod instances;
+pub mod look;
 pub mod volume;

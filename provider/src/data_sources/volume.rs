@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use berth_proto::agent as wire;
-use tfplugin::timeouts::{self, ReadTimeouts};
+use tfplugin::timeouts::ReadTimeouts;
 use tfplugin::value::Type;
 use tfplugin::{Attribute, Context, DataSource, Schema};
 
-use super::host::{DEFAULT_LIMIT, DEFAULT_TIMEOUT};
+use super::look;
 use crate::attr::{Attr, List, Map, list, map, model, non_empty};
-use crate::client::hosts::Patience;
-use crate::client::{AgentError, By};
+use crate::client::By;
+use crate::client::hosts::Connection;
 use crate::config::Berth;
-use crate::report::{self, Diagnostics, Kind};
+use crate::report::Diagnostics;
 use crate::text::mode;
 
 model! {
@@ -58,14 +58,9 @@ impl DataSource for Volume {
         let text = |docs: &str| Attribute::string(docs).computed();
         let number = |docs: &str| Attribute::number(docs).computed();
         Schema::new("A volume that is on a host already.")
-            .attribute(
-                "host",
-                Attribute::string(
-                    "The host: a key of the provider's `hosts`, or an address. Default: the provider's `host`.",
-                ),
-            )
+            .attribute("host", look::host())
             .attribute("name", Attribute::string("Its name.").required())
-            .attribute("timeouts", timeouts::read_attribute(DEFAULT_TIMEOUT))
+            .attribute("timeouts", look::timeouts())
             .attribute("id", text("A UUID made by the agent."))
             .attribute("labels", Attribute::map(Type::String, "Its labels.").computed())
             .attribute("uid", number("Who owns its root, where that was asked for."))
@@ -73,10 +68,14 @@ impl DataSource for Volume {
             .attribute("mode", text("The permissions of its root, where they were asked for."))
             .attribute(
                 "used_by",
-                Attribute::list(Type::String, "Ids of the instances that have it among their mounts.").computed(),
+                Attribute::list(Type::String, "Ids of the instances that have it among their mounts.")
+                    .computed(),
             )
             .attribute("created_at", text("When it was made, as in RFC 3339."))
-            .attribute("instance_id", text("Of a volume that an image declares: the instance that it follows."))
+            .attribute(
+                "instance_id",
+                text("Of a volume that an image declares: the instance that it follows."),
+            )
             .attribute("target", text("Of a volume that an image declares: where it is mounted."))
     }
 
@@ -85,19 +84,9 @@ impl DataSource for Volume {
         cx: &mut Context<Berth>,
         config: VolumeDataModel,
     ) -> Result<VolumeDataModel, Diagnostics> {
-        let berth = Arc::clone(cx.client());
-        let set = config.timeouts.known().map(|timeouts| &timeouts.read).and_then(Attr::as_str);
-        let after = set.and_then(timeouts::parse).unwrap_or(DEFAULT_LIMIT);
-        let call = "Reading the volume";
         let by = By::Name(config.name.as_str().unwrap_or_default().to_owned());
-        let failed = |error: &AgentError| report::from_agent(error, 0, |_| Kind::Plain);
-        let read = async {
-            let connection = berth.hosts.connect(config.host.as_str(), Patience::OneAttempt).await;
-            let connection = connection.map_err(|error| report::from_host(&error))?;
-            connection.agent.volume(by).await.map_err(|error| failed(&error))
-        };
-        let late = |_| failed(&AgentError::TimedOut { call, after });
-        let volume = tokio::time::timeout(after, read).await.map_err(late)??;
+        let question = async move |it: Arc<Connection>| it.agent.volume(by).await;
+        let volume = look::ask(cx, &config.host, &config.timeouts, "Reading the volume", question).await?;
         Ok(from_wire(volume, config))
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tfplugin::timeouts::{self, Timeouts};
-use tfplugin::{Attr, Context};
+use tfplugin::{Attr, Context, Reason};
 
 use crate::client::hosts::{Connection, HostError, Patience, Setting};
 use crate::client::{AgentError, Answer};
@@ -46,7 +46,11 @@ pub async fn reach_for_read(cx: &mut Context<Berth>, host: &Attr<String>) -> Res
             Ok(Reach::Missing)
         }
         Ok(connection) => Ok(Reach::Agent(connection)),
-        Err(HostError::Unknown(_)) => Ok(Reach::KeepState),
+        Err(HostError::Unknown(_)) => {
+            // A Terraform that can wait reads it once the host is known; another plans with what the state says.
+            cx.defer(Reason::ProviderConfigUnknown);
+            Ok(Reach::KeepState)
+        }
         Err(error) => match forgiven(&berth, host, &error) {
             Some(warning) => {
                 cx.warn(warning);
@@ -102,6 +106,7 @@ pub async fn reach_for_change(
             return Err(report::from_agent(&error, 0, |_| report::Kind::Plain).into());
         }
     };
+    connection.changes();
     Ok(connection)
 }
 

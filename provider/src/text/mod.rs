@@ -3,6 +3,7 @@
 
 pub mod cpu;
 pub mod duration;
+pub mod env_file;
 pub mod environment;
 pub mod mode;
 pub mod name;

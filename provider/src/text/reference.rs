@@ -86,6 +86,26 @@ pub fn check_id_or_reference(text: &str) -> Result<(), ReferenceError> {
 
 /// Checks a reference.
 pub fn check(reference: &str) -> Result<(), ReferenceError> {
+    parse(reference).map(drop)
+}
+
+/// The parts of a reference, each as it is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// The registry's host, with its port; then there is no remote.
+    pub registry: Option<&'a str>,
+    /// The name of a remote; then there is no registry.
+    pub remote: Option<&'a str>,
+    /// What follows it.
+    pub repository: &'a str,
+    /// After the repository's colon.
+    pub tag: Option<&'a str>,
+    /// After the at sign.
+    pub digest: Option<&'a str>,
+}
+
+/// Takes a reference apart.
+pub fn parse(reference: &str) -> Result<Parts<'_>, ReferenceError> {
     if reference.is_empty() {
         return Err(ReferenceError::Empty);
     }
@@ -105,7 +125,8 @@ pub fn check(reference: &str) -> Result<(), ReferenceError> {
     if let Some(digest) = digest.filter(|digest| !is_digest(digest)) {
         return Err(ReferenceError::Digest(digest.to_owned()));
     }
-    let path = after_registry(named).ok_or_else(|| ReferenceError::NoRegistry(reference.to_owned()))?;
+    let no_registry = || ReferenceError::NoRegistry(reference.to_owned());
+    let (registry, remote, path) = split_registry(named).ok_or_else(no_registry)?;
     let (repository, tag) = match path.rsplit_once(':') {
         Some((repository, tag)) if !tag.contains('/') => (repository, Some(tag)),
         _ => (path, None),
@@ -115,19 +136,19 @@ pub fn check(reference: &str) -> Result<(), ReferenceError> {
     }
     match tag.filter(|tag| !is_tag(tag)) {
         Some(tag) => Err(ReferenceError::Tag(tag.to_owned())),
-        None => Ok(()),
+        None => Ok(Parts { registry, remote, repository, tag, digest }),
     }
 }
 
-/// What follows the registry host or the remote's name, if there is one.
-fn after_registry(named: &str) -> Option<&str> {
+/// The registry's host, or the remote's name, and what follows it.
+fn split_registry(named: &str) -> Option<(Option<&str>, Option<&str>, &str)> {
     if let Some((first, rest)) = named.split_once('/')
         && is_registry_host(first)
     {
-        return Some(rest);
+        return Some((Some(first), None, rest));
     }
     let (remote, rest) = named.split_once(':')?;
-    (!remote.is_empty() && !remote.contains('/')).then_some(rest)
+    (!remote.is_empty() && !remote.contains('/')).then_some((None, Some(remote), rest))
 }
 
 fn is_registry_host(first: &str) -> bool {

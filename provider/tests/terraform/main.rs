@@ -8,6 +8,8 @@ mod hosts;
 mod image;
 mod instance;
 mod instance_errors;
+mod interrupt;
+mod reading;
 mod remote;
 mod run;
 mod state;

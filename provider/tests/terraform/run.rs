@@ -1,7 +1,7 @@
 //! Running Terraform in a directory of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -109,6 +109,14 @@ impl Workspace {
         let output = self.command().args(arguments).output().expect("terraform is on PATH");
         let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         Said { code: output.status.code().unwrap_or(-1), text: text.concat() }
+    }
+
+    /// Starts an apply, and goes on at once.
+    pub fn start_apply(&self) -> std::process::Child {
+        let mut command = self.command();
+        command.args(["apply", "-auto-approve", "-input=false", "-no-color"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().expect("terraform is on PATH")
     }
 
     pub fn apply(&self) -> Said {

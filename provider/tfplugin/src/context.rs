@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     cancel::Cancel,
+    deferral::{Deferral, Reason},
     diagnostics::{Diagnostic, Diagnostics},
     private::Private,
     value::{Model, Path, Value},
@@ -18,11 +19,12 @@ pub struct Context<C> {
     pub private: Private,
     pub(crate) told: Diagnostics,
     pub(crate) kept: Option<Value>,
+    pub(crate) deferral: Deferral,
 }
 
 impl<C> Context<C> {
-    pub(crate) fn new(client: Arc<C>, cancel: Cancel, private: Private) -> Self {
-        Self { client, cancel, private, told: Diagnostics::new(), kept: None }
+    pub(crate) fn new(client: Arc<C>, cancel: Cancel, private: Private, deferral: Deferral) -> Self {
+        Self { client, cancel, private, told: Diagnostics::new(), kept: None, deferral }
     }
 
     /// What [`Provider::configure`](crate::Provider::configure) made.
@@ -38,6 +40,13 @@ impl<C> Context<C> {
     /// Tells the user something that is no failure.
     pub fn warn(&mut self, diagnostic: Diagnostic) {
         self.told.push(diagnostic);
+    }
+
+    /// Asks that this waits for a later apply, and says whether that can be: what the operation answers is then of no account.
+    /// It can be while planning, with a Terraform that was told so: in the read of a resource or a data source, an import, the
+    /// opening of an ephemeral resource, and the plan of an action.
+    pub fn defer(&mut self, reason: Reason) -> bool {
+        self.deferral.ask(reason)
     }
 
     /// Has this state kept if the operation fails from here on.
@@ -67,9 +76,15 @@ pub struct Plan<'a, M, C> {
     pub client: &'a C,
     pub(crate) replace: Vec<Path>,
     pub(crate) told: Diagnostics,
+    pub(crate) deferral: Deferral,
 }
 
 impl<M, C> Plan<'_, M, C> {
+    /// Asks that this waits for a later apply, and says whether that can be: Terraform has to be told so.
+    pub fn defer(&mut self, reason: Reason) -> bool {
+        self.deferral.ask(reason)
+    }
+
     /// Makes it a new one, because of this attribute. Terraform does so only where the attribute's value changes.
     pub fn replace(&mut self, because_of: impl Into<Path>) {
         self.replace.push(because_of.into());

@@ -1,4 +1,4 @@
-//! Resources and data sources without their types: values in, values out.
+//! Resources and data sources without their types: values in, values out. The other kinds have theirs beside them.
 
 use futures::future::BoxFuture;
 use serde_json::Value as Json;
@@ -6,6 +6,7 @@ use serde_json::Value as Json;
 use crate::{
     context::{Context, Plan},
     data_source::DataSource,
+    deferral::{Deferral, Reason},
     diagnostics::Diagnostics,
     identity::IdentitySchema,
     private::Private,
@@ -29,6 +30,7 @@ pub(crate) struct Modified {
     pub planned: Value,
     pub replace: Vec<Path>,
     pub told: Diagnostics,
+    pub deferred: Option<Reason>,
 }
 
 pub(crate) trait ErasedResource<C>: Send + Sync {
@@ -42,6 +44,7 @@ pub(crate) trait ErasedResource<C>: Send + Sync {
         values: PlanValues,
         private: &mut Private,
         client: &C,
+        deferral: Deferral,
     ) -> Result<Modified, Diagnostics>;
     fn read<'a>(&'a self, cx: &'a mut Context<C>, state: Value) -> Answer<'a, Option<Value>>;
     fn create<'a>(&'a self, cx: &'a mut Context<C>, planned: Value, config: Value) -> Answer<'a, Value>;
@@ -49,6 +52,7 @@ pub(crate) trait ErasedResource<C>: Send + Sync {
     fn delete<'a>(&'a self, cx: &'a mut Context<C>, state: Value) -> Answer<'a, ()>;
     fn import<'a>(&'a self, cx: &'a mut Context<C>, id: &'a str) -> Answer<'a, Value>;
     fn import_identity<'a>(&'a self, cx: &'a mut Context<C>, identity: Value) -> Answer<'a, Value>;
+    fn generate(&self, state: Value) -> Result<Value, Diagnostics>;
     fn upgrade(&self, version: i64, state: Json) -> Result<Json, Diagnostics>;
     fn move_from(&self, source: &MoveSource) -> Result<Option<Value>, Diagnostics>;
 }
@@ -63,24 +67,23 @@ pub(crate) trait ErasedDataSource<C>: Send + Sync {
 
 /// A kind with its schema, which is made once.
 pub(crate) struct Typed<T> {
-    inner: T,
-    schema: Schema,
-    ty: Type,
+    pub inner: T,
+    pub schema: Schema,
+    pub ty: Type,
     identity: Option<IdentitySchema>,
+}
+
+impl<T> Typed<T> {
+    /// A kind without an identity.
+    pub fn new(inner: T, schema: Schema) -> Self {
+        Self { inner, ty: schema.ty(), schema, identity: None }
+    }
 }
 
 impl<R: Resource> Typed<R> {
     pub fn resource(inner: R) -> Self {
-        let schema = inner.schema();
-        let identity = inner.identity();
-        Self { inner, ty: schema.ty(), schema, identity }
-    }
-}
-
-impl<D: DataSource> Typed<D> {
-    pub fn data_source(inner: D) -> Self {
-        let schema = inner.schema();
-        Self { inner, ty: schema.ty(), schema, identity: None }
+        let (schema, identity) = (inner.schema(), inner.identity());
+        Self { identity, ..Self::new(inner, schema) }
     }
 }
 
@@ -110,6 +113,7 @@ impl<R: Resource> ErasedResource<R::Client> for Typed<R> {
         values: PlanValues,
         private: &mut Private,
         client: &R::Client,
+        deferral: Deferral,
     ) -> Result<Modified, Diagnostics> {
         let mut plan = Plan {
             config: R::Model::from_value(values.config)?,
@@ -119,9 +123,15 @@ impl<R: Resource> ErasedResource<R::Client> for Typed<R> {
             client,
             replace: Vec::new(),
             told: Diagnostics::new(),
+            deferral,
         };
         self.inner.modify_plan(&mut plan)?;
-        Ok(Modified { planned: plan.planned.into_value(), replace: plan.replace, told: plan.told })
+        Ok(Modified {
+            planned: plan.planned.into_value(),
+            replace: plan.replace,
+            told: plan.told,
+            deferred: plan.deferral.asked,
+        })
     }
 
     fn read<'a>(&'a self, cx: &'a mut Context<R::Client>, state: Value) -> Answer<'a, Option<Value>> {
@@ -165,6 +175,10 @@ impl<R: Resource> ErasedResource<R::Client> for Typed<R> {
 
     fn import_identity<'a>(&'a self, cx: &'a mut Context<R::Client>, identity: Value) -> Answer<'a, Value> {
         Box::pin(async move { Ok(self.inner.import_identity(cx, identity).await?.into_value()) })
+    }
+
+    fn generate(&self, state: Value) -> Result<Value, Diagnostics> {
+        Ok(self.inner.generate(R::Model::from_value(state)?).into_value())
     }
 
     fn upgrade(&self, version: i64, state: Json) -> Result<Json, Diagnostics> {

@@ -3,12 +3,16 @@
 use std::{collections::BTreeMap, future::Future};
 
 use crate::{
+    action::{Action, ErasedAction},
     cancel::Cancel,
     data_source::DataSource,
     diagnostics::Diagnostics,
+    ephemeral::{Ephemeral, ErasedEphemeral},
     erased::{ErasedDataSource, ErasedResource, Typed},
+    function::{ErasedFunction, Function, TypedFunction},
+    list::{ErasedList, List},
     resource::Resource,
-    schema::Schema,
+    schema::{Schema, SchemaError},
     value::Model,
 };
 
@@ -40,7 +44,7 @@ pub trait Provider: Send + Sync + 'static {
         cx: &mut Configure,
     ) -> impl Future<Output = Result<Self::Client, Diagnostics>> + Send;
 
-    /// Names its resources and data sources.
+    /// Names its resources, data sources, functions and so on.
     fn register(&self, kinds: &mut Kinds<Self::Client>);
 }
 
@@ -61,15 +65,26 @@ impl Configure {
     }
 }
 
-/// A provider's resources and data sources.
+/// All that a provider has.
 pub struct Kinds<C> {
     pub(crate) resources: BTreeMap<&'static str, Box<dyn ErasedResource<C>>>,
     pub(crate) data_sources: BTreeMap<&'static str, Box<dyn ErasedDataSource<C>>>,
+    pub(crate) ephemerals: BTreeMap<&'static str, Box<dyn ErasedEphemeral<C>>>,
+    pub(crate) actions: BTreeMap<&'static str, Box<dyn ErasedAction<C>>>,
+    pub(crate) lists: BTreeMap<&'static str, Box<dyn ErasedList<C>>>,
+    pub(crate) functions: BTreeMap<&'static str, Box<dyn ErasedFunction>>,
 }
 
 impl<C: Send + Sync + 'static> Kinds<C> {
     pub(crate) fn new() -> Self {
-        Self { resources: BTreeMap::new(), data_sources: BTreeMap::new() }
+        Self {
+            resources: BTreeMap::new(),
+            data_sources: BTreeMap::new(),
+            ephemerals: BTreeMap::new(),
+            actions: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            functions: BTreeMap::new(),
+        }
     }
 
     /// With this resource.
@@ -80,14 +95,63 @@ impl<C: Send + Sync + 'static> Kinds<C> {
 
     /// With this data source.
     pub fn data_source<D: DataSource<Client = C>>(&mut self, data_source: D) -> &mut Self {
-        self.data_sources.insert(D::NAME, Box::new(Typed::data_source(data_source)));
+        let schema = data_source.schema();
+        self.data_sources.insert(D::NAME, Box::new(Typed::new(data_source, schema)));
         self
+    }
+
+    /// With this ephemeral resource.
+    pub fn ephemeral<E: Ephemeral<Client = C>>(&mut self, ephemeral: E) -> &mut Self {
+        let schema = ephemeral.schema();
+        self.ephemerals.insert(E::NAME, Box::new(Typed::new(ephemeral, schema)));
+        self
+    }
+
+    /// With this action.
+    pub fn action<A: Action<Client = C>>(&mut self, action: A) -> &mut Self {
+        let schema = action.schema();
+        self.actions.insert(A::NAME, Box::new(Typed::new(action, schema)));
+        self
+    }
+
+    /// With this list of a resource that is there, too.
+    pub fn list<L>(&mut self, list: L) -> &mut Self
+    where
+        L: List,
+        L::Resource: Resource<Client = C>,
+    {
+        let schema = list.schema();
+        self.lists.insert(L::Resource::NAME, Box::new(Typed::new(list, schema)));
+        self
+    }
+
+    /// With this function.
+    pub fn function<F: Function>(&mut self, function: F) -> &mut Self {
+        self.functions.insert(F::NAME, Box::new(TypedFunction::new(function)));
+        self
+    }
+
+    /// Whether each is right in itself, and with the others.
+    pub(crate) fn check(&self) -> Result<(), SchemaError> {
+        self.resources.values().try_for_each(|kind| kind.check())?;
+        self.data_sources.values().try_for_each(|kind| kind.check())?;
+        self.ephemerals.values().try_for_each(|kind| kind.check())?;
+        self.actions.values().try_for_each(|kind| kind.check())?;
+        self.functions.values().try_for_each(|kind| kind.check())?;
+        self.lists.iter().try_for_each(|(name, kind)| {
+            kind.check()?;
+            match self.resources.get(name).and_then(|resource| resource.identity()) {
+                Some(_) => Ok(()),
+                None => Err(SchemaError::NoIdentity { of: name }),
+            }
+        })
     }
 }
 
 impl<C> std::fmt::Debug for Kinds<C> {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = self.resources.keys().chain(self.data_sources.keys());
+        let kinds = self.resources.keys().chain(self.data_sources.keys()).chain(self.ephemerals.keys());
+        let names = kinds.chain(self.actions.keys()).chain(self.functions.keys());
         out.debug_list().entries(names).finish()
     }
 }

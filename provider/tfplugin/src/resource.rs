@@ -97,6 +97,12 @@ pub trait Resource: Send + Sync + 'static {
         ready(Err(Diagnostic::error(format!("{} cannot be imported by its identity", Self::NAME)).into()))
     }
 
+    /// Makes of a state the configuration that a user would write for it, for `terraform plan -generate-config-out`. What a
+    /// configuration cannot set, and what is a default, is taken out after it.
+    fn generate(&self, state: Self::Model) -> Self::Model {
+        state
+    }
+
     /// Brings a state of an older version to the schema's. Attributes that it lacks are null after it, and unknown ones are dropped.
     ///
     /// # Errors

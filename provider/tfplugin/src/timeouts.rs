@@ -29,6 +29,24 @@ model! {
     }
 }
 
+model! {
+    /// How long an action may take.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct InvokeTimeouts {
+        /// Doing it.
+        pub invoke: Attr<String>,
+    }
+}
+
+model! {
+    /// How long the opening of an ephemeral resource may take.
+    #[derive(Clone, Debug, Default, PartialEq, Eq)]
+    pub struct OpenTimeouts {
+        /// Opening it.
+        pub open: Attr<String>,
+    }
+}
+
 /// The attribute `timeouts` of a resource, whose model is `Attr<Timeouts>`.
 pub fn attribute(default: &str) -> Attribute {
     let one = |what| text(&format!("How long {what} may take, such as `\"10m\"`. Default: `{default}`."));
@@ -42,6 +60,18 @@ pub fn attribute(default: &str) -> Attribute {
 pub fn read_attribute(default: &str) -> Attribute {
     let docs = format!("How long reading may take, such as `\"30s\"`. Default: `{default}`.");
     Attribute::single("How long the read may take.", [("read", text(&docs))])
+}
+
+/// The attribute `timeouts` of an action, whose model is `Attr<InvokeTimeouts>`.
+pub fn invoke_attribute(default: &str) -> Attribute {
+    let docs = format!("How long it may take, such as `\"10m\"`. Default: `{default}`.");
+    Attribute::single("How long the action may take.", [("invoke", text(&docs))])
+}
+
+/// The attribute `timeouts` of an ephemeral resource, whose model is `Attr<OpenTimeouts>`.
+pub fn open_attribute(default: &str) -> Attribute {
+    let docs = format!("How long it may take, such as `\"30s\"`. Default: `{default}`.");
+    Attribute::single("How long the opening may take.", [("open", text(&docs))])
 }
 
 fn text(docs: &str) -> Attribute {

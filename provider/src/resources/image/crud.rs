@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Attr, Context, Create, Plan, Resource, Schema, Update};
+use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
 
 use super::convert::from_wire;
 use super::model::{ImageModel, ImagePrivate, Moved};
@@ -11,6 +11,7 @@ use crate::attr::Part;
 use crate::client::{Agent, AgentError};
 use crate::config::Berth;
 use crate::report::{self, Diagnostics, Kind, Path};
+use crate::resources::identity;
 use crate::resources::session::{self, Reach};
 use crate::text::reference;
 
@@ -32,6 +33,10 @@ impl Resource for Image {
 
     fn schema(&self) -> Schema {
         schema::schema()
+    }
+
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(identity::of_image())
     }
 
     fn validate(&self, config: &ImageModel) -> Diagnostics {
@@ -64,7 +69,7 @@ impl Resource for Image {
             Reach::Missing => return Ok(None),
         };
         let mut private: ImagePrivate = cx.private.get(PRIVATE).unwrap_or_default();
-        let pin = connection.agent.pin(private.pin_id.clone());
+        let pin = connection.pin(private.pin_id.clone());
         match session::read_in_time("Reading the image", pin).await {
             Ok(pin) => {
                 session::remember(cx, &connection);
@@ -122,25 +127,46 @@ impl Resource for Image {
 
     async fn import(&self, cx: &mut Context<Berth>, id: &str) -> Result<ImageModel, Diagnostics> {
         let (host, reference) = session::import_id(id);
-        let connection = session::reach_for_import(cx, &host).await?;
-        let pin = connection.agent.pin_of(reference.to_owned(), String::new());
-        match session::read_in_time("Reading the image", pin).await {
-            Ok(pin) => {
-                session::remember(cx, &connection);
-                let private = private_of(&pin);
-                let read = from_wire(&pin, None, &private);
-                cx.private.set(PRIVATE, private);
-                let reference = match read.reference {
-                    Attr::Null => Attr::Null,
-                    _ => Attr::from(reference),
-                };
-                Ok(ImageModel { host, reference, ..read })
-            }
-            Err(error) if error.is_not_found() => {
-                Err(session::nothing_to_import("image", reference, &connection, "berth image ls").into())
-            }
-            Err(error) => Err(failed(cx, &error)),
+        adopt(cx, host, reference, String::new()).await
+    }
+
+    async fn import_identity(
+        &self,
+        cx: &mut Context<Berth>,
+        given: Value,
+    ) -> Result<ImageModel, Diagnostics> {
+        let [host, reference, platform] =
+            ["host", "reference", "platform"].map(|name| identity::part(&given, name));
+        let reference = reference.known_or(String::new());
+        adopt(cx, host, &reference, platform.known_or(String::new())).await
+    }
+}
+
+/// What an import names.
+async fn adopt(
+    cx: &mut Context<Berth>,
+    host: Attr<String>,
+    reference: &str,
+    platform: String,
+) -> Result<ImageModel, Diagnostics> {
+    let connection = session::reach_for_import(cx, &host).await?;
+    let pin = connection.agent.pin_of(reference.to_owned(), platform);
+    match session::read_in_time("Reading the image", pin).await {
+        Ok(pin) => {
+            session::remember(cx, &connection);
+            let private = private_of(&pin);
+            let read = from_wire(&pin, None, &private);
+            cx.private.set(PRIVATE, private);
+            let reference = match read.reference {
+                Attr::Null => Attr::Null,
+                _ => Attr::from(reference),
+            };
+            Ok(ImageModel { host, reference, ..read })
         }
+        Err(error) if error.is_not_found() => {
+            Err(session::nothing_to_import("image", reference, &connection, "berth image ls").into())
+        }
+        Err(error) => Err(failed(cx, &error)),
     }
 }
 

@@ -1,7 +1,7 @@
 //! `berth_image`: a pin on an image of a host.
 
 pub mod archive;
-mod convert;
+pub mod convert;
 pub mod crud;
 pub mod model;
 pub mod plan;

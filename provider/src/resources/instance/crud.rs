@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
+use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
 use super::contents::files;
@@ -17,6 +17,7 @@ use crate::client::hosts::Connection;
 use crate::client::{Agent, AgentError, By};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
+use crate::resources::identity;
 use crate::resources::session::{self, Reach};
 
 /// How long a look at what a failed create left may take.
@@ -46,6 +47,10 @@ impl Resource for Instance {
         schema::schema()
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(identity::by_id())
+    }
+
     fn validate(&self, config: &InstanceModel) -> Diagnostics {
         validate::validate(config).into()
     }
@@ -73,8 +78,8 @@ impl Resource for Instance {
             Reach::KeepState => return Ok(Some(state)),
             Reach::Missing => return Ok(None),
         };
-        let by = By::Id(state.id.as_str().unwrap_or_default().to_owned());
-        match session::read_in_time("Reading the instance", connection.agent.instance(by)).await {
+        let id = state.id.as_str().unwrap_or_default().to_owned();
+        match session::read_in_time("Reading the instance", connection.instance(id)).await {
             Ok(instance) => {
                 session::remember(cx, &connection);
                 let defaults = session::default_labels(cx.client());
@@ -164,19 +169,37 @@ impl Resource for Instance {
 
     async fn import(&self, cx: &mut Context<Berth>, id: &str) -> Result<InstanceModel, Diagnostics> {
         let (host, name) = session::import_id(id);
-        let connection = session::reach_for_import(cx, &host).await?;
-        let found = connection.agent.instance(By::Name(name.to_owned()));
-        match session::read_in_time("Reading the instance", found).await {
-            Ok(instance) => {
-                session::remember(cx, &connection);
-                let defaults = session::default_labels(cx.client());
-                Ok(InstanceModel { host, ..from_wire(&instance, None, &defaults) })
-            }
-            Err(error) if error.is_not_found() => {
-                Err(session::nothing_to_import("instance", name, &connection, "berth instance ls").into())
-            }
-            Err(error) => Err(report::from_agent(&error, 0, kind).into()),
+        adopt(cx, host, By::Name(name.to_owned()), name).await
+    }
+
+    async fn import_identity(
+        &self,
+        cx: &mut Context<Berth>,
+        given: Value,
+    ) -> Result<InstanceModel, Diagnostics> {
+        let id = identity::part(&given, "id").known_or(String::new());
+        adopt(cx, identity::part(&given, "host"), By::Id(id.clone()), &id).await
+    }
+}
+
+/// What an import names.
+async fn adopt(
+    cx: &mut Context<Berth>,
+    host: Attr<String>,
+    by: By,
+    named: &str,
+) -> Result<InstanceModel, Diagnostics> {
+    let connection = session::reach_for_import(cx, &host).await?;
+    match session::read_in_time("Reading the instance", connection.agent.instance(by)).await {
+        Ok(instance) => {
+            session::remember(cx, &connection);
+            let defaults = session::default_labels(cx.client());
+            Ok(InstanceModel { host, ..from_wire(&instance, None, &defaults) })
         }
+        Err(error) if error.is_not_found() => {
+            Err(session::nothing_to_import("instance", named, &connection, "berth instance ls").into())
+        }
+        Err(error) => Err(report::from_agent(&error, 0, kind).into()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
+use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
 use super::convert::{from_wire, to_spec};
@@ -12,6 +12,7 @@ use crate::attr::Part;
 use crate::client::{AgentError, By};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
+use crate::resources::identity;
 use crate::resources::session::{self, Reach};
 
 /// Where [`RemotePrivate`] is kept.
@@ -32,6 +33,10 @@ impl Resource for Remote {
 
     fn schema(&self) -> Schema {
         schema::schema()
+    }
+
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(identity::by_id())
     }
 
     fn validate(&self, config: &RemoteModel) -> Diagnostics {
@@ -60,8 +65,8 @@ impl Resource for Remote {
             Reach::KeepState => return Ok(Some(state)),
             Reach::Missing => return Ok(None),
         };
-        let by = By::Id(state.id.as_str().unwrap_or_default().to_owned());
-        match session::read_in_time("Reading the remote", connection.agent.remote(by)).await {
+        let id = state.id.as_str().unwrap_or_default().to_owned();
+        match session::read_in_time("Reading the remote", connection.remote(id)).await {
             Ok(remote) => {
                 session::remember(cx, &connection);
                 let private = cx.private.get(PRIVATE).unwrap_or_default();
@@ -144,21 +149,39 @@ impl Resource for Remote {
 
     async fn import(&self, cx: &mut Context<Berth>, id: &str) -> Result<RemoteModel, Diagnostics> {
         let (host, name) = session::import_id(id);
-        let connection = session::reach_for_import(cx, &host).await?;
-        let found = connection.agent.remote(By::Name(name.to_owned()));
-        match session::read_in_time("Reading the remote", found).await {
-            Ok(remote) => {
-                session::remember(cx, &connection);
-                let private = RemotePrivate { has_password: remote.has_password };
-                let read = from_wire(&remote, None, &private);
-                cx.private.set(PRIVATE, private);
-                Ok(RemoteModel { host, ..read })
-            }
-            Err(error) if error.is_not_found() => {
-                Err(session::nothing_to_import("remote", name, &connection, "berth remote ls").into())
-            }
-            Err(error) => Err(report::from_agent(&error, 0, kind).into()),
+        adopt(cx, host, By::Name(name.to_owned()), name).await
+    }
+
+    async fn import_identity(
+        &self,
+        cx: &mut Context<Berth>,
+        given: Value,
+    ) -> Result<RemoteModel, Diagnostics> {
+        let id = identity::part(&given, "id").known_or(String::new());
+        adopt(cx, identity::part(&given, "host"), By::Id(id.clone()), &id).await
+    }
+}
+
+/// What an import names.
+async fn adopt(
+    cx: &mut Context<Berth>,
+    host: Attr<String>,
+    by: By,
+    named: &str,
+) -> Result<RemoteModel, Diagnostics> {
+    let connection = session::reach_for_import(cx, &host).await?;
+    match session::read_in_time("Reading the remote", connection.agent.remote(by)).await {
+        Ok(remote) => {
+            session::remember(cx, &connection);
+            let private = RemotePrivate { has_password: remote.has_password };
+            let read = from_wire(&remote, None, &private);
+            cx.private.set(PRIVATE, private);
+            Ok(RemoteModel { host, ..read })
         }
+        Err(error) if error.is_not_found() => {
+            Err(session::nothing_to_import("remote", named, &connection, "berth remote ls").into())
+        }
+        Err(error) => Err(report::from_agent(&error, 0, kind).into()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
+use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
 use super::convert::{from_wire, to_spec};
@@ -12,6 +12,7 @@ use crate::attr::Part;
 use crate::client::{AgentError, By};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
+use crate::resources::identity;
 use crate::resources::session::{self, Reach};
 
 /// `berth_volume`.
@@ -33,6 +34,10 @@ impl Resource for Volume {
 
     fn schema(&self) -> Schema {
         schema::schema()
+    }
+
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(identity::by_id())
     }
 
     fn validate(&self, config: &VolumeModel) -> Diagnostics {
@@ -144,19 +149,37 @@ impl Resource for Volume {
 
     async fn import(&self, cx: &mut Context<Berth>, id: &str) -> Result<VolumeModel, Diagnostics> {
         let (host, name) = session::import_id(id);
-        let connection = session::reach_for_import(cx, &host).await?;
-        let found = connection.agent.volume(By::Name(name.to_owned()));
-        match session::read_in_time("Reading the volume", found).await {
-            Ok(volume) => {
-                session::remember(cx, &connection);
-                let defaults = session::default_labels(cx.client());
-                Ok(VolumeModel { host, ..from_wire(&volume, None, &defaults) })
-            }
-            Err(error) if error.is_not_found() => {
-                Err(session::nothing_to_import("volume", name, &connection, "berth volume ls").into())
-            }
-            Err(error) => Err(report::from_agent(&error, 0, kind).into()),
+        adopt(cx, host, By::Name(name.to_owned()), name).await
+    }
+
+    async fn import_identity(
+        &self,
+        cx: &mut Context<Berth>,
+        given: Value,
+    ) -> Result<VolumeModel, Diagnostics> {
+        let id = identity::part(&given, "id").known_or(String::new());
+        adopt(cx, identity::part(&given, "host"), By::Id(id.clone()), &id).await
+    }
+}
+
+/// What an import names.
+async fn adopt(
+    cx: &mut Context<Berth>,
+    host: Attr<String>,
+    by: By,
+    named: &str,
+) -> Result<VolumeModel, Diagnostics> {
+    let connection = session::reach_for_import(cx, &host).await?;
+    match session::read_in_time("Reading the volume", connection.agent.volume(by)).await {
+        Ok(volume) => {
+            session::remember(cx, &connection);
+            let defaults = session::default_labels(cx.client());
+            Ok(VolumeModel { host, ..from_wire(&volume, None, &defaults) })
         }
+        Err(error) if error.is_not_found() => {
+            Err(session::nothing_to_import("volume", named, &connection, "berth volume ls").into())
+        }
+        Err(error) => Err(report::from_agent(&error, 0, kind).into()),
     }
 }
 

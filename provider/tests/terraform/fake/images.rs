@@ -134,7 +134,9 @@ impl wire::image_service_server::ImageService for Services {
         &self,
         _: Request<wire::ListPinsRequest>,
     ) -> Result<Response<wire::ListPinsResponse>, Status> {
-        Ok(Response::new(wire::ListPinsResponse { pins: self.state().pins.values().cloned().collect() }))
+        let mut state = self.state();
+        state.enter("ListPins")?;
+        Ok(Response::new(wire::ListPinsResponse { pins: state.pins.values().cloned().collect() }))
     }
 
     async fn delete_pin(

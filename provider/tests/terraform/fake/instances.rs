@@ -1,7 +1,7 @@
 //! Instances of the fake agent: they run as soon as they are asked to.
 
 use berth_proto::agent as wire;
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Code, Request, Response, Status, Streaming};
 use wire::error_detail::Reason;
 use wire::instance::Status as Run;
@@ -16,6 +16,10 @@ fn events(state: &mut State, call: &str, instance: Option<wire::Instance>) -> Re
     if state.cut_next.as_deref() == Some(call) {
         state.cut_next = None;
         return Response::new(Box::pin(tokio_stream::once(Ok(progress))));
+    }
+    if let Some(hangs) = state.hang_next.take_if(|(hanging, _)| hanging == call) {
+        hangs.1.send(()).unwrap();
+        return Response::new(Box::pin(tokio_stream::once(Ok(progress)).chain(tokio_stream::pending())));
     }
     let last = wire::InstanceEvent { event: instance.map(wire::instance_event::Event::Instance) };
     Response::new(Box::pin(tokio_stream::iter([Ok(progress), Ok(last)])))
@@ -121,7 +125,9 @@ impl wire::instance_service_server::InstanceService for Services {
         &self,
         _: Request<wire::ListInstancesRequest>,
     ) -> Result<Response<wire::ListInstancesResponse>, Status> {
-        let instances = self.state().instances.values().cloned().collect();
+        let mut state = self.state();
+        state.enter("ListInstances")?;
+        let instances = state.instances.values().cloned().collect();
         Ok(Response::new(wire::ListInstancesResponse { instances }))
     }
 

@@ -30,6 +30,8 @@ pub struct State {
     pub fail_next: HashMap<String, wire::ErrorDetail>,
     /// The next call of this name does its work, then the stream ends without a result.
     pub cut_next: Option<String>,
+    /// The next call of this name does its work and never answers; it says so when it has done it.
+    pub hang_next: Option<(String, std::sync::mpsc::Sender<()>)>,
     /// The next instance ends at once with this code.
     pub exit_next: Option<i32>,
     /// Names of all calls, in order.

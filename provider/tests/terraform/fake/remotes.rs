@@ -55,9 +55,9 @@ impl wire::remote_service_server::RemoteService for Services {
         &self,
         _: Request<wire::ListRemotesRequest>,
     ) -> Result<Response<wire::ListRemotesResponse>, Status> {
-        Ok(Response::new(wire::ListRemotesResponse {
-            remotes: self.state().remotes.values().cloned().collect(),
-        }))
+        let mut state = self.state();
+        state.enter("ListRemotes")?;
+        Ok(Response::new(wire::ListRemotesResponse { remotes: state.remotes.values().cloned().collect() }))
     }
 
     async fn update_remote(

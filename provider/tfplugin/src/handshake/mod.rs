@@ -1,7 +1,7 @@
 //! How Terraform starts a plugin and is sure of it.
 //!
 //! ```text
-//! environment -> socket in a private directory -> mutual TLS -> one line on stdout -> serve -> Shutdown
+//! environment -> socket that only this user reaches -> mutual TLS -> one line on stdout -> serve -> Shutdown
 //! ```
 //!
 //! Source: go-plugin, whose wire facts this follows: the magic cookie, the list of protocol versions, AutoMTLS and the line.
@@ -10,12 +10,11 @@ mod connection;
 mod environment;
 mod log;
 mod services;
+mod socket;
 mod tls;
 
 use std::{
-    fs,
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
     path::PathBuf,
     process::ExitCode,
     sync::Arc,
@@ -25,7 +24,6 @@ use std::{
 use base64::{Engine as _, engine::general_purpose::STANDARD_NO_PAD};
 use berth_proto::{health, plugin, tfplugin6};
 use tokio::{
-    net::UnixListener,
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
@@ -33,6 +31,7 @@ use tokio::{
 use self::{
     environment::{Environment, Refusal},
     services::{Broker, Controller, Health, Stdio},
+    socket::Socket,
     tls::TlsError,
 };
 use crate::{provider::Provider, schema::SchemaError, server::Server};
@@ -97,34 +96,6 @@ fn start<P: Provider>(provider: P, address: &str, debug: bool) -> Result<(), Run
     served
 }
 
-/// The socket's own directory; removed with what is in it.
-struct SocketDirectory(PathBuf);
-
-impl SocketDirectory {
-    fn make(environment: &Environment) -> Result<Self, RunError> {
-        let parent = environment.socket_directory.clone().unwrap_or_else(std::env::temp_dir);
-        let path = parent.join(format!("plugin-{}-{:08x}", std::process::id(), random()?));
-        match fs::DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => Ok(Self(path)),
-            Err(source) => Err(RunError::Listen { path, source }),
-        }
-    }
-}
-
-impl Drop for SocketDirectory {
-    fn drop(&mut self) {
-        // It is temporary: what cannot be removed is left to the host.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn random() -> Result<u32, RunError> {
-    let mut bytes = [0; 4];
-    ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
-        .map_err(|_| RunError::Process("get random bytes", io::ErrorKind::Other.into()))?;
-    Ok(u32::from_ne_bytes(bytes))
-}
-
 async fn serve<P: Provider>(
     server: Server<P>,
     environment: &Environment,
@@ -134,10 +105,7 @@ async fn serve<P: Provider>(
     // Terraform's user presses Ctrl-C: Terraform gets it too, and says with StopProvider what is to be done.
     let _interrupts =
         signal(SignalKind::interrupt()).map_err(|error| RunError::Process("catch SIGINT", error))?;
-    let directory = SocketDirectory::make(environment)?;
-    let path = directory.0.join("plugin.sock");
-    let listener =
-        UnixListener::bind(&path).map_err(|source| RunError::Listen { path: path.clone(), source })?;
+    let Socket { listener, path, _kept } = Socket::bind(environment)?;
     let security = environment.client_certificate.as_deref().map(tls::for_client).transpose()?;
     let certificate = security.as_ref().map(|security| STANDARD_NO_PAD.encode(&security.certificate));
     let line = if debug {

@@ -9,6 +9,7 @@
 //! ```
 
 mod base;
+mod generate;
 mod mark;
 mod replace;
 mod spelling;
@@ -16,10 +17,12 @@ mod validate;
 mod walk;
 
 pub(crate) use base::fill_defaults;
+pub(crate) use generate::{settable, to_be_computed};
 pub(crate) use spelling::keep_spelling;
 pub(crate) use validate::{validate, write_only_used};
 
 use crate::{
+    deferral::{Deferral, Reason},
     diagnostics::Diagnostics,
     erased::{ErasedResource, Modified, PlanValues},
     private::Private,
@@ -32,6 +35,7 @@ pub(crate) struct Planned {
     pub planned: Value,
     pub replace: Vec<Path>,
     pub told: Diagnostics,
+    pub deferred: Option<Reason>,
 }
 
 /// Plans a create or an update: `values.planned` is what Terraform proposes.
@@ -40,12 +44,13 @@ pub(crate) fn plan<C>(
     values: PlanValues,
     private: &mut Private,
     client: &C,
+    deferral: Deferral,
 ) -> Result<Planned, Diagnostics> {
     let attributes = &resource.schema().attributes;
     let PlanValues { config, prior, planned: proposed } = values;
     let modify = |planned: &Value, private: &mut Private| -> Result<Modified, Diagnostics> {
         let values = PlanValues { config: config.clone(), prior: prior.clone(), planned: planned.clone() };
-        let mut modified = resource.modify_plan(values, private, client)?;
+        let mut modified = resource.modify_plan(values, private, client, deferral)?;
         modified.planned = base::without_write_only(attributes, modified.planned);
         Ok(modified)
     };
@@ -63,9 +68,10 @@ pub(crate) fn plan<C>(
     let mut replaced = Vec::new();
     if !prior.is_null() {
         replace::find(attributes, &prior, &modified.planned, &Path::root(), &mut replaced);
-        replaced.extend(modified.replace);
+        replaced.append(&mut modified.replace);
     }
-    Ok(Planned { planned: modified.planned, replace: replaced, told: modified.told })
+    let Modified { planned, told, deferred, .. } = modified;
+    Ok(Planned { planned, replace: replaced, told, deferred })
 }
 
 /// Attributes that the resource itself planned stay as it planned them.

@@ -132,7 +132,7 @@ fn plan_of(config: Thing, prior: Option<Thing>, private: &mut Private) -> (Thing
         config: config.into_value(),
         prior: prior.into_value(),
     };
-    let planned = plan(&Typed::resource(Things), values, private, &()).unwrap();
+    let planned = plan(&Typed::resource(Things), values, private, &(), Deferral::default()).unwrap();
     let replace = planned.replace.iter().map(ToString::to_string).collect();
     (Thing::from_value(planned.planned).unwrap(), replace)
 }

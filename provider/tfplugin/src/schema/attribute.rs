@@ -121,35 +121,35 @@ impl Attribute {
     }
 
     /// One object of these attributes.
-    pub fn single<const N: usize>(
+    pub fn single(
         docs: impl Into<String>,
-        attributes: [(&'static str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
     ) -> Self {
-        Self::new(Shape::Nested(Nesting::Single, Attributes::from(attributes)), docs)
+        Self::new(Shape::Nested(Nesting::Single, attributes.into_iter().collect()), docs)
     }
 
     /// A list of objects of these attributes.
-    pub fn nested_list<const N: usize>(
+    pub fn nested_list(
         docs: impl Into<String>,
-        attributes: [(&'static str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
     ) -> Self {
-        Self::new(Shape::Nested(Nesting::List, Attributes::from(attributes)), docs)
+        Self::new(Shape::Nested(Nesting::List, attributes.into_iter().collect()), docs)
     }
 
     /// A set of objects of these attributes.
-    pub fn nested_set<const N: usize>(
+    pub fn nested_set(
         docs: impl Into<String>,
-        attributes: [(&'static str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
     ) -> Self {
-        Self::new(Shape::Nested(Nesting::Set, Attributes::from(attributes)), docs)
+        Self::new(Shape::Nested(Nesting::Set, attributes.into_iter().collect()), docs)
     }
 
     /// A map of objects of these attributes.
-    pub fn nested_map<const N: usize>(
+    pub fn nested_map(
         docs: impl Into<String>,
-        attributes: [(&'static str, Attribute); N],
+        attributes: impl IntoIterator<Item = (&'static str, Attribute)>,
     ) -> Self {
-        Self::new(Shape::Nested(Nesting::Map, Attributes::from(attributes)), docs)
+        Self::new(Shape::Nested(Nesting::Map, attributes.into_iter().collect()), docs)
     }
 
     /// The configuration must set it.

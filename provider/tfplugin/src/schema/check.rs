@@ -24,6 +24,12 @@ pub enum SchemaError {
         /// Both things.
         what: &'static str,
     },
+    /// A list of a resource that is not there, or has no identity.
+    #[error("{of}: it is listed and has no identity")]
+    NoIdentity {
+        /// The resource.
+        of: &'static str,
+    },
     /// The model's struct is not of the schema's type.
     #[error("{of}: the model differs from the schema at {path}")]
     Model {

@@ -3,7 +3,11 @@
 use berth_proto::tfplugin6 as wire;
 
 use super::{Attribute, Attributes, Nesting, Schema, Shape};
-use crate::{identity::IdentitySchema, value::Type};
+use crate::{
+    function::{Parameter, Signature},
+    identity::IdentitySchema,
+    value::Type,
+};
 
 impl Schema {
     pub(crate) fn to_wire(&self) -> wire::Schema {
@@ -81,4 +85,26 @@ fn to_wire(name: &str, attribute: &Attribute) -> wire::schema::Attribute {
 
 fn type_bytes(ty: &Type) -> bytes::Bytes {
     ty.to_json().to_string().into()
+}
+
+impl Signature {
+    pub(crate) fn to_wire(&self) -> wire::Function {
+        let parameter = |parameter: &Parameter| wire::function::Parameter {
+            name: parameter.name.to_owned(),
+            r#type: type_bytes(&parameter.ty),
+            allow_null_value: parameter.null,
+            allow_unknown_values: parameter.unknown,
+            description: parameter.docs.clone(),
+            description_kind: wire::StringKind::Markdown.into(),
+        };
+        wire::Function {
+            parameters: self.parameters.iter().map(parameter).collect(),
+            variadic_parameter: self.rest.as_ref().map(parameter),
+            r#return: Some(wire::function::Return { r#type: type_bytes(&self.returns) }),
+            summary: self.summary.clone(),
+            description: self.docs.clone(),
+            description_kind: wire::StringKind::Markdown.into(),
+            deprecation_message: String::new(),
+        }
+    }
 }

@@ -44,7 +44,7 @@ impl<P: Provider> Server<P> {
             planned: decode(request.planned_state.as_ref(), resource.ty())?,
         };
         let (prior, planned) = (values.prior.clone(), values.planned.clone());
-        let mut cx = self.context(&request.planned_private)?;
+        let mut cx = self.context(&request.planned_private, false)?;
         let applied = guard(apply(resource, &mut cx, values)).await;
         let attributes = &resource.schema().attributes;
         let new_state = match applied {

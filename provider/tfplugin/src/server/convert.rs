@@ -4,6 +4,7 @@ use berth_proto::tfplugin6::{self as wire, attribute_path::step::Selector};
 use serde_json::Value as Json;
 
 use crate::{
+    deferral::Reason,
     diagnostics::{Diagnostic, Diagnostics, Severity},
     value::{Path, Step, Type, Value, from_json, from_msgpack, to_msgpack},
 };
@@ -81,6 +82,21 @@ pub(super) fn path(path: &Path) -> wire::AttributePath {
         }),
     };
     wire::AttributePath { steps: path.steps().iter().map(step).collect() }
+}
+
+/// Whether this Terraform can put an operation off.
+pub(super) fn may_defer(capabilities: Option<&wire::ClientCapabilities>) -> bool {
+    capabilities.is_some_and(|capabilities| capabilities.deferral_allowed)
+}
+
+pub(super) fn deferred(reason: Reason) -> wire::Deferred {
+    use wire::deferred::Reason as WireReason;
+    let reason = match reason {
+        Reason::ConfigUnknown => WireReason::ResourceConfigUnknown,
+        Reason::ProviderConfigUnknown => WireReason::ProviderConfigUnknown,
+        Reason::AbsentPrerequisite => WireReason::AbsentPrereq,
+    };
+    wire::Deferred { reason: reason.into() }
 }
 
 pub(super) fn identity(identity: &Value) -> Option<wire::ResourceIdentityData> {

@@ -7,14 +7,15 @@ use berth_proto::tfplugin6::{
 
 use super::{
     Server,
-    convert::{decode, diagnostics, encode, identity},
+    convert::{decode, deferred, diagnostics, encode, identity, may_defer},
     guard::guard,
 };
 use crate::{
     diagnostics::{Diagnostic, Diagnostics},
     plan::state,
     provider::Provider,
-    value::Value,
+    schema::Attributes,
+    value::{Attr, Known, Value},
 };
 
 impl<P: Provider> Server<P> {
@@ -32,16 +33,28 @@ impl<P: Provider> Server<P> {
         request: &wire::import_resource_state::Request,
     ) -> Result<Response, Diagnostics> {
         let resource = self.resource(&request.type_name)?;
-        let mut cx = self.context(&[])?;
+        let mut cx = self.context(&[], may_defer(request.client_capabilities.as_ref()))?;
         let given = request.identity.as_ref().and_then(|identity| identity.identity_data.as_ref());
         let found = match (resource.identity(), given) {
             (Some(schema), Some(given)) if request.id.is_empty() => {
                 let given = decode(Some(given), &schema.ty())?;
-                guard(resource.import_identity(&mut cx, given)).await?
+                guard(resource.import_identity(&mut cx, given)).await
             }
             _ if request.id.is_empty() => return Err(Diagnostic::error("An import needs an id").into()),
-            _ => guard(resource.import(&mut cx, &request.id)).await?,
+            _ => guard(resource.import(&mut cx, &request.id)).await,
         };
+        if let Some(reason) = cx.deferral.asked {
+            return Ok(Response {
+                imported_resources: vec![ImportedResource {
+                    type_name: request.type_name.clone(),
+                    state: encode(&unknown(&resource.schema().attributes)),
+                    ..ImportedResource::default()
+                }],
+                deferred: Some(deferred(reason)),
+                diagnostics: diagnostics(cx.told),
+            });
+        }
+        let found = found?;
         // The read that follows fills in what is not known yet.
         let found = state(&resource.schema().attributes, &Value::Null, found, &mut Diagnostics::new());
         let imported = ImportedResource {
@@ -56,4 +69,10 @@ impl<P: Provider> Server<P> {
             ..Response::default()
         })
     }
+}
+
+/// One of which nothing is known but that it is there.
+fn unknown(attributes: &Attributes) -> Value {
+    let attribute = |name: &&'static str| ((*name).to_owned(), Value::Unknown);
+    Attr::Known(Known::Object(attributes.keys().map(attribute).collect()))
 }

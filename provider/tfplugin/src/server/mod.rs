@@ -1,15 +1,23 @@
 //! The protocol's service: a file a call, each from the wire to values, to the resource, and back.
 
 mod apply_resource_change;
+mod call_function;
+mod close_ephemeral_resource;
 mod configure_provider;
 mod convert;
+mod generate_resource_config;
 mod get_provider_schema;
 mod guard;
 mod import_resource_state;
+mod invoke_action;
+mod list_resource;
 mod move_resource_state;
+mod open_ephemeral_resource;
+mod plan_action;
 mod plan_resource_change;
 mod read_data_source;
 mod read_resource;
+mod renew_ephemeral_resource;
 mod resource_identity;
 mod service;
 mod upgrade_resource_state;
@@ -20,10 +28,14 @@ use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::watch;
 
 use crate::{
+    action::ErasedAction,
     cancel::Cancel,
     context::Context,
+    deferral::Deferral,
     diagnostics::{Diagnostic, Diagnostics},
+    ephemeral::ErasedEphemeral,
     erased::{ErasedDataSource, ErasedResource},
+    list::ErasedList,
     private::Private,
     provider::{Kinds, Provider},
     schema::{Schema, SchemaError},
@@ -33,7 +45,7 @@ use crate::{
 /// A provider as the protocol's service.
 pub(crate) struct Server<P: Provider> {
     provider: P,
-    kinds: Kinds<P::Client>,
+    kinds: Arc<Kinds<P::Client>>,
     schema: Schema,
     ty: Type,
     /// Made when Terraform configures the provider.
@@ -49,10 +61,17 @@ impl<P: Provider> Server<P> {
         provider.register(&mut kinds);
         let schema = provider.schema();
         schema.check::<P::Config>(P::NAME)?;
-        kinds.resources.values().try_for_each(|resource| resource.check())?;
-        kinds.data_sources.values().try_for_each(|data_source| data_source.check())?;
+        kinds.check()?;
         let (stop, cancel) = Cancel::pair();
-        Ok(Self { provider, kinds, ty: schema.ty(), schema, client: RwLock::new(None), stop, cancel })
+        Ok(Self {
+            provider,
+            kinds: Arc::new(kinds),
+            ty: schema.ty(),
+            schema,
+            client: RwLock::new(None),
+            stop,
+            cancel,
+        })
     }
 
     fn resource(&self, name: &str) -> Result<&dyn ErasedResource<P::Client>, Diagnostics> {
@@ -65,6 +84,19 @@ impl<P: Provider> Server<P> {
         found.map(|data_source| &**data_source).ok_or_else(|| no_such_kind::<P>("data source", name))
     }
 
+    fn ephemeral(&self, name: &str) -> Result<&dyn ErasedEphemeral<P::Client>, Diagnostics> {
+        let found = self.kinds.ephemerals.get(name);
+        found.map(|kind| &**kind).ok_or_else(|| no_such_kind::<P>("ephemeral resource", name))
+    }
+
+    fn action(&self, name: &str) -> Result<&dyn ErasedAction<P::Client>, Diagnostics> {
+        action::<P>(&self.kinds, name)
+    }
+
+    fn list(&self, name: &str) -> Result<&dyn ErasedList<P::Client>, Diagnostics> {
+        list::<P>(&self.kinds, name)
+    }
+
     fn client(&self) -> Result<Arc<P::Client>, Diagnostics> {
         self.client_slot().clone().ok_or_else(|| {
             Diagnostic::error("The provider is not configured")
@@ -74,8 +106,9 @@ impl<P: Provider> Server<P> {
     }
 
     /// What an operation works with.
-    fn context(&self, private: &[u8]) -> Result<Context<P::Client>, Diagnostics> {
-        Ok(Context::new(self.client()?, self.cancel.clone(), Private::read(private)))
+    fn context(&self, private: &[u8], may_defer: bool) -> Result<Context<P::Client>, Diagnostics> {
+        let private = Private::read(private);
+        Ok(Context::new(self.client()?, self.cancel.clone(), private, Deferral::new(may_defer)))
     }
 
     // The client is replaced whole: a panic while the lock was held has left nothing half done.
@@ -86,6 +119,24 @@ impl<P: Provider> Server<P> {
     fn client_slot_mut(&self) -> RwLockWriteGuard<'_, Option<Arc<P::Client>>> {
         self.client.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+// What answers with a stream outlives the call, and looks its kind up again.
+
+fn action<'a, P: Provider>(
+    kinds: &'a Kinds<P::Client>,
+    name: &str,
+) -> Result<&'a dyn ErasedAction<P::Client>, Diagnostics> {
+    let found = kinds.actions.get(name);
+    found.map(|kind| &**kind).ok_or_else(|| no_such_kind::<P>("action", name))
+}
+
+fn list<'a, P: Provider>(
+    kinds: &'a Kinds<P::Client>,
+    name: &str,
+) -> Result<&'a dyn ErasedList<P::Client>, Diagnostics> {
+    let found = kinds.lists.get(name);
+    found.map(|kind| &**kind).ok_or_else(|| no_such_kind::<P>("list", name))
 }
 
 fn no_such_kind<P: Provider>(what: &str, name: &str) -> Diagnostics {

@@ -4,10 +4,13 @@ use berth_proto::tfplugin6::{self as wire, plan_resource_change::Response};
 
 use super::{
     Server,
-    convert::{decode, diagnostics, encode, path},
+    convert::{decode, deferred, diagnostics, encode, identity, may_defer, path},
     guard::guard_now,
 };
-use crate::{diagnostics::Diagnostics, erased::PlanValues, plan::plan, private::Private, provider::Provider};
+use crate::{
+    deferral::Deferral, diagnostics::Diagnostics, erased::PlanValues, plan::plan, private::Private,
+    provider::Provider, value::Value,
+};
 
 impl<P: Provider> Server<P> {
     pub(super) fn plan_resource_change(&self, request: &wire::plan_resource_change::Request) -> Response {
@@ -33,13 +36,19 @@ impl<P: Provider> Server<P> {
         }
         let client = self.client()?;
         let mut private = Private::read(&request.prior_private);
-        let planned = guard_now(|| plan(resource, values, &mut private, &client))?;
+        let deferral = Deferral::new(may_defer(request.client_capabilities.as_ref()));
+        let planned = guard_now(|| plan(resource, values, &mut private, &client, deferral))?;
         Ok(Response {
             planned_state: encode(&planned.planned),
             requires_replace: planned.replace.iter().map(path).collect(),
             planned_private: private.write(),
             diagnostics: diagnostics(planned.told),
-            planned_identity: request.prior_identity.clone(),
+            planned_identity: resource
+                .identity()
+                .map(|schema| schema.of(&planned.planned))
+                .filter(Value::is_wholly_known)
+                .and_then(|value| identity(&value)),
+            deferred: planned.deferred.map(deferred),
             ..Response::default()
         })
     }

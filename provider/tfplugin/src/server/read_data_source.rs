@@ -4,12 +4,12 @@ use berth_proto::tfplugin6::{self as wire, read_data_source::Response};
 
 use super::{
     Server,
-    convert::{decode, diagnostics, encode},
+    convert::{decode, deferred, diagnostics, encode, may_defer},
     guard::guard,
 };
 use crate::{
     diagnostics::Diagnostics,
-    plan::{fill_defaults, state},
+    plan::{fill_defaults, state, to_be_computed},
     provider::Provider,
 };
 
@@ -24,9 +24,17 @@ impl<P: Provider> Server<P> {
         let data_source = self.data_source(&request.type_name)?;
         let attributes = &data_source.schema().attributes;
         let config = fill_defaults(attributes, decode(request.config.as_ref(), data_source.ty())?);
-        let mut cx = self.context(&[])?;
-        let found = guard(data_source.read(&mut cx, config.clone())).await?;
+        let mut cx = self.context(&[], may_defer(request.client_capabilities.as_ref()))?;
+        let found = guard(data_source.read(&mut cx, config.clone())).await;
+        if let Some(reason) = cx.deferral.asked {
+            return Ok(Response {
+                state: encode(&to_be_computed(attributes, config)),
+                deferred: Some(deferred(reason)),
+                diagnostics: diagnostics(cx.told),
+            });
+        }
+        let found = found?;
         let found = state(attributes, &config, found, &mut cx.told);
-        Ok(Response { state: encode(&found), diagnostics: diagnostics(cx.told), ..Response::default() })
+        Ok(Response { state: encode(&found), diagnostics: diagnostics(cx.told), deferred: None })
     }
 }

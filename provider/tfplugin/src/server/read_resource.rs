@@ -4,7 +4,7 @@ use berth_proto::tfplugin6::{self as wire, read_resource::Response};
 
 use super::{
     Server,
-    convert::{decode, diagnostics, encode, identity},
+    convert::{decode, deferred, diagnostics, encode, identity, may_defer},
     guard::guard,
 };
 use crate::{diagnostics::Diagnostics, plan::state, provider::Provider, value::Value};
@@ -25,8 +25,18 @@ impl<P: Provider> Server<P> {
     async fn try_read(&self, request: &wire::read_resource::Request) -> Result<Response, Diagnostics> {
         let resource = self.resource(&request.type_name)?;
         let before = decode(request.current_state.as_ref(), resource.ty())?;
-        let mut cx = self.context(&request.private)?;
-        let found = guard(resource.read(&mut cx, before.clone())).await?;
+        let mut cx = self.context(&request.private, may_defer(request.client_capabilities.as_ref()))?;
+        let found = guard(resource.read(&mut cx, before.clone())).await;
+        if let Some(reason) = cx.deferral.asked {
+            return Ok(Response {
+                new_state: request.current_state.clone(),
+                private: request.private.clone(),
+                new_identity: request.current_identity.clone(),
+                deferred: Some(deferred(reason)),
+                diagnostics: diagnostics(cx.told),
+            });
+        }
+        let found = found?;
         let new_state = match found {
             Some(found) => state(&resource.schema().attributes, &before, found, &mut cx.told),
             None => Value::Null,

@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::Server;
 use crate::provider::Provider;
 
-type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+pub(super) type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Answers a call that this provider has no use for.
 macro_rules! unused {
@@ -158,7 +158,87 @@ impl<P: Provider> provider_server::Provider for Server<P> {
         &self,
         _: Request<wire::get_functions::Request>,
     ) -> Result<Response<wire::get_functions::Response>, Status> {
-        Ok(Response::new(wire::get_functions::Response::default()))
+        Ok(Response::new(wire::get_functions::Response {
+            functions: self.functions(),
+            ..wire::get_functions::Response::default()
+        }))
+    }
+
+    async fn call_function(
+        &self,
+        request: Request<wire::call_function::Request>,
+    ) -> Result<Response<wire::call_function::Response>, Status> {
+        Ok(Response::new(self.call_function(&request.into_inner())))
+    }
+
+    async fn generate_resource_config(
+        &self,
+        request: Request<wire::generate_resource_config::Request>,
+    ) -> Result<Response<wire::generate_resource_config::Response>, Status> {
+        Ok(Response::new(self.generate_resource_config(&request.into_inner())))
+    }
+
+    async fn validate_ephemeral_resource_config(
+        &self,
+        request: Request<wire::validate_ephemeral_resource_config::Request>,
+    ) -> Result<Response<wire::validate_ephemeral_resource_config::Response>, Status> {
+        Ok(Response::new(self.validate_ephemeral_resource_config(&request.into_inner())))
+    }
+
+    async fn open_ephemeral_resource(
+        &self,
+        request: Request<wire::open_ephemeral_resource::Request>,
+    ) -> Result<Response<wire::open_ephemeral_resource::Response>, Status> {
+        Ok(Response::new(self.open_ephemeral_resource(&request.into_inner()).await))
+    }
+
+    async fn renew_ephemeral_resource(
+        &self,
+        request: Request<wire::renew_ephemeral_resource::Request>,
+    ) -> Result<Response<wire::renew_ephemeral_resource::Response>, Status> {
+        Ok(Response::new(self.renew_ephemeral_resource(&request.into_inner()).await))
+    }
+
+    async fn close_ephemeral_resource(
+        &self,
+        request: Request<wire::close_ephemeral_resource::Request>,
+    ) -> Result<Response<wire::close_ephemeral_resource::Response>, Status> {
+        Ok(Response::new(self.close_ephemeral_resource(&request.into_inner()).await))
+    }
+
+    async fn validate_list_resource_config(
+        &self,
+        request: Request<wire::validate_list_resource_config::Request>,
+    ) -> Result<Response<wire::validate_list_resource_config::Response>, Status> {
+        Ok(Response::new(self.validate_list_resource_config(&request.into_inner())))
+    }
+
+    async fn list_resource(
+        &self,
+        request: Request<wire::list_resource::Request>,
+    ) -> Result<Response<Self::ListResourceStream>, Status> {
+        Ok(Response::new(self.list_resource(&request.into_inner())))
+    }
+
+    async fn validate_action_config(
+        &self,
+        request: Request<wire::validate_action_config::Request>,
+    ) -> Result<Response<wire::validate_action_config::Response>, Status> {
+        Ok(Response::new(self.validate_action_config(&request.into_inner())))
+    }
+
+    async fn plan_action(
+        &self,
+        request: Request<wire::plan_action::Request>,
+    ) -> Result<Response<wire::plan_action::Response>, Status> {
+        Ok(Response::new(self.plan_action(&request.into_inner()).await))
+    }
+
+    async fn invoke_action(
+        &self,
+        request: Request<wire::invoke_action::Request>,
+    ) -> Result<Response<Self::InvokeActionStream>, Status> {
+        Ok(Response::new(self.invoke_action(&request.into_inner())))
     }
 
     async fn stop_provider(
@@ -173,14 +253,6 @@ impl<P: Provider> provider_server::Provider for Server<P> {
     type InvokeActionStream = Events<wire::invoke_action::Event>;
 
     unused! {
-        generate_resource_config: wire::generate_resource_config::Request => wire::generate_resource_config::Response;
-        validate_ephemeral_resource_config: wire::validate_ephemeral_resource_config::Request => wire::validate_ephemeral_resource_config::Response;
-        open_ephemeral_resource: wire::open_ephemeral_resource::Request => wire::open_ephemeral_resource::Response;
-        renew_ephemeral_resource: wire::renew_ephemeral_resource::Request => wire::renew_ephemeral_resource::Response;
-        close_ephemeral_resource: wire::close_ephemeral_resource::Request => wire::close_ephemeral_resource::Response;
-        list_resource: wire::list_resource::Request => Self::ListResourceStream;
-        validate_list_resource_config: wire::validate_list_resource_config::Request => wire::validate_list_resource_config::Response;
-        call_function: wire::call_function::Request => wire::call_function::Response;
         validate_state_store_config: wire::validate_state_store::Request => wire::validate_state_store::Response;
         configure_state_store: wire::configure_state_store::Request => wire::configure_state_store::Response;
         read_state_bytes: wire::read_state_bytes::Request => Self::ReadStateBytesStream;
@@ -189,8 +261,5 @@ impl<P: Provider> provider_server::Provider for Server<P> {
         unlock_state: wire::unlock_state::Request => wire::unlock_state::Response;
         get_states: wire::get_states::Request => wire::get_states::Response;
         delete_state: wire::delete_state::Request => wire::delete_state::Response;
-        plan_action: wire::plan_action::Request => wire::plan_action::Response;
-        invoke_action: wire::invoke_action::Request => Self::InvokeActionStream;
-        validate_action_config: wire::validate_action_config::Request => wire::validate_action_config::Response;
     }
 }

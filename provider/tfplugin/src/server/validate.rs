@@ -1,4 +1,4 @@
-//! `ValidateProviderConfig`, `ValidateResourceConfig`, `ValidateDataResourceConfig`: configurations, in which values may be unknown.
+//! `ValidateProviderConfig` and its like for each kind: configurations, in which values may be unknown.
 
 use berth_proto::tfplugin6 as wire;
 
@@ -22,7 +22,7 @@ impl<P: Provider> Server<P> {
     ) -> wire::validate_provider_config::Response {
         let own = |config| Ok(self.provider.validate(&P::Config::from_value(config)?));
         let told = decode(request.config.as_ref(), &self.ty)
-            .and_then(|config| guard_now(|| all(&self.schema.attributes, config, own)));
+            .and_then(|config| all_of(&self.schema.attributes, config, own));
         wire::validate_provider_config::Response { diagnostics: told_of(told) }
     }
 
@@ -40,7 +40,7 @@ impl<P: Provider> Server<P> {
             if !knows_write_only {
                 write_only_used(attributes, &config).into_result()?;
             }
-            guard_now(|| all(attributes, config, |config| resource.validate(config)))
+            all_of(attributes, config, |config| resource.validate(config))
         });
         wire::validate_resource_config::Response { diagnostics: told_of(told) }
     }
@@ -51,20 +51,62 @@ impl<P: Provider> Server<P> {
     ) -> wire::validate_data_resource_config::Response {
         let told = self.data_source(&request.type_name).and_then(|data_source| {
             let config = decode(request.config.as_ref(), data_source.ty())?;
-            guard_now(|| all(&data_source.schema().attributes, config, |config| data_source.validate(config)))
+            all_of(&data_source.schema().attributes, config, |config| data_source.validate(config))
         });
         wire::validate_data_resource_config::Response { diagnostics: told_of(told) }
     }
+
+    pub(super) fn validate_ephemeral_resource_config(
+        &self,
+        request: &wire::validate_ephemeral_resource_config::Request,
+    ) -> wire::validate_ephemeral_resource_config::Response {
+        let told = self.ephemeral(&request.type_name).and_then(|kind| {
+            let config = decode(request.config.as_ref(), kind.ty())?;
+            all_of(&kind.schema().attributes, config, |config| kind.validate(config))
+        });
+        wire::validate_ephemeral_resource_config::Response { diagnostics: told_of(told) }
+    }
+
+    pub(super) fn validate_list_resource_config(
+        &self,
+        request: &wire::validate_list_resource_config::Request,
+    ) -> wire::validate_list_resource_config::Response {
+        let told = self.list(&request.type_name).and_then(|kind| {
+            let config = decode(request.config.as_ref(), kind.ty())?;
+            all_of(&kind.schema().attributes, config, |config| kind.validate(config))
+        });
+        wire::validate_list_resource_config::Response { diagnostics: told_of(told) }
+    }
+
+    pub(super) fn validate_action_config(
+        &self,
+        request: &wire::validate_action_config::Request,
+    ) -> wire::validate_action_config::Response {
+        let told = self.action(&request.type_name).and_then(|kind| {
+            let config = decode(request.config.as_ref(), kind.ty())?;
+            all_of(&kind.schema().attributes, config, |config| kind.validate(config))
+        });
+        wire::validate_action_config::Response { diagnostics: told_of(told) }
+    }
 }
 
-/// The attributes' validators and, where they find no error, the kind's own.
+/// As [`all`], of a provider that may make mistakes.
+fn all_of(
+    attributes: &Attributes,
+    config: Value,
+    own: impl FnOnce(Value) -> Result<Diagnostics, Diagnostics>,
+) -> Result<Diagnostics, Diagnostics> {
+    guard_now(|| all(attributes, config, own))
+}
+
+/// What the attributes' validators find, and the kind's own: all of it at once.
 fn all(
     attributes: &Attributes,
     config: Value,
     own: impl FnOnce(Value) -> Result<Diagnostics, Diagnostics>,
 ) -> Result<Diagnostics, Diagnostics> {
-    let mut told = validate(attributes, &config).into_result()?;
-    told.append(own(config)?);
+    let mut told = validate(attributes, &config);
+    told.append(own(config).unwrap_or_else(|more| more));
     Ok(told)
 }
 

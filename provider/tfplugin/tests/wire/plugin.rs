@@ -20,7 +20,7 @@ use tonic::transport::{Channel, Endpoint};
 
 pub const COOKIE: &str = "d602bf8f470bc67ca7faa0386276bbdd4330efaf76d1a219cb4d6991ca9872b2";
 
-/// The process; killed, and its socket removed, when the test ends.
+/// The process; killed when the test ends.
 pub struct Plugin {
     child: Child,
     pub socket: PathBuf,
@@ -70,7 +70,11 @@ pub fn command() -> Command {
 impl Plugin {
     /// As Terraform starts it; without a client's certificate there is no TLS.
     pub fn start(client: Option<&Identity>) -> Self {
-        let mut command = command();
+        Self::start_with(command(), client)
+    }
+
+    /// As [`Self::start`], of this command.
+    pub fn start_with(mut command: Command, client: Option<&Identity>) -> Self {
         command.env("TF_PLUGIN_MAGIC_COOKIE", COOKIE).env("PLUGIN_PROTOCOL_VERSIONS", "5,6");
         if let Some(client) = client {
             command.env("PLUGIN_CLIENT_CERT", &client.pem);
@@ -149,8 +153,5 @@ impl Drop for Plugin {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(directory) = self.socket.parent() {
-            let _ = std::fs::remove_dir_all(directory);
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! A provider for this crate's own tests: it keeps notes as files in a directory.
 
+mod more;
+
 use std::{
     collections::BTreeMap,
     fs, io,
@@ -9,8 +11,8 @@ use std::{
 
 use serde_json::Value as Json;
 use tfplugin::{
-    Attr, Attribute, Configure, Context, Create, DataSource, Diagnostic, Diagnostics, Kinds, Plan, Provider,
-    Resource, Schema, Update, Value, model,
+    Attr, Attribute, Configure, Context, Create, DataSource, Diagnostic, Diagnostics, IdentitySchema, Kinds,
+    Plan, Provider, Reason, Resource, Schema, Type, Update, Value, model,
     schema::{matching, one_of},
     timeouts::{self, Timeouts},
 };
@@ -26,7 +28,7 @@ model! {
 }
 
 /// Where the notes are.
-struct Notes {
+pub(crate) struct Notes {
     directory: PathBuf,
 }
 
@@ -58,6 +60,8 @@ impl Provider for Keeper {
 
     fn register(&self, kinds: &mut Kinds<Notes>) {
         kinds.resource(NoteKind).data_source(NoteLookup);
+        kinds.ephemeral(more::NoteCopy).action(more::Stamping).list(more::NoteList);
+        kinds.function(more::Shout).function(more::Sum);
     }
 }
 
@@ -73,7 +77,7 @@ model! {
 
 model! {
     #[derive(Clone, Debug)]
-    struct Note {
+    pub(crate) struct Note {
         id: Attr<String>,
         name: Attr<String>,
         text: Attr<String>,
@@ -91,7 +95,7 @@ model! {
     }
 }
 
-struct NoteKind;
+pub(crate) struct NoteKind;
 
 impl Resource for NoteKind {
     type Model = Note;
@@ -135,6 +139,10 @@ impl Resource for NoteKind {
             .attribute("timeouts", timeouts::attribute("20m"))
     }
 
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(IdentitySchema::new().required("name", Type::String, "The file's name."))
+    }
+
     fn validate(&self, config: &Note) -> Diagnostics {
         match config.text.as_str() {
             Some("forbidden") => {
@@ -147,6 +155,9 @@ impl Resource for NoteKind {
     fn modify_plan(&self, plan: &mut Plan<'_, Note, Notes>) -> Result<(), Diagnostics> {
         if plan.config.text.as_str() == Some("doubtful") {
             plan.warn(Diagnostic::warning("Doubtful text").at("text"));
+        }
+        if plan.config.name.is_unknown() {
+            plan.defer(Reason::ConfigUnknown);
         }
         Ok(())
     }
@@ -206,7 +217,17 @@ impl Resource for NoteKind {
     async fn import(&self, cx: &mut Context<Notes>, id: &str) -> Result<Note, Diagnostics> {
         let text = read(&cx.client().path(id))?;
         let text = text.ok_or_else(|| Diagnostic::error(format!("There is no note {id}")))?;
-        Ok(Note { id: id.into(), name: id.into(), length: length(&text).into(), ..nothing() })
+        Ok(Note { length: length(&text).into(), ..named(id) })
+    }
+
+    async fn import_identity(&self, cx: &mut Context<Notes>, identity: Value) -> Result<Note, Diagnostics> {
+        let name = identity.attribute("name").known().and_then(|name| name.as_str()).unwrap_or_default();
+        self.import(cx, name).await
+    }
+
+    fn generate(&self, state: Note) -> Note {
+        // No configuration needs what is none.
+        Note { text: state.text.known().filter(|text| !text.is_empty()).cloned().into(), ..state }
     }
 
     fn upgrade(&self, version: i64, mut state: Json) -> Result<Json, Diagnostics> {
@@ -220,6 +241,19 @@ impl Resource for NoteKind {
             state.insert("text".into(), body);
         }
         Ok(state)
+    }
+}
+
+/// One of which only the name is known.
+fn named(name: &str) -> Note {
+    Note { id: name.into(), name: name.into(), ..nothing() }
+}
+
+/// The name that is wrong in every kind.
+fn at_once(name: Option<&str>) -> Diagnostics {
+    match name {
+        Some("forbidden") => Diagnostic::error("Forbidden name").into(),
+        _ => Diagnostics::new(),
     }
 }
 
@@ -311,6 +345,9 @@ impl DataSource for NoteLookup {
 
     async fn read(&self, cx: &mut Context<Notes>, config: Found) -> Result<Found, Diagnostics> {
         let text = read(&cx.client().path(config.name.as_str().unwrap_or_default()))?;
+        if text.is_none() {
+            cx.defer(Reason::AbsentPrerequisite);
+        }
         let text = text.ok_or_else(|| Diagnostic::error("There is no such note").at("name"))?;
         Ok(Found { text: text.into(), ..config })
     }

@@ -1,0 +1,104 @@
+//! The examples as users take them: applied, planned empty, destroyed.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::Path;
+
+use berth_acceptance_tests::{
+    Project, Registry, Terraform, TestAgent, command::Output, under_each_terraform,
+};
+use serde_json::Value;
+
+under_each_terraform!(lookups, commands);
+
+/// An example's directory, with its variables set.
+struct Example {
+    _registry: Registry,
+    agent: TestAgent,
+    project: Project,
+}
+
+impl Example {
+    fn new(terraform: &Terraform, name: &str) -> Self {
+        let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
+        let project = Project::new(terraform, &agent).unwrap();
+        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/terraform").join(name);
+        for entry in fs::read_dir(&from).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, project.dir().join(path.file_name().unwrap())).unwrap();
+        }
+        let variables = format!("host = \"{}\"\nregistry = \"{}\"\n", agent.address(), registry.address());
+        project.write_file("terraform.tfvars", &variables).unwrap();
+        Self { _registry: registry, agent, project }
+    }
+
+    /// Applies it twice and takes it down, so that nothing is left.
+    fn lives(self, meanwhile: impl FnOnce(&Self)) {
+        self.project.apply_settled();
+        meanwhile(&self);
+        self.project.destroy_ok();
+        assert_eq!(self.agent.instances().unwrap(), Vec::<String>::new());
+    }
+
+    fn output(&self, name: &str) -> Value {
+        let said = self.project.run(&["output", "-json", name]).unwrap();
+        serde_json::from_str(&said.stdout).unwrap()
+    }
+
+    fn invoke(&self, action: &str) -> Output {
+        let invoke = format!("-invoke=action.{action}");
+        self.project.run(&["apply", "-auto-approve", "-input=false", "-no-color", &invoke]).unwrap()
+    }
+}
+
+#[test]
+fn actions() {
+    let example = Example::new(&Terraform::from_library().unwrap(), "actions");
+    example.lives(|it| {
+        let page = ["instance", "exec", "web", "--", "cat", "/www/index.html"];
+        assert_eq!(it.agent.berth_ok(&page).unwrap(), "migrated\n");
+        for action in ["berth_instance_restart.web", "berth_image_pull.next"] {
+            let said = it.invoke(action);
+            assert_eq!(said.code, 0, "{said:#?}");
+        }
+        let restarted = it.agent.inspect("web").unwrap();
+        assert_eq!(restarted["status"], "running");
+    });
+}
+
+#[test]
+fn query() {
+    let example = Example::new(&Terraform::from_library().unwrap(), "query");
+    example.lives(|it| {
+        let launch = ["instance", "launch", "hub:berth/tiny:1", "--name", "web"];
+        it.agent.berth_ok(&launch).unwrap();
+        let said = it.project.run(&["query", "-no-color"]).unwrap();
+        assert_eq!(said.code, 0, "{said:#?}");
+        assert!(said.stdout.contains("hub"), "{said:#?}");
+        it.agent.berth_ok(&["instance", "rm", "--force", "web"]).unwrap();
+    });
+}
+
+mod cases {
+    use berth_acceptance_tests::Terraform;
+    use serde_json::json;
+
+    use super::Example;
+
+    pub fn lookups(terraform: &Terraform) {
+        Example::new(terraform, "lookups").lives(|it| {
+            assert_eq!(it.output("tag"), "1");
+            assert_eq!(it.output("front"), json!(["web"]));
+            let variables = it.agent.berth_ok(&["instance", "exec", "web", "--", "cat", "/www/env"]).unwrap();
+            assert!(variables.contains("GREETING=hello from a file\n"), "{variables}");
+            assert!(variables.contains("MODE=test\n"), "{variables}");
+        });
+    }
+
+    pub fn commands(terraform: &Terraform) {
+        Example::new(terraform, "commands").lives(|it| {
+            let remotes = it.agent.berth_ok(&["remote", "ls"]).unwrap();
+            assert!(remotes.contains("mirror.example"), "{remotes}");
+        });
+    }
+}
