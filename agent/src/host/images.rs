@@ -18,14 +18,17 @@ use berth_image::digest::Digest;
 use berth_image::import::ImportError;
 use berth_image::platform::Platform;
 use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
-use berth_image::registry::{Client, Downloads, Endpoint, EndpointError, RegistryError, Settings};
+use berth_image::registry::{
+    Client, Downloads, Endpoint, EndpointError, KeyError, RegistryError, Settings, VerifyKey,
+};
 use berth_image::resolve::{Known, ResolveError, Resolved, resolve};
 use berth_image::store::{
     CheckProgress, Checked, Collected, Phase, Progress, PullError, Store, StoreError, StoredImage,
 };
 use tokio::sync::mpsc;
 
-use super::{archives, credentials};
+use super::archives;
+use super::credentials::{self, CredentialsError};
 
 /// The store, and a client for each registry that was asked.
 pub(super) struct ImageStore {
@@ -54,19 +57,15 @@ impl ImageStore {
         if let Some((_, client)) = cached.filter(|_| !changing) {
             return Ok(client);
         }
-        let unusable = |source: Box<dyn Error + Send + Sync>| ImageError::Unreachable {
+        let unusable = |error: BadRemote| ImageError::BadRemote {
             registry: reference.host.clone(),
-            source,
-        };
-        let endpoint = match remote {
-            Some(remote) => {
-                let endpoint = endpoint(remote).map_err(|error| unusable(error.into()))?;
-                let found = credentials::of(remote).await.map_err(|error| unusable(error.into()))?;
-                found.into_iter().fold(endpoint, Endpoint::with_credentials)
-            }
-            None => Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?,
+            source: error.into(),
         };
         let settings = Settings { downloads: self.downloads.clone(), ..Settings::default() };
+        let (endpoint, settings) = match remote {
+            Some(remote) => set_up(remote, settings).await.map_err(unusable)?,
+            None => (Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?, settings),
+        };
         let client = Client::with(endpoint, settings).map_err(|error| registry(reference, error))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(reference.host.clone(), (remote.cloned(), client.clone()));
@@ -102,8 +101,41 @@ impl ImageStore {
     }
 }
 
-fn endpoint(remote: &Remote) -> Result<Endpoint, EndpointError> {
-    let endpoint = Endpoint::parse(&remote.spec.address, remote.spec.insecure)?;
+/// Why what a remote says cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum BadRemote {
+    #[error(transparent)]
+    Endpoint(#[from] EndpointError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Where a remote is, how to log in, its mirrors, and who signs.
+async fn set_up(remote: &Remote, mut settings: Settings) -> Result<(Endpoint, Settings), BadRemote> {
+    let spec = &remote.spec;
+    let mut origin = endpoint(remote, &spec.address)?;
+    if let (Some(chain), Some(key)) = (&spec.client_certificate, &remote.secrets.client_key) {
+        origin = origin.with_client_certificate(chain, key.reveal())?;
+    }
+    if let Some(found) = credentials::of(remote).await? {
+        origin = origin.with_credentials(found);
+    }
+    for address in &spec.mirrors {
+        let mut mirror = endpoint(remote, address)?;
+        // The password and the client certificate are the registry's. A helper or a Docker config may know the mirror.
+        if let Some(found) = credentials::for_address(remote, address).await? {
+            mirror = mirror.with_credentials(found);
+        }
+        settings.mirrors.push(mirror);
+    }
+    settings.keys = spec.verify_keys.iter().map(|pem| VerifyKey::from_pem(pem)).collect::<Result<_, _>>()?;
+    Ok((origin, settings))
+}
+
+fn endpoint(remote: &Remote, address: &str) -> Result<Endpoint, EndpointError> {
+    let endpoint = Endpoint::parse(address, remote.spec.insecure)?;
     match &remote.spec.ca_certificate {
         Some(pem) => endpoint.with_ca_certificate(pem),
         None => Ok(endpoint),
@@ -116,14 +148,14 @@ struct Lookup<'r>(&'r [Remote]);
 impl Remotes for Lookup<'_> {
     fn by_name(&self, name: &str) -> Option<RemoteAddress> {
         let remote = self.0.iter().find(|remote| remote.spec.name.as_str() == name)?;
-        Some(endpoint(remote).ok()?.remote_address(name))
+        Some(endpoint(remote, &remote.spec.address).ok()?.remote_address(name))
     }
 
     fn by_host(&self, host: &str) -> Option<RemoteAddress> {
-        let addresses = self
-            .0
-            .iter()
-            .filter_map(|remote| Some(endpoint(remote).ok()?.remote_address(remote.spec.name.as_str())));
+        let addresses = self.0.iter().filter_map(|remote| {
+            let endpoint = endpoint(remote, &remote.spec.address).ok()?;
+            Some(endpoint.remote_address(remote.spec.name.as_str()))
+        });
         let mut addresses = addresses.filter(|address| address.host == host);
         addresses.next()
     }
@@ -159,7 +191,13 @@ impl Images for ImageStore {
             (
                 Ok(_) | Err(ResolveError::Registry { source: RegistryError::NotFound { .. }, .. }),
                 Some(wanted),
-            ) => Resolved::pinned(&reference, wanted, platform),
+            ) => {
+                let pinned = Resolved::pinned(&reference, wanted, platform);
+                match known.filter(|known| known.manifest == wanted) {
+                    Some(known) => pinned.found_in(known.root),
+                    None => pinned,
+                }
+            }
             (Err(error), _) => return Err(unresolved(&reference, error)),
         };
         Ok(Resolution {
@@ -187,7 +225,8 @@ impl Images for ImageStore {
         let platform = platform(Some(&resolution.platform), &reference)?;
         let manifest = ours(&resolution.image_digest).ok_or_else(|| bad_digest(&resolution.reference))?;
         let client = self.client(&reference, remotes).await?;
-        let mut resolved = Resolved::pinned(&reference, manifest, platform);
+        let root = ours(&resolution.index_digest).ok_or_else(|| bad_digest(&resolution.reference))?;
+        let mut resolved = Resolved::pinned(&reference, manifest, platform).found_in(root);
         resolved.reference_resolved.clone_from(&resolution.reference_resolved);
         let tell = |progress: Progress| reporter.pull(shown(progress));
         match self.store.pull(&client, &resolved, &tell).await {
@@ -433,6 +472,9 @@ pub(super) fn registry(reference: &Reference, error: RegistryError) -> ImageErro
             with_credentials: !anonymous,
         },
         RegistryError::NotFound { .. } => ImageError::NotFound { reference: written },
+        RegistryError::NotSigned { .. } | RegistryError::BadSignature { .. } => {
+            ImageError::NotVerified { reference: written, why: error.to_string() }
+        }
         RegistryError::BlobNotFound { .. }
         | RegistryError::DigestMismatch { .. }
         | RegistryError::SizeMismatch { .. }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use berth_domain::{Digest, ImageInfo, Password, Platform, RemoteId, RemoteSpec};
+use berth_domain::{Digest, ImageInfo, Platform, RemoteId, RemoteSecrets, RemoteSpec};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -12,15 +12,15 @@ use tokio::sync::mpsc;
 use super::Cause;
 use crate::report::Reporter;
 
-/// A remote with its password, as adapters need it.
+/// A remote with its secrets, as adapters need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Its id.
     pub id: RemoteId,
     /// What was asked for.
     pub spec: RemoteSpec,
-    /// Its password; never leaves the agent.
-    pub password: Option<Password>,
+    /// Never leave the agent.
+    pub secrets: RemoteSecrets,
 }
 
 /// What a reference meant when it was looked up last.
@@ -208,6 +208,23 @@ pub enum ImageError {
         /// Why.
         #[source]
         source: Cause,
+    },
+    /// What the remote says of its registry cannot be used.
+    #[error("The remote of {registry} cannot be used")]
+    BadRemote {
+        /// `host[:port]`.
+        registry: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The remote takes only what is signed, and this is not, or not by one of its keys.
+    #[error("{reference} is refused: {why}")]
+    NotVerified {
+        /// As it was written.
+        reference: String,
+        /// Whether there is no signature, or what is wrong with it.
+        why: String,
     },
     /// The registry wants other credentials.
     #[error("The registry {registry} refuses access to {repository}")]
