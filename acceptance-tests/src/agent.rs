@@ -22,11 +22,22 @@ pub struct TestAgent {
     dir: TempDir,
     child: Option<Child>,
     mark: Mark,
+    /// Searched for programs before the rest of PATH.
+    programs: Option<PathBuf>,
 }
 
 impl TestAgent {
     /// Starts one in new directories and waits until it says that it is ready.
     pub fn start() -> Result<Self, Error> {
+        Self::start_in(None)
+    }
+
+    /// The same, which finds programs in this directory first.
+    pub fn start_with_programs(programs: &Path) -> Result<Self, Error> {
+        Self::start_in(Some(programs.to_owned()))
+    }
+
+    fn start_in(programs: Option<PathBuf>) -> Result<Self, Error> {
         let temporary = std::env::temp_dir();
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
@@ -37,7 +48,7 @@ impl TestAgent {
             fs::create_dir(&path).map_err(Error::io("make", &path))?;
         }
         let mark = Mark::new(&dir.path().join("data"), &dir.path().join("run"))?;
-        let mut agent = Self { dir, child: None, mark };
+        let mut agent = Self { dir, child: None, mark, programs };
         agent.restart()?;
         Ok(agent)
     }
@@ -78,7 +89,8 @@ impl TestAgent {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
         let log = self.dir.path().join("agent.log");
-        self.child = Some(launch(&self.data_dir(), &self.run_dir(), &log)?);
+        let programs = self.programs.as_deref();
+        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, programs)?);
         Ok(())
     }
 
@@ -186,6 +198,10 @@ pub fn remove_instances(address: &str) -> Result<(), Error> {
 
 /// Starts an agent that outlives this process, and waits until it tells, as it would tell systemd, that it is ready.
 pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Error> {
+    launch_with(data_dir, run_dir, log, None)
+}
+
+fn launch_with(data_dir: &Path, run_dir: &Path, log: &Path, programs: Option<&Path>) -> Result<Child, Error> {
     let ready_path = run_dir.join("ready.sock");
     let _ = fs::remove_file(&ready_path);
     let ready = UnixDatagram::bind(&ready_path).map_err(Error::io("bind", &ready_path))?;
@@ -194,6 +210,13 @@ pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Erro
     let mut command = Command::new(paths::program("berthd"));
     command.arg("--data-dir").arg(data_dir).arg("--run-dir").arg(run_dir);
     command.args(["--listen", &socket_address(run_dir)]).env("NOTIFY_SOCKET", &ready_path);
+    if let Some(programs) = programs {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut search = programs.as_os_str().to_owned();
+        search.push(":");
+        search.push(path);
+        command.env("PATH", search);
+    }
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let mut child = command.spawn().map_err(|source| Error::Spawn { program: "berthd".into(), source })?;
     let came = await_ready(&ready, &mut child, log);

@@ -3,6 +3,7 @@
 use tfplugin::{Configure, Kinds, Provider, Schema};
 
 use crate::config::{self, Berth, Environment, ProviderModel};
+use crate::data_sources::registry::{Repositories, Tags};
 use crate::data_sources::{host::Host, volume::Volume as VolumeData};
 use crate::report::Diagnostics;
 use crate::resources::{image::Image, instance::Instance, remote::Remote, volume::Volume};
@@ -32,5 +33,6 @@ impl Provider for BerthProvider {
     fn register(&self, kinds: &mut Kinds<Berth>) {
         kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume);
         kinds.data_source(Host).data_source(VolumeData);
+        kinds.data_source(Tags).data_source(Repositories);
     }
 }

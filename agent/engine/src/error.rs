@@ -403,6 +403,7 @@ fn image_reason(error: &ImageError) -> Reason {
         ImageError::Unreachable { .. } => Reason::RegistryUnreachable,
         ImageError::BadRemote { .. } => Reason::HostUnable,
         ImageError::NotVerified { .. } => Reason::NotVerified,
+        ImageError::NoCatalogue { .. } => Reason::HostUnable,
         ImageError::Unauthorized { .. } => Reason::Unauthorized,
         ImageError::NotFound { .. } => Reason::ImageNotFound,
         ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
@@ -424,6 +425,9 @@ fn image_advice(error: &ImageError) -> String {
         }
         ImageError::Unreachable { .. } => {
             "Check the remote's address and that the registry runs, then try again".to_owned()
+        }
+        ImageError::NoCatalogue { .. } => {
+            "Registries of many tenants, such as Docker Hub, have none: name the repository".to_owned()
         }
         ImageError::BadRemote { .. } => "Correct the remote".to_owned(),
         ImageError::NotVerified { .. } => {

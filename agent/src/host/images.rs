@@ -17,7 +17,7 @@ use berth_image::config::ImageConfig;
 use berth_image::digest::Digest;
 use berth_image::import::ImportError;
 use berth_image::platform::Platform;
-use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
+use berth_image::reference::{Origin, Reference, ReferenceError, RemoteAddress, Remotes};
 use berth_image::registry::{
     Client, Downloads, Endpoint, EndpointError, KeyError, RegistryError, Settings, VerifyKey,
 };
@@ -213,6 +213,30 @@ impl Images for ImageStore {
                 }
             })?,
         })
+    }
+
+    async fn tags(&self, repository: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        let reference = parse(repository, remotes)?;
+        let client = self.client(&reference, remotes).await?;
+        client.tags(&reference.repository).await.map_err(|error| registry(&reference, error))
+    }
+
+    async fn repositories(&self, remote: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        // Any repository will do to find the registry; what stands before it is the remote's path.
+        let known = remotes.iter().any(|known| known.spec.name.as_str() == remote);
+        let any = if known { format!("{remote}:any") } else { format!("{remote}/any/any") };
+        let reference = parse(&any, remotes)?;
+        let client = self.client(&reference, remotes).await?;
+        let all = client.repositories().await.map_err(|error| registry(&reference, error))?;
+        let path = match &reference.origin {
+            Origin::Remote(_) => reference.repository.strip_suffix("/any").filter(|path| *path != "library"),
+            Origin::Host => None,
+        };
+        let below = |name: String| match path {
+            None => Some(name),
+            Some(path) => Some(name.strip_prefix(path)?.strip_prefix('/')?.to_owned()),
+        };
+        Ok(all.into_iter().filter_map(below).collect())
     }
 
     async fn pull(
@@ -472,6 +496,8 @@ pub(super) fn registry(reference: &Reference, error: RegistryError) -> ImageErro
             with_credentials: !anonymous,
         },
         RegistryError::NotFound { .. } => ImageError::NotFound { reference: written },
+        RegistryError::NoRepository { .. } => ImageError::NotFound { reference: written },
+        RegistryError::NoCatalogue { registry } => ImageError::NoCatalogue { registry },
         RegistryError::NotSigned { .. } | RegistryError::BadSignature { .. } => {
             ImageError::NotVerified { reference: written, why: error.to_string() }
         }
@@ -481,6 +507,7 @@ pub(super) fn registry(reference: &Reference, error: RegistryError) -> ImageErro
         | RegistryError::TooLarge { .. }
         | RegistryError::UnsupportedMediaType { .. }
         | RegistryError::InvalidManifest { .. }
+        | RegistryError::InvalidList { .. }
         | RegistryError::AmbiguousManifest { .. }
         | RegistryError::BadDigest { .. } => bad_content(reference, error),
         other => ImageError::Unreachable { registry: reference.host.clone(), source: other.into() },

@@ -1,4 +1,5 @@
 //! The data sources.
 
 pub mod host;
+pub mod registry;
 pub mod volume;

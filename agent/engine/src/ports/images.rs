@@ -68,6 +68,13 @@ pub trait Images: Send + Sync + 'static {
     /// Asks the registry what a reference means now. Makes one attempt; changes nothing.
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError>;
 
+    /// The tags of a repository, written as a reference without a tag. Makes one attempt.
+    async fn tags(&self, repository: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError>;
+
+    /// The repositories of a remote, or of a registry by its host; below the remote's path, if it has one. Makes one
+    /// attempt.
+    async fn repositories(&self, remote: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError>;
+
     /// Makes the resolved image part of the store; at once where it is. Two pulls of one image share the work or
     /// do not disturb each other.
     async fn pull(
@@ -241,6 +248,12 @@ pub enum ImageError {
     NotFound {
         /// As it was written.
         reference: String,
+    },
+    /// The registry does not tell what it has.
+    #[error("The registry {registry} gives no list of its repositories")]
+    NoCatalogue {
+        /// `host[:port]`.
+        registry: String,
     },
     /// The image is not made for the platform.
     #[error("{reference} is not made for {platform}")]

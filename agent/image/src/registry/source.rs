@@ -52,6 +52,10 @@ impl Source {
         self.transport.endpoint().host()
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     pub(super) fn attempts(&self) -> Attempts<'_> {
         self.transport.http().attempts()
     }
