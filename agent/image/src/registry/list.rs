@@ -189,7 +189,7 @@ impl Pages<'_> {
 }
 
 /// `<URL>; rel="next"`
-fn next_link(header: &str) -> Option<&str> {
+pub(super) fn next_link(header: &str) -> Option<&str> {
     let (target, parameters) = header.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = |parameter: &str| {
         parameter.trim().split_once('=').is_some_and(|(name, value)| {

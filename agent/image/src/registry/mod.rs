@@ -32,6 +32,13 @@ use self::source::Source;
 pub use self::verify::{KeyError, VerifyKey};
 use crate::digest::Digest;
 
+/// For the fuzzer: what is read of a registry's headers.
+pub(crate) fn parse_headers(text: &str) {
+    let _challenges = challenge::parse(text);
+    list::next_link(text);
+    source::content_range(text);
+}
+
 /// The largest manifest or index taken.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;
 /// The largest image config taken.
