@@ -23,16 +23,27 @@ pub struct TestAgent {
     child: Option<Child>,
     mark: Mark,
     args: Vec<String>,
+    /// Searched for programs before the rest of PATH.
+    programs: Option<PathBuf>,
 }
 
 impl TestAgent {
     /// Starts one in new directories and waits until it says that it is ready.
     pub fn start() -> Result<Self, Error> {
-        Self::start_with(&[])
+        Self::start_in(&[], None)
     }
 
     /// As [`Self::start`], with more arguments for `berthd`.
     pub fn start_with(args: &[&str]) -> Result<Self, Error> {
+        Self::start_in(args, None)
+    }
+
+    /// As [`Self::start`], which finds programs in this directory first.
+    pub fn start_with_programs(programs: &Path) -> Result<Self, Error> {
+        Self::start_in(&[], Some(programs.to_owned()))
+    }
+
+    fn start_in(args: &[&str], programs: Option<PathBuf>) -> Result<Self, Error> {
         let temporary = std::env::temp_dir();
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
@@ -44,7 +55,7 @@ impl TestAgent {
         }
         let mark = Mark::new(&dir.path().join("data"), &dir.path().join("run"))?;
         let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut agent = Self { dir, child: None, mark, args };
+        let mut agent = Self { dir, child: None, mark, args, programs };
         agent.restart()?;
         Ok(agent)
     }
@@ -85,7 +96,8 @@ impl TestAgent {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
         let log = self.dir.path().join("agent.log");
-        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.args)?);
+        let programs = self.programs.as_deref();
+        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.args, programs)?);
         Ok(())
     }
 
@@ -193,10 +205,16 @@ pub fn remove_instances(address: &str) -> Result<(), Error> {
 
 /// Starts an agent that outlives this process, and waits until it tells, as it would tell systemd, that it is ready.
 pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Error> {
-    launch_with(data_dir, run_dir, log, &[])
+    launch_with(data_dir, run_dir, log, &[], None)
 }
 
-fn launch_with(data_dir: &Path, run_dir: &Path, log: &Path, args: &[String]) -> Result<Child, Error> {
+fn launch_with(
+    data_dir: &Path,
+    run_dir: &Path,
+    log: &Path,
+    args: &[String],
+    programs: Option<&Path>,
+) -> Result<Child, Error> {
     let ready_path = run_dir.join("ready.sock");
     let _ = fs::remove_file(&ready_path);
     let ready = UnixDatagram::bind(&ready_path).map_err(Error::io("bind", &ready_path))?;
@@ -205,6 +223,13 @@ fn launch_with(data_dir: &Path, run_dir: &Path, log: &Path, args: &[String]) -> 
     let mut command = Command::new(paths::program("berthd"));
     command.arg("--data-dir").arg(data_dir).arg("--run-dir").arg(run_dir);
     command.args(["--listen", &socket_address(run_dir)]).args(args).env("NOTIFY_SOCKET", &ready_path);
+    if let Some(programs) = programs {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let mut search = programs.as_os_str().to_owned();
+        search.push(":");
+        search.push(path);
+        command.env("PATH", search);
+    }
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let mut child = command.spawn().map_err(|source| Error::Spawn { program: "berthd".into(), source })?;
     let came = await_ready(&ready, &mut child, log);

@@ -56,6 +56,12 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// The tests' own token server cannot be made.
+    #[error("the token server lacks {what}")]
+    Tokens {
+        /// What it needs.
+        what: String,
+    },
     /// A program that is needed is on this machine nowhere.
     #[error("{program} is missing: {fix}")]
     Missing {

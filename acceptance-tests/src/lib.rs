@@ -11,8 +11,10 @@ pub mod images;
 pub mod leftovers;
 pub mod paths;
 pub mod postgres;
+pub mod processes;
 pub mod registry;
 pub mod terraform;
+pub mod tokens;
 pub mod wait;
 
 pub use agent::TestAgent;

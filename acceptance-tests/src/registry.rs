@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::tokens::{ISSUER, SERVICE, TokenServer};
 use crate::{Error, images, paths, wait};
 
 /// Who may use a registry with a password.
@@ -17,14 +18,25 @@ pub const PASSWORD: &str = "secret-of-tests";
 const HTPASSWD: &str = "berth:$2y$05$Xw..iYenWr65PWvRsHIcf.bc79rZOzAX6vutKVg6lB1TKlw1x4HfW\n";
 
 /// How a registry is to be.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Whether it takes pushes.
     pub writable: bool,
     /// Whether it asks for [`USER`] and [`PASSWORD`].
     pub password: bool,
+    /// Whom it takes tokens from, and sends its clients to for them.
+    pub tokens: Option<Tokens>,
     /// A port, or 0 for any that is free.
     pub port: u16,
+}
+
+/// Who issues a registry's tokens.
+#[derive(Debug, Clone)]
+pub struct Tokens {
+    /// Where.
+    pub realm: String,
+    /// PEM file of the certificate that vouches for them.
+    pub certificate: PathBuf,
 }
 
 /// A running registry; it ends when dropped.
@@ -47,10 +59,16 @@ impl Registry {
         Self::start_on(&images::storage()?, Options { password: true, ..Options::default() })
     }
 
+    /// The same, behind a token server.
+    pub fn start_with_tokens(server: &TokenServer) -> Result<Self, Error> {
+        let tokens = Tokens { realm: server.realm(), certificate: server.certificate() };
+        Self::start_on(&images::storage()?, Options { tokens: Some(tokens), ..Options::default() })
+    }
+
     /// One over this storage.
     pub fn start_on(storage: &Path, options: Options) -> Result<Self, Error> {
         let config = tempfile::tempdir().map_err(Error::io("make a directory in", &std::env::temp_dir()))?;
-        let (child, port) = launch(config.path(), storage, options)?;
+        let (child, port) = launch(config.path(), storage, options.clone())?;
         Ok(Self { config, storage: storage.to_owned(), options, child, port })
     }
 
@@ -78,7 +96,7 @@ impl Registry {
     /// Brings it back on the same port.
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
-        let options = Options { port: self.port, ..self.options };
+        let options = Options { port: self.port, ..self.options.clone() };
         (self.child, self.port) = launch(self.config.path(), &self.storage, options)?;
         Ok(())
     }
@@ -99,7 +117,7 @@ pub fn launch(dir: &Path, storage: &Path, options: Options) -> Result<(Child, u1
     let config = dir.join("registry.yml");
     let passwords = dir.join("htpasswd");
     fs::write(&passwords, HTPASSWD).map_err(Error::io("write", &passwords))?;
-    fs::write(&config, config_text(storage, &passwords, options)).map_err(Error::io("write", &config))?;
+    fs::write(&config, config_text(storage, &passwords, &options)).map_err(Error::io("write", &config))?;
     let log_path = dir.join("registry.log");
     let log = File::create(&log_path).map_err(Error::io("make", &log_path))?;
     let errors = log.try_clone().map_err(Error::io("share", &log_path))?;
@@ -119,11 +137,16 @@ pub fn launch(dir: &Path, storage: &Path, options: Options) -> Result<(Child, u1
     Ok((child, port?))
 }
 
-fn config_text(storage: &Path, passwords: &Path, options: Options) -> String {
-    let auth = if options.password {
-        format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}\n", passwords.display())
-    } else {
-        String::new()
+fn config_text(storage: &Path, passwords: &Path, options: &Options) -> String {
+    let auth = match &options.tokens {
+        Some(Tokens { realm, certificate }) => format!(
+            "auth:\n  token:\n    realm: {realm}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}\n",
+            certificate.display()
+        ),
+        None if options.password => {
+            format!("auth:\n  htpasswd:\n    realm: tests\n    path: {}\n", passwords.display())
+        }
+        None => String::new(),
     };
     format!(
         "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: {}\n  maintenance:\n    \

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use crate::Error;
 
+/// How long one answer of a server on loopback may take.
+pub const ONE_ANSWER: Duration = Duration::from_secs(5);
 const INTERVAL: Duration = Duration::from_millis(20);
 
 /// Tries until there is something or the time is up: for what other programs do and tell nobody.
@@ -35,8 +37,7 @@ pub fn page(port: u16, path: &str) -> Result<String, Error> {
 /// One GET on loopback: the body of an answer of 200, or what came instead.
 pub fn get(port: u16, path: &str) -> Result<String, String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
-    let limit = Some(Duration::from_secs(5));
-    stream.set_read_timeout(limit).map_err(|error| error.to_string())?;
+    stream.set_read_timeout(Some(ONE_ANSWER)).map_err(|error| error.to_string())?;
     write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").map_err(|error| error.to_string())?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).map_err(|error| error.to_string())?;

@@ -4,6 +4,7 @@ use tfplugin::{Configure, Kinds, Provider, Schema};
 
 use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instance_restart::InstanceRestart};
 use crate::config::{self, Berth, Environment, ProviderModel};
+use crate::data_sources::registry::{Repositories, Tags};
 use crate::data_sources::{self, host::Host, volume::Volume as VolumeData};
 use crate::functions::{
     parse_env_file::ParseEnvFile, parse_reference::ParseReference, parse_size::ParseSize,
@@ -43,5 +44,6 @@ impl Provider for BerthProvider {
         kinds.action(InstanceRestart).action(InstanceExec).action(ImagePull);
         kinds.list(lists::remote::Remotes).list(lists::image::Images).list(lists::instance::Instances);
         kinds.list(lists::volume::Volumes);
+        kinds.data_source(Tags).data_source(Repositories);
     }
 }

@@ -35,7 +35,7 @@ pub use mount::{Mount, MountDraft, MountSpec};
 pub use name::{Hostname, Name, RemoteName, VolumeName};
 pub use network::{MacAddress, NetworkKind, NetworkSpec};
 pub use plan::{Desired, Observed, Step, Wanted, plan};
-pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSpec};
+pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSecretChanges, RemoteSecrets, RemoteSpec};
 pub use state::{ExitRecord, Status, Timestamp, UidRange, Workload};
 pub use value::limits::Limits;
 pub use value::port::{PortSpec, Protocol};

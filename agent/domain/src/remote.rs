@@ -32,7 +32,36 @@ impl fmt::Debug for Password {
     }
 }
 
-/// What an update does with a remote's password.
+/// What a remote has that is never shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RemoteSecrets {
+    /// For its user name.
+    pub password: Option<Password>,
+    /// PEM of the key of its client certificate.
+    pub client_key: Option<Password>,
+}
+
+/// What an update does with a remote's secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteSecretChanges {
+    /// With the password.
+    pub password: PasswordChange,
+    /// With the client certificate's key.
+    pub client_key: PasswordChange,
+}
+
+impl RemoteSecretChanges {
+    /// What there is after it.
+    #[must_use]
+    pub fn apply(self, known: RemoteSecrets) -> RemoteSecrets {
+        RemoteSecrets {
+            password: self.password.apply(known.password),
+            client_key: self.client_key.apply(known.client_key),
+        }
+    }
+}
+
+/// What an update does with one secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PasswordChange {
     /// The one it has stays.
@@ -41,6 +70,16 @@ pub enum PasswordChange {
     Clear,
     /// It has this one from now on.
     Set(Password),
+}
+
+impl PasswordChange {
+    fn apply(self, known: Option<Password>) -> Option<Password> {
+        match self {
+            Self::Keep => known,
+            Self::Clear => None,
+            Self::Set(password) => Some(password),
+        }
+    }
 }
 
 /// A registry as it was asked for; only [`RemoteDraft::validate`] makes one. Its password is kept beside it.
@@ -53,14 +92,20 @@ pub struct RemoteSpec {
     pub address: String,
     /// Who logs in.
     pub username: Option<String>,
-    /// Plain HTTP, or a certificate that nobody vouches for.
+    /// Plain HTTP will do.
     pub insecure: bool,
-    /// PEM of the authorities that vouch for it, beside the system's.
+    /// PEM of the authorities that vouch for it, instead of the system's.
     pub ca_certificate: Option<String>,
     /// A `docker-credential-*` helper on the host.
     pub credential_helper: Option<String>,
     /// A Docker config file on the host.
     pub docker_config: Option<String>,
+    /// PEM of the certificate that is shown to it; its key is a secret.
+    pub client_certificate: Option<String>,
+    /// Addresses that are tried first for what a digest names.
+    pub mirrors: Vec<String>,
+    /// PEM of public keys: if there are any, one must have signed what is pulled.
+    pub verify_keys: Vec<String>,
 }
 
 /// A remote before it is checked.
@@ -74,6 +119,9 @@ pub struct RemoteDraft {
     pub ca_certificate: Option<String>,
     pub credential_helper: Option<String>,
     pub docker_config: Option<String>,
+    pub client_certificate: Option<String>,
+    pub mirrors: Vec<String>,
+    pub verify_keys: Vec<String>,
 }
 
 impl RemoteDraft {
@@ -84,7 +132,7 @@ impl RemoteDraft {
     pub fn validate(&self) -> Result<RemoteSpec, Invalids> {
         let mut findings = Findings::default();
         let name = findings.keep(&["name"], RemoteName::new(&self.name));
-        let address = findings.keep(&["address"], address(&self.address, self.insecure));
+        let origin = findings.keep(&["address"], address(&self.address, self.insecure));
         if let Some(username) = &self.username {
             findings.keep(&["username"], username_is_good(username));
         }
@@ -97,8 +145,17 @@ impl RemoteDraft {
         if let Some(path) = &self.docker_config {
             findings.keep(&["docker_config"], text::absolute_path(path));
         }
+        if let Some(pem) = &self.client_certificate {
+            findings.keep(&["client_certificate"], certificate(pem));
+        }
+        for mirror in &self.mirrors {
+            findings.keep(&["mirrors"], address(mirror, self.insecure));
+        }
+        for key in &self.verify_keys {
+            findings.keep(&["verify", "keys"], public_key(key));
+        }
         self.one_source_of_credentials(&mut findings);
-        let spec = name.zip(address).map(|(name, address)| RemoteSpec {
+        let spec = name.zip(origin).map(|(name, address)| RemoteSpec {
             name,
             address,
             username: self.username.clone(),
@@ -106,6 +163,9 @@ impl RemoteDraft {
             ca_certificate: self.ca_certificate.clone(),
             credential_helper: self.credential_helper.clone(),
             docker_config: self.docker_config.clone(),
+            client_certificate: self.client_certificate.clone(),
+            mirrors: self.mirrors.clone(),
+            verify_keys: self.verify_keys.clone(),
         });
         findings.finish(spec)
     }
@@ -185,4 +245,12 @@ fn certificate(pem: &str) -> Result<(), Invalid> {
     }
     let advice = "Give the text of the PEM file, from -----BEGIN CERTIFICATE----- on: file(\"ca.pem\")";
     Err(Invalid::new(&[], "This is not a certificate in PEM", advice))
+}
+
+fn public_key(pem: &str) -> Result<(), Invalid> {
+    if pem.contains("-----BEGIN PUBLIC KEY-----") && pem.contains("-----END PUBLIC KEY-----") {
+        return Ok(());
+    }
+    let advice = "Give the text of the PEM file, from -----BEGIN PUBLIC KEY----- on: file(\"cosign.pub\")";
+    Err(Invalid::new(&[], "This is not a public key in PEM", advice))
 }

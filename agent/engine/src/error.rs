@@ -23,6 +23,8 @@ pub enum Reason {
     ImageNotFound,
     PlatformNotFound,
     BadContent,
+    /// Not signed, or not by a key of the remote's.
+    NotVerified,
     PortTaken,
     StartFailed,
     HostUnable,
@@ -407,6 +409,9 @@ fn image_reason(error: &ImageError) -> Reason {
         ImageError::BadReference { .. } => Reason::InvalidArgument,
         ImageError::UnknownRemote { .. } => Reason::UnknownRemote,
         ImageError::Unreachable { .. } => Reason::RegistryUnreachable,
+        ImageError::BadRemote { .. } => Reason::HostUnable,
+        ImageError::NotVerified { .. } => Reason::NotVerified,
+        ImageError::NoCatalogue { .. } => Reason::HostUnable,
         ImageError::Unauthorized { .. } => Reason::Unauthorized,
         ImageError::NotFound { .. } => Reason::ImageNotFound,
         ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
@@ -428,6 +433,14 @@ fn image_advice(error: &ImageError) -> String {
         }
         ImageError::Unreachable { .. } => {
             "Check the remote's address and that the registry runs, then try again".to_owned()
+        }
+        ImageError::NoCatalogue { .. } => {
+            "Registries of many tenants, such as Docker Hub, have none: name the repository".to_owned()
+        }
+        ImageError::BadRemote { .. } => "Correct the remote".to_owned(),
+        ImageError::NotVerified { .. } => {
+            "Have it signed with cosign and one of the keys in the remote's verify, or pull it from another remote"
+                .to_owned()
         }
         ImageError::Unauthorized { with_credentials: true, .. } => {
             "Check the remote's username and password, and that they may read the repository".to_owned()

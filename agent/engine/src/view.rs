@@ -40,6 +40,8 @@ pub struct RemoteView {
     pub spec: RemoteSpec,
     /// Whether there is a password.
     pub has_password: bool,
+    /// Whether there is a key for its client certificate.
+    pub has_client_key: bool,
 }
 
 /// What a check of the store found.

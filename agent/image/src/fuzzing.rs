@@ -3,10 +3,13 @@
 use std::io::Write;
 
 use crate::archive::{self, Container, Selection};
+use crate::digest::Digest;
 use crate::import::limits::Limits;
 use crate::merge::merge_stream;
 use crate::merge::tree::Tree;
 use crate::platform::Platform;
+use crate::reference::{NoRemotes, Reference};
+use crate::registry::{Document, MAX_MANIFEST, ManifestBytes};
 
 /// Small, so that a target spends its time on what bytes mean.
 fn limits() -> Limits {
@@ -44,6 +47,34 @@ pub fn archive(data: &[u8]) {
     let Ok(container) = Container::open(file, &limits()) else { return };
     let selection = Selection { name: None, platform: Platform::host() };
     let _refused = archive::find(&container, &selection);
+}
+
+/// What a user writes for an image: what is taken names no path, and is the same when it is written out and read again.
+pub fn reference(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let Ok(parsed) = Reference::parse(text, &NoRemotes) else { return };
+    let odd = |part: &str| part.is_empty() || part.contains("..") || part.contains(char::is_whitespace);
+    assert!(!parsed.repository.split('/').any(odd), "{parsed:?}");
+    let again = Reference::parse(&parsed.canonical(), &NoRemotes);
+    let again = again.unwrap_or_else(|error| panic!("{text:?} is not read again: {error}"));
+    let parts = |it: &Reference| (it.host.clone(), it.repository.clone(), it.tag.clone(), it.digest);
+    assert_eq!(parts(&parsed), parts(&again));
+}
+
+/// A manifest or an index, as a registry gives it.
+pub fn manifest(data: &[u8]) {
+    if data.len() as u64 > MAX_MANIFEST {
+        return;
+    }
+    let found = ManifestBytes { digest: Digest::from_bytes([0; 32]), media_type: None, bytes: data.to_vec() };
+    let _refused = Document::parse(&found, "the fuzzed manifest");
+    let _refused = crate::config::ConfigBlob::parse(data);
+}
+
+/// The `WWW-Authenticate` and `Link` headers of a registry.
+pub fn headers(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    crate::registry::parse_headers(text);
 }
 
 fn tempfile() -> std::io::Result<std::fs::File> {

@@ -36,6 +36,24 @@ impl ImageService for Api {
         }))
     }
 
+    async fn list_tags(
+        &self,
+        request: Request<wire::ListTagsRequest>,
+    ) -> Result<Response<wire::ListTagsResponse>, Status> {
+        let tags = self.engine.list_tags(&request.into_inner().repository).await;
+        let tags = tags.map_err(|error| status::failed(&error))?;
+        Ok(Response::new(wire::ListTagsResponse { tags }))
+    }
+
+    async fn list_repositories(
+        &self,
+        request: Request<wire::ListRepositoriesRequest>,
+    ) -> Result<Response<wire::ListRepositoriesResponse>, Status> {
+        let repositories = self.engine.list_repositories(&request.into_inner().remote).await;
+        let repositories = repositories.map_err(|error| status::failed(&error))?;
+        Ok(Response::new(wire::ListRepositoriesResponse { repositories }))
+    }
+
     type PullImageStream = Answers<wire::PullImageEvent>;
 
     async fn pull_image(

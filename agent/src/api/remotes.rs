@@ -14,8 +14,8 @@ impl RemoteService for Api {
         &self,
         request: Request<wire::CreateRemoteRequest>,
     ) -> Result<Response<wire::Remote>, Status> {
-        let (draft, password) = remote::draft(request.into_inner().spec)?;
-        let created = self.engine.create_remote(&draft, password).await;
+        let (draft, secrets) = remote::draft(request.into_inner().spec)?;
+        let created = self.engine.create_remote(&draft, secrets).await;
         created.map(remote::show).map(Response::new).map_err(|error| status::failed(&error))
     }
 
@@ -46,11 +46,11 @@ impl RemoteService for Api {
         &self,
         request: Request<wire::UpdateRemoteRequest>,
     ) -> Result<Response<wire::Remote>, Status> {
-        let wire::UpdateRemoteRequest { id: text, spec, clear_password } = request.into_inner();
-        let remote_id = id(&text)?;
-        let (draft, password) = remote::draft(spec)?;
-        let change = remote::password_change(password, clear_password);
-        let updated = self.engine.update_remote(remote_id, &draft, change).await;
+        let request = request.into_inner();
+        let remote_id = id(&request.id)?;
+        let (draft, secrets) = remote::draft(request.spec)?;
+        let changes = remote::changes(secrets, request.clear_password, request.clear_client_key);
+        let updated = self.engine.update_remote(remote_id, &draft, changes).await;
         updated.map(remote::show).map(Response::new).map_err(|error| status::failed(&error))
     }
 

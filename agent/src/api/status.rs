@@ -64,6 +64,7 @@ fn reason(reason: Reason) -> (wire::error_detail::Reason, Code) {
         Reason::ImageNotFound => (R::ImageNotFound, Code::NotFound),
         Reason::PlatformNotFound => (R::PlatformNotFound, Code::NotFound),
         Reason::BadContent => (R::BadContent, Code::DataLoss),
+        Reason::NotVerified => (R::NotVerified, Code::FailedPrecondition),
         Reason::PortTaken => (R::PortTaken, Code::FailedPrecondition),
         Reason::StartFailed => (R::StartFailed, Code::FailedPrecondition),
         Reason::HostUnable => (R::HostUnable, Code::FailedPrecondition),

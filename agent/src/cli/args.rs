@@ -108,6 +108,16 @@ pub(super) enum ImageVerb {
         #[arg(long)]
         dry_run: bool,
     },
+    /// List the tags of a repository
+    Tags {
+        /// [REMOTE:|REGISTRY_HOST/]REPOSITORY
+        repository: String,
+    },
+    /// List the repositories of a registry
+    Search {
+        /// A remote's name, or a registry's host
+        remote: String,
+    },
     /// Remove an image, unless something else still needs it
     Rm {
         /// Their ids, at least 8 digits of them, or their references

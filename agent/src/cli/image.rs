@@ -38,6 +38,14 @@ pub(super) async fn run(cli: &Cli, verb: ImageVerb) -> Result<(), CliError> {
         }
         ImageVerb::Check { images, repair } => check(cli, &mut client, images, repair).await,
         ImageVerb::Prune { dry_run } => prune(cli, &mut client, dry_run).await,
+        ImageVerb::Tags { repository } => {
+            let request = wire::ListTagsRequest { repository };
+            names(cli, client.list_tags(request).await?.into_inner().tags)
+        }
+        ImageVerb::Search { remote } => {
+            let request = wire::ListRepositoriesRequest { remote };
+            names(cli, client.list_repositories(request).await?.into_inner().repositories)
+        }
         ImageVerb::Rm { images } => {
             for image in images {
                 remove(&mut client, &image).await?;
@@ -52,6 +60,14 @@ fn show_pin(cli: &Cli, pin: wire::Pin) -> Result<(), CliError> {
         Format::Json => output::json(&show::pin(&pin)),
         Format::Table => output::line(&pin.image.map(|image| image.id).unwrap_or_default()),
     }
+}
+
+/// One a line: the registry's order is kept.
+fn names(cli: &Cli, names: Vec<String>) -> Result<(), CliError> {
+    if cli.format == Format::Json {
+        return output::json(&Value::from(names));
+    }
+    names.iter().try_for_each(|name| output::line(name))
 }
 
 async fn list(cli: &Cli, client: &mut ImageServiceClient<Channel>) -> Result<(), CliError> {

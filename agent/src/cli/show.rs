@@ -216,6 +216,10 @@ pub(super) fn remote(remote: &wire::Remote) -> Value {
         "ca_certificate": spec.ca_certificate,
         "credential_helper": spec.credential_helper,
         "docker_config": spec.docker_config,
+        "client_certificate": spec.client_certificate,
+        "has_client_key": remote.has_client_key,
+        "mirrors": spec.mirrors,
+        "verify_keys": spec.verify_keys,
     })
 }
 

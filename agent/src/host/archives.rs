@@ -14,7 +14,8 @@ use berth_image::store::{ExportError, ExportName, ImportArchiveError, Progress, 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::mpsc;
 
-use super::images::{bad_content, chain, info, ours, parse, registry, shown, stored, theirs};
+use super::images::{bad_content, chain, info, ours, registry, shown, stored, theirs};
+use super::remotes::parse;
 
 /// Pieces of an archive on their way to a caller.
 const PIECES: usize = 8;

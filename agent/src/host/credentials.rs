@@ -87,7 +87,7 @@ pub(super) async fn of(remote: &Remote) -> Result<Option<Credentials>, Credentia
     if spec.credential_helper.is_some() || spec.docker_config.is_some() {
         return for_address(remote, &spec.address).await;
     }
-    Ok(spec.username.as_ref().zip(remote.password.as_ref()).map(|(username, password)| {
+    Ok(spec.username.as_ref().zip(remote.secrets.password.as_ref()).map(|(username, password)| {
         Credentials::Password { username: username.clone(), password: password.reveal().to_owned() }
     }))
 }

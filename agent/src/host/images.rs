@@ -17,15 +17,16 @@ use berth_image::config::ImageConfig;
 use berth_image::digest::Digest;
 use berth_image::import::ImportError;
 use berth_image::platform::Platform;
-use berth_image::reference::{Reference, ReferenceError, RemoteAddress, Remotes};
-use berth_image::registry::{Client, Downloads, Endpoint, EndpointError, RegistryError, Settings};
+use berth_image::reference::{Origin, Reference};
+use berth_image::registry::{Client, Downloads, Endpoint, RegistryError, Settings};
 use berth_image::resolve::{Known, ResolveError, Resolved, resolve};
 use berth_image::store::{
     CheckProgress, Checked, Collected, Phase, Progress, PullError, Store, StoreError, StoredImage,
 };
 use tokio::sync::mpsc;
 
-use super::{archives, credentials};
+use super::archives;
+use super::remotes::{BadRemote, parse, set_up};
 
 /// The store, and a client for each registry that was asked.
 pub(super) struct ImageStore {
@@ -54,19 +55,15 @@ impl ImageStore {
         if let Some((_, client)) = cached.filter(|_| !changing) {
             return Ok(client);
         }
-        let unusable = |source: Box<dyn Error + Send + Sync>| ImageError::Unreachable {
+        let unusable = |error: BadRemote| ImageError::BadRemote {
             registry: reference.host.clone(),
-            source,
-        };
-        let endpoint = match remote {
-            Some(remote) => {
-                let endpoint = endpoint(remote).map_err(|error| unusable(error.into()))?;
-                let found = credentials::of(remote).await.map_err(|error| unusable(error.into()))?;
-                found.into_iter().fold(endpoint, Endpoint::with_credentials)
-            }
-            None => Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?,
+            source: error.into(),
         };
         let settings = Settings { downloads: self.downloads.clone(), ..Settings::default() };
+        let (endpoint, settings) = match remote {
+            Some(remote) => set_up(remote, settings).await.map_err(unusable)?,
+            None => (Endpoint::for_host(&reference.host).map_err(|error| unusable(error.into()))?, settings),
+        };
         let client = Client::with(endpoint, settings).map_err(|error| registry(reference, error))?;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.insert(reference.host.clone(), (remote.cloned(), client.clone()));
@@ -102,46 +99,6 @@ impl ImageStore {
     }
 }
 
-fn endpoint(remote: &Remote) -> Result<Endpoint, EndpointError> {
-    let endpoint = Endpoint::parse(&remote.spec.address, remote.spec.insecure)?;
-    match &remote.spec.ca_certificate {
-        Some(pem) => endpoint.with_ca_certificate(pem),
-        None => Ok(endpoint),
-    }
-}
-
-/// The remotes as references look them up.
-struct Lookup<'r>(&'r [Remote]);
-
-impl Remotes for Lookup<'_> {
-    fn by_name(&self, name: &str) -> Option<RemoteAddress> {
-        let remote = self.0.iter().find(|remote| remote.spec.name.as_str() == name)?;
-        Some(endpoint(remote).ok()?.remote_address(name))
-    }
-
-    fn by_host(&self, host: &str) -> Option<RemoteAddress> {
-        let addresses = self
-            .0
-            .iter()
-            .filter_map(|remote| Some(endpoint(remote).ok()?.remote_address(remote.spec.name.as_str())));
-        let mut addresses = addresses.filter(|address| address.host == host);
-        addresses.next()
-    }
-}
-
-pub(super) fn parse(text: &str, remotes: &[Remote]) -> Result<Reference, ImageError> {
-    let written = || text.to_owned();
-    Reference::parse(text, &Lookup(remotes)).map_err(|error| match error {
-        ReferenceError::NoRegistry { suggestion, .. } => {
-            ImageError::UnknownRemote { reference: written(), remote: String::new(), suggestion }
-        }
-        ReferenceError::UnknownRemote { remote, suggestion, .. } => {
-            ImageError::UnknownRemote { reference: written(), remote, suggestion }
-        }
-        other => ImageError::BadReference { reference: written(), why: other.to_string() },
-    })
-}
-
 #[async_trait]
 impl Images for ImageStore {
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError> {
@@ -159,7 +116,13 @@ impl Images for ImageStore {
             (
                 Ok(_) | Err(ResolveError::Registry { source: RegistryError::NotFound { .. }, .. }),
                 Some(wanted),
-            ) => Resolved::pinned(&reference, wanted, platform),
+            ) => {
+                let pinned = Resolved::pinned(&reference, wanted, platform);
+                match known.filter(|known| known.manifest == wanted) {
+                    Some(known) => pinned.found_in(known.root),
+                    None => pinned,
+                }
+            }
             (Err(error), _) => return Err(unresolved(&reference, error)),
         };
         Ok(Resolution {
@@ -177,6 +140,30 @@ impl Images for ImageStore {
         })
     }
 
+    async fn tags(&self, repository: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        let reference = parse(repository, remotes)?;
+        let client = self.client(&reference, remotes).await?;
+        client.tags(&reference.repository).await.map_err(|error| registry(&reference, error))
+    }
+
+    async fn repositories(&self, remote: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        // Any repository will do to find the registry; what stands before it is the remote's path.
+        let known = remotes.iter().any(|known| known.spec.name.as_str() == remote);
+        let any = if known { format!("{remote}:any") } else { format!("{remote}/any/any") };
+        let reference = parse(&any, remotes)?;
+        let client = self.client(&reference, remotes).await?;
+        let all = client.repositories().await.map_err(|error| registry(&reference, error))?;
+        let path = match &reference.origin {
+            Origin::Remote(_) => reference.repository.strip_suffix("/any").filter(|path| *path != "library"),
+            Origin::Host => None,
+        };
+        let below = |name: String| match path {
+            None => Some(name),
+            Some(path) => Some(name.strip_prefix(path)?.strip_prefix('/')?.to_owned()),
+        };
+        Ok(all.into_iter().filter_map(below).collect())
+    }
+
     async fn pull(
         &self,
         resolution: &Resolution,
@@ -187,7 +174,8 @@ impl Images for ImageStore {
         let platform = platform(Some(&resolution.platform), &reference)?;
         let manifest = ours(&resolution.image_digest).ok_or_else(|| bad_digest(&resolution.reference))?;
         let client = self.client(&reference, remotes).await?;
-        let mut resolved = Resolved::pinned(&reference, manifest, platform);
+        let root = ours(&resolution.index_digest).ok_or_else(|| bad_digest(&resolution.reference))?;
+        let mut resolved = Resolved::pinned(&reference, manifest, platform).found_in(root);
         resolved.reference_resolved.clone_from(&resolution.reference_resolved);
         let tell = |progress: Progress| reporter.pull(shown(progress));
         match self.store.pull(&client, &resolved, &tell).await {
@@ -433,12 +421,18 @@ pub(super) fn registry(reference: &Reference, error: RegistryError) -> ImageErro
             with_credentials: !anonymous,
         },
         RegistryError::NotFound { .. } => ImageError::NotFound { reference: written },
+        RegistryError::NoRepository { .. } => ImageError::NotFound { reference: written },
+        RegistryError::NoCatalogue { registry } => ImageError::NoCatalogue { registry },
+        RegistryError::NotSigned { .. } | RegistryError::BadSignature { .. } => {
+            ImageError::NotVerified { reference: written, why: error.to_string() }
+        }
         RegistryError::BlobNotFound { .. }
         | RegistryError::DigestMismatch { .. }
         | RegistryError::SizeMismatch { .. }
         | RegistryError::TooLarge { .. }
         | RegistryError::UnsupportedMediaType { .. }
         | RegistryError::InvalidManifest { .. }
+        | RegistryError::InvalidList { .. }
         | RegistryError::AmbiguousManifest { .. }
         | RegistryError::BadDigest { .. } => bad_content(reference, error),
         other => ImageError::Unreachable { registry: reference.host.clone(), source: other.into() },

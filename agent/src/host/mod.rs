@@ -8,6 +8,7 @@ mod images;
 mod machine;
 mod network;
 mod published;
+mod remotes;
 mod runtime;
 mod supervisor;
 mod volumes;

@@ -44,7 +44,8 @@ impl World {
             insecure: true,
             ..RemoteDraft::default()
         };
-        let remote = Remote { id: RemoteId::random(), spec: draft.validate().unwrap(), password: None };
+        let remote =
+            Remote { id: RemoteId::random(), spec: draft.validate().unwrap(), secrets: Default::default() };
         let (data, run) = (dir.path().join("data"), dir.path().join("run"));
         for made in [data.join("instances"), run.join("instances")] {
             std::fs::create_dir_all(made).unwrap();

@@ -73,6 +73,7 @@ pub fn free_port() -> u16 {
 pub struct Agent {
     pub dir: TempDir,
     child: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Agent {
@@ -81,8 +82,17 @@ impl Agent {
     }
 
     pub fn start_with(args: &[&str]) -> Self {
-        let mut agent = Self { dir: tempfile::tempdir().unwrap(), child: None };
+        let mut agent = Self { dir: tempfile::tempdir().unwrap(), child: None, environment: Vec::new() };
         agent.run(args);
+        agent
+    }
+
+    /// With these variables in its environment.
+    pub fn start_in(environment: &[(&str, &str)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let mut agent =
+            Self { dir: tempfile::tempdir().unwrap(), child: None, environment: environment.collect() };
+        agent.run(&[]);
         agent
     }
 
@@ -126,7 +136,7 @@ impl Agent {
         let ready = UnixDatagram::bind(&path).unwrap();
         ready.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
         let log = File::create(self.dir.path().join("log")).unwrap();
-        command.env("NOTIFY_SOCKET", &path);
+        command.env("NOTIFY_SOCKET", &path).envs(self.environment.iter().cloned());
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = self.child.insert(command.spawn().unwrap());
         let deadline = Instant::now() + READY;

@@ -141,6 +141,17 @@ impl Agent for GrpcAgent {
         self.answer("Resolving the image", self.images().resolve_image(request).await)
     }
 
+    async fn list_tags(&self, repository: String) -> Answer<Vec<String>> {
+        let request = wire::ListTagsRequest { repository };
+        self.answer("Listing the tags", self.images().list_tags(request).await).map(|answer| answer.tags)
+    }
+
+    async fn list_repositories(&self, remote: String) -> Answer<Vec<String>> {
+        let request = wire::ListRepositoriesRequest { remote };
+        let answer = self.answer("Listing the repositories", self.images().list_repositories(request).await);
+        answer.map(|answer| answer.repositories)
+    }
+
     async fn pull_image(&self, request: wire::PullImageRequest) -> Answer<wire::Pin> {
         let call = "Pulling the image";
         let events = self.answer(call, self.images().pull_image(request).await)?;

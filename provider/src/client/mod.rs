@@ -50,6 +50,10 @@ pub trait Agent: Send + Sync {
 
     /// Asks the registry what a reference means now.
     async fn resolve_image(&self, request: wire::ResolveImageRequest) -> Answer<wire::ResolvedImage>;
+    /// The tags of a repository.
+    async fn list_tags(&self, repository: String) -> Answer<Vec<String>>;
+    /// The repositories of a remote or a registry.
+    async fn list_repositories(&self, remote: String) -> Answer<Vec<String>>;
     /// Pulls and pins an image.
     async fn pull_image(&self, request: wire::PullImageRequest) -> Answer<wire::Pin>;
     /// Sends an archive, and pins the image in it.

@@ -6,4 +6,5 @@ pub mod image;
 pub mod instance;
 pub mod instances;
 pub mod look;
+pub mod registry;
 pub mod volume;

@@ -44,7 +44,8 @@ impl List for Remotes {
         let name = |it: &berth_proto::agent::Remote| it.spec.as_ref().map(|spec| spec.name.clone());
         all.sort_by_key(name);
         for remote in all {
-            let private = RemotePrivate { has_password: remote.has_password };
+            let private =
+                RemotePrivate { has_password: remote.has_password, has_client_key: remote.has_client_key };
             let state = RemoteModel { host: config.host.clone(), ..from_wire(&remote, None, &private) };
             found.push(name(&remote).unwrap_or_default(), state).await;
         }

@@ -256,6 +256,26 @@ impl Engine {
         resolved.map_err(|error| error.on("reference"))
     }
 
+    /// The tags of a repository, written as a reference without a tag.
+    ///
+    /// # Errors
+    /// The registry does not say.
+    pub async fn list_tags(&self, repository: &str) -> Result<Vec<String>, EngineError> {
+        let remotes = self.inner.remotes().await?;
+        let tags = self.inner.ports.images.tags(repository, &remotes).await;
+        tags.map_err(|source| EngineError::Image { argument: "repository", source })
+    }
+
+    /// The repositories of a remote, or of a registry by its host.
+    ///
+    /// # Errors
+    /// The registry does not say.
+    pub async fn list_repositories(&self, remote: &str) -> Result<Vec<String>, EngineError> {
+        let remotes = self.inner.remotes().await?;
+        let repositories = self.inner.ports.images.repositories(remote, &remotes).await;
+        repositories.map_err(|source| EngineError::Image { argument: "remote", source })
+    }
+
     /// Pulls an image and pins it. Goes on when the caller goes away.
     ///
     /// # Errors

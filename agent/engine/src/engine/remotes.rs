@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use berth_domain::{NetworkId, Password, PasswordChange, RemoteDraft, RemoteId};
+use berth_domain::{
+    Invalid, Invalids, NetworkId, RemoteDraft, RemoteId, RemoteSecretChanges, RemoteSecrets, RemoteSpec,
+};
 
 use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
@@ -11,7 +13,22 @@ use crate::ports::images::Remote;
 use crate::view::{By, NetworkView, RemoteView};
 
 fn view(remote: &Remote) -> RemoteView {
-    RemoteView { id: remote.id, spec: remote.spec.clone(), has_password: remote.password.is_some() }
+    RemoteView {
+        id: remote.id,
+        spec: remote.spec.clone(),
+        has_password: remote.secrets.password.is_some(),
+        has_client_key: remote.secrets.client_key.is_some(),
+    }
+}
+
+/// A certificate without its key, or a key without its certificate, is a mistake.
+fn whole(spec: RemoteSpec, secrets: &RemoteSecrets) -> Result<RemoteSpec, EngineError> {
+    let (summary, advice) = match (&spec.client_certificate, &secrets.client_key) {
+        (Some(_), None) => ("There is a client certificate and no key for it", "Give client_key_wo too"),
+        (None, Some(_)) => ("There is a key and no client certificate", "Give client_certificate too"),
+        _ => return Ok(spec),
+    };
+    Err(Invalids::from(Invalid::new(&["client_certificate"], summary, advice)).into())
 }
 
 impl Inner {
@@ -41,9 +58,10 @@ impl Engine {
     pub async fn create_remote(
         &self,
         draft: &RemoteDraft,
-        password: Option<Password>,
+        secrets: RemoteSecrets,
     ) -> Result<RemoteView, EngineError> {
-        let remote = Remote { id: RemoteId::random(), spec: draft.validate()?, password };
+        let spec = whole(draft.validate()?, &secrets)?;
+        let remote = Remote { id: RemoteId::random(), spec, secrets };
         self.run(|inner| async move {
             let _turn = inner.naming.lock().await;
             inner.save_remote(remote, Action::Created).await
@@ -80,19 +98,16 @@ impl Engine {
         &self,
         id: RemoteId,
         draft: &RemoteDraft,
-        password: PasswordChange,
+        secrets: RemoteSecretChanges,
     ) -> Result<RemoteView, EngineError> {
         let spec = draft.validate()?;
         self.run(move |inner| async move {
             let _turn = inner.naming.lock().await;
             let known = inner.ledger.remotes().await?.into_iter().find(|remote| remote.id == id);
             let known = known.ok_or_else(|| EngineError::not_found(Kind::Remote, id))?;
-            let password = match password {
-                PasswordChange::Keep => known.password,
-                PasswordChange::Clear => None,
-                PasswordChange::Set(password) => Some(password),
-            };
-            inner.save_remote(Remote { id, spec, password }, Action::Updated).await
+            let secrets = secrets.apply(known.secrets);
+            let spec = whole(spec, &secrets)?;
+            inner.save_remote(Remote { id, spec, secrets }, Action::Updated).await
         })
         .await
     }

@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 2] = [V1, V2];
+pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -100,4 +100,12 @@ CREATE TABLE file (
     content BLOB NOT NULL,
     PRIMARY KEY (instance, digest)
 ) STRICT;
+";
+
+/// Remotes have client certificates, mirrors and keys that sign; lists are JSON.
+const V3: &str = "
+ALTER TABLE remote ADD COLUMN client_certificate TEXT;
+ALTER TABLE remote ADD COLUMN client_key TEXT;
+ALTER TABLE remote ADD COLUMN mirrors TEXT NOT NULL DEFAULT '[]';
+ALTER TABLE remote ADD COLUMN verify_keys TEXT NOT NULL DEFAULT '[]';
 ";

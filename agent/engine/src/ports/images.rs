@@ -4,7 +4,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use berth_domain::{Digest, ImageInfo, Password, Platform, RemoteId, RemoteSpec};
+use berth_domain::{Digest, ImageInfo, Platform, RemoteId, RemoteSecrets, RemoteSpec};
 use bytes::Bytes;
 use thiserror::Error;
 use tokio::sync::mpsc;
@@ -12,15 +12,15 @@ use tokio::sync::mpsc;
 use super::Cause;
 use crate::report::Reporter;
 
-/// A remote with its password, as adapters need it.
+/// A remote with its secrets, as adapters need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Remote {
     /// Its id.
     pub id: RemoteId,
     /// What was asked for.
     pub spec: RemoteSpec,
-    /// Its password; never leaves the agent.
-    pub password: Option<Password>,
+    /// Never leave the agent.
+    pub secrets: RemoteSecrets,
 }
 
 /// What a reference meant when it was looked up last.
@@ -67,6 +67,13 @@ pub struct Resolution {
 pub trait Images: Send + Sync + 'static {
     /// Asks the registry what a reference means now. Makes one attempt; changes nothing.
     async fn resolve(&self, request: &ResolveRequest) -> Result<Resolution, ImageError>;
+
+    /// The tags of a repository, written as a reference without a tag. Makes one attempt.
+    async fn tags(&self, repository: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError>;
+
+    /// The repositories of a remote, or of a registry by its host; below the remote's path, if it has one. Makes one
+    /// attempt.
+    async fn repositories(&self, remote: &str, remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError>;
 
     /// Makes the resolved image part of the store; at once where it is. Two pulls of one image share the work or
     /// do not disturb each other.
@@ -209,6 +216,23 @@ pub enum ImageError {
         #[source]
         source: Cause,
     },
+    /// What the remote says of its registry cannot be used.
+    #[error("The remote of {registry} cannot be used")]
+    BadRemote {
+        /// `host[:port]`.
+        registry: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The remote takes only what is signed, and this is not, or not by one of its keys.
+    #[error("{reference} is refused: {why}")]
+    NotVerified {
+        /// As it was written.
+        reference: String,
+        /// Whether there is no signature, or what is wrong with it.
+        why: String,
+    },
     /// The registry wants other credentials.
     #[error("The registry {registry} refuses access to {repository}")]
     Unauthorized {
@@ -224,6 +248,12 @@ pub enum ImageError {
     NotFound {
         /// As it was written.
         reference: String,
+    },
+    /// The registry does not tell what it has.
+    #[error("The registry {registry} gives no list of its repositories")]
+    NoCatalogue {
+        /// `host[:port]`.
+        registry: String,
     },
     /// The image is not made for the platform.
     #[error("{reference} is not made for {platform}")]

@@ -89,6 +89,24 @@ impl Images for FakeHost {
         })
     }
 
+    async fn tags(&self, repository: &str, _remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        let start = format!("{repository}:");
+        let state = self.state();
+        let tags = state.registry.keys().filter_map(|known| known.strip_prefix(&start));
+        let tags: Vec<String> = tags.map(str::to_owned).collect();
+        if tags.is_empty() {
+            return Err(ImageError::NotFound { reference: repository.to_owned() });
+        }
+        Ok(tags)
+    }
+
+    async fn repositories(&self, remote: &str, _remotes: &Arc<[Remote]>) -> Result<Vec<String>, ImageError> {
+        let start = format!("{remote}:");
+        let state = self.state();
+        let names = state.registry.keys().filter_map(|known| known.strip_prefix(&start)?.split(':').next());
+        Ok(names.map(str::to_owned).collect())
+    }
+
     async fn pull(
         &self,
         resolution: &Resolution,

@@ -4,7 +4,7 @@ use crate::error::Reason;
 use crate::ports::runtime::{ExecOutput, ExecRequest, StopMode};
 use crate::view::By;
 use crate::{EngineError, Reporter};
-use berth_domain::{PinId, Status};
+use berth_domain::{PasswordChange, PinId, RemoteSecretChanges, RemoteSecrets, Status};
 
 use crate::tests::support::{Life, WEB, WEB2, World, draft};
 
@@ -222,18 +222,31 @@ fn a_remote_keeps_its_password_and_never_shows_it() {
         username: Some("me".to_owned()),
         ..Default::default()
     };
-    let password = berth_domain::Password::new("s3cret".to_owned());
-    let made = life.run(life.engine.create_remote(&draft, Some(password))).unwrap();
+    let secret = || Some(berth_domain::Password::new("s3cret".to_owned()));
+    let none = RemoteSecrets::default;
+    let secrets = RemoteSecrets { password: secret(), client_key: None };
+    let made = life.run(life.engine.create_remote(&draft, secrets)).unwrap();
     assert!(made.has_password && !format!("{made:?}").contains("s3cret"));
     assert!(
-        life.run(life.engine.create_remote(&draft, None)).is_err_and(|e| e.reason() == Reason::NameTaken)
+        life.run(life.engine.create_remote(&draft, none())).is_err_and(|e| e.reason() == Reason::NameTaken)
     );
-    let kept =
-        life.run(life.engine.update_remote(made.id, &draft, berth_domain::PasswordChange::Keep)).unwrap();
-    assert!(kept.has_password);
-    let cleared =
-        life.run(life.engine.update_remote(made.id, &draft, berth_domain::PasswordChange::Clear)).unwrap();
+    let update = |draft: &berth_domain::RemoteDraft, password, client_key| {
+        let changes = RemoteSecretChanges { password, client_key };
+        life.run(life.engine.update_remote(made.id, draft, changes))
+    };
+    let kept = update(&draft, PasswordChange::Keep, PasswordChange::Keep).unwrap();
+    assert!(kept.has_password && !kept.has_client_key);
+    let cleared = update(&draft, PasswordChange::Clear, PasswordChange::Keep).unwrap();
     assert!(!cleared.has_password);
+    // A certificate and its key come and go together.
+    let pem = "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n";
+    let shown = berth_domain::RemoteDraft { client_certificate: Some(pem.to_owned()), ..draft.clone() };
+    assert!(update(&shown, PasswordChange::Keep, PasswordChange::Keep).is_err());
+    let key = || PasswordChange::Set(secret().unwrap());
+    let keyed = update(&shown, PasswordChange::Keep, key()).unwrap();
+    assert!(keyed.has_client_key && !format!("{keyed:?}").contains("s3cret"));
+    assert!(update(&draft, PasswordChange::Keep, PasswordChange::Keep).is_err());
+    assert!(!update(&draft, PasswordChange::Keep, PasswordChange::Clear).unwrap().has_client_key);
     life.run(life.engine.delete_remote(made.id)).unwrap();
     assert!(life.run(life.engine.get_remote(By::Name("hub".to_owned()))).is_err());
 }

@@ -75,6 +75,29 @@ pub enum RegistryError {
         /// The tag or the digest.
         selector: String,
     },
+    /// No such repository.
+    #[error("{registry} has no repository {repository}")]
+    NoRepository {
+        /// The registry.
+        registry: String,
+        /// The repository.
+        repository: String,
+    },
+    /// Registries of many tenants do not tell what they have.
+    #[error("{registry} gives no list of its repositories")]
+    NoCatalogue {
+        /// The registry.
+        registry: String,
+    },
+    /// Not the JSON of a list.
+    #[error("the {what} is not a valid list")]
+    InvalidList {
+        /// Which list.
+        what: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// A manifest names a blob that is not there.
     #[error("the registry has no blob {digest} in {repository}, though the manifest names it")]
     BlobNotFound {

@@ -10,6 +10,7 @@ mod downloads;
 mod endpoint;
 mod error;
 mod fetch;
+mod list;
 mod manifest;
 mod patience;
 mod source;
@@ -24,11 +25,19 @@ pub use self::downloads::{CONNECTIONS, Downloads};
 pub use self::endpoint::{Credentials, Endpoint, EndpointError};
 pub use self::error::RegistryError;
 pub(crate) use self::fetch::Sink;
+pub use self::list::{MAX_LISTED, Referrer};
 pub(crate) use self::manifest::{Descriptor, Document, ImageManifest, IndexEntry, write_manifest};
 pub use self::patience::Patience;
 use self::source::Source;
 pub use self::verify::{KeyError, VerifyKey};
 use crate::digest::Digest;
+
+/// For the fuzzer: what is read of a registry's headers.
+pub(crate) fn parse_headers(text: &str) {
+    let _challenges = challenge::parse(text);
+    list::next_link(text);
+    source::content_range(text);
+}
 
 /// The largest manifest or index taken.
 pub const MAX_MANIFEST: u64 = 4 * 1024 * 1024;

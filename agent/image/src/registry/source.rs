@@ -52,6 +52,10 @@ impl Source {
         self.transport.endpoint().host()
     }
 
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
     pub(super) fn attempts(&self) -> Attempts<'_> {
         self.transport.http().attempts()
     }
@@ -242,7 +246,7 @@ fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 }
 
 /// `bytes FIRST-LAST/SIZE`, where the size may be `*`.
-fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
+pub(super) fn content_range(text: &str) -> Option<(Range<u64>, Option<u64>)> {
     let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
     let (first, last) = range.split_once('-')?;
     let range = first.trim().parse().ok()?..last.trim().parse::<u64>().ok()?.checked_add(1)?;

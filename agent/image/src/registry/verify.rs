@@ -1,6 +1,7 @@
 //! Signatures: cosign's, made with a key, looked for where cosign puts them.
 //!
-//! A signature is a layer of the manifest under the tag `sha256-<hex>.sig` beside the image. The layer is a small JSON
+//! A signature is a layer of the manifest under the tag `sha256-<hex>.sig` beside the image, or of one that refers to
+//! the image. The layer is a small JSON
 //! document that names the digest that is signed; its annotation holds the signature of that document. The platform's
 //! manifest may be signed, or the index that names it.
 
@@ -17,7 +18,7 @@ use spki::SubjectPublicKeyInfoRef;
 
 use super::error::RegistryError;
 use super::manifest::{Descriptor, Document};
-use super::{Client, Selector};
+use super::{Client, ManifestBytes, Selector};
 use crate::digest::Digest;
 
 /// What one signature says is a few hundred bytes.
@@ -26,6 +27,7 @@ const MAX_PAYLOAD: u64 = 64 * 1024;
 const MAX_SIGNATURES: usize = 64;
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const ANNOTATION: &str = "dev.cosignproject.cosign/signature";
+const ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 const SIGNATURE_TYPE: &str = "cosign container image signature";
 
 const EC: &str = "1.2.840.10045.2.1";
@@ -182,12 +184,41 @@ impl Client {
     async fn signed(&self, repository: &str, digest: &Digest) -> Result<(), RegistryError> {
         let tag = format!("sha256-{}.sig", digest.hex());
         let found = match self.origin.manifest(repository, Selector::Tag(&tag)).await {
-            Ok(found) => found,
-            Err(RegistryError::NotFound { .. }) => {
-                return Err(RegistryError::NotSigned { repository: repository.to_owned(), digest: *digest });
-            }
+            Ok(found) => vec![found],
+            Err(RegistryError::NotFound { .. }) => self.referring(repository, digest).await?,
             Err(error) => return Err(error),
         };
+        let mut outcome =
+            Err(RegistryError::NotSigned { repository: repository.to_owned(), digest: *digest });
+        for found in &found {
+            outcome = self.signed_in(repository, digest, found).await;
+            if !outcome.as_ref().is_err_and(RegistryError::is_signature) {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// Signatures that refer to what they sign, as cosign can be told to make them.
+    async fn referring(
+        &self,
+        repository: &str,
+        digest: &Digest,
+    ) -> Result<Vec<ManifestBytes>, RegistryError> {
+        let mut found = Vec::new();
+        for referrer in self.referrers(repository, digest, Some(ARTIFACT)).await?.iter().take(MAX_SIGNATURES)
+        {
+            found.push(self.origin.manifest(repository, Selector::Digest(&referrer.digest)).await?);
+        }
+        Ok(found)
+    }
+
+    async fn signed_in(
+        &self,
+        repository: &str,
+        digest: &Digest,
+        found: &ManifestBytes,
+    ) -> Result<(), RegistryError> {
         let signatures: Signatures = serde_json::from_slice(&found.bytes)
             .map_err(|_| bad(repository, digest, "its signatures are not a manifest"))?;
         if signatures.layers.len() > MAX_SIGNATURES {

@@ -3,6 +3,8 @@
 
 mod content;
 mod image;
+mod lists;
+mod logins;
 mod mirrors;
 mod network;
 mod ranges;

@@ -15,8 +15,11 @@ use http_body_util::{BodyExt, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::{Frame, Incoming};
 use hyper::{Request, Response, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
 
 /// A request that came.
 #[derive(Debug, Clone)]
@@ -25,6 +28,8 @@ pub struct Seen {
     pub path: String,
     pub query: String,
     pub authorization: Option<String>,
+    /// What the client showed.
+    pub certificate: Option<Vec<u8>>,
     /// The bytes that are asked for, first and last.
     pub range: Option<(u64, u64)>,
 }
@@ -127,10 +132,19 @@ impl Drop for Registry {
 
 impl Registry {
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Over TLS.
+    pub async fn start_tls(config: ServerConfig) -> Self {
+        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
-        let task = tokio::spawn(accept(listener, Arc::clone(&state)));
+        let task = tokio::spawn(accept(listener, tls, Arc::clone(&state)));
         Self { address, state, task }
     }
 
@@ -174,16 +188,32 @@ impl Registry {
     }
 }
 
-async fn accept(listener: TcpListener, state: Arc<State>) {
+async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, state: Arc<State>) {
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        connections.spawn(serve(stream, Arc::clone(&state)));
+        let (tls, state) = (tls.clone(), Arc::clone(&state));
+        connections.spawn(async move {
+            match tls {
+                None => serve(stream, None, state).await,
+                Some(tls) => {
+                    // A handshake that fails is the client's to tell.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        let shown = stream.get_ref().1.peer_certificates().map(|chain| chain[0].to_vec());
+                        serve(stream, shown, state).await;
+                    }
+                }
+            }
+        });
     }
 }
 
-async fn serve(stream: TcpStream, state: Arc<State>) {
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send,
+    certificate: Option<Vec<u8>>,
+    state: Arc<State>,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let answer = state.answer(&request);
+        let answer = state.answer(&request, certificate.clone());
         async move { Ok::<_, Infallible>(response(answer)) }
     });
     // A client that goes away, and a body that breaks off, are what the tests are about.
@@ -203,12 +233,13 @@ fn response(answer: Answer) -> Response<UnsyncBoxBody<Bytes, io::Error>> {
 }
 
 impl State {
-    fn answer(&self, request: &Request<Incoming>) -> Answer {
+    fn answer(&self, request: &Request<Incoming>, certificate: Option<Vec<u8>>) -> Answer {
         let header = |name: &str| Some(request.headers().get(name)?.to_str().ok()?.to_owned());
         let seen = Seen {
             method: request.method().to_string(),
             path: request.uri().path().to_owned(),
             query: request.uri().query().unwrap_or_default().to_owned(),
+            certificate,
             authorization: header("authorization"),
             range: header("range").and_then(|text| range(&text)),
         };

@@ -5,7 +5,7 @@ use tfplugin::timeouts::Timeouts;
 use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
-use super::convert::{from_wire, to_spec};
+use super::convert::{Secrets, from_wire, to_spec};
 use super::model::{RemoteModel, RemotePrivate};
 use super::{plan, schema};
 use crate::attr::Part;
@@ -22,7 +22,7 @@ const PRIVATE: &str = "remote";
 pub struct Remote;
 
 fn kind(argument: &str) -> Kind {
-    if argument == "timeouts" { Kind::Object } else { Kind::Plain }
+    if matches!(argument, "timeouts" | "verify") { Kind::Object } else { Kind::Plain }
 }
 
 impl Resource for Remote {
@@ -88,13 +88,13 @@ impl Resource for Remote {
         let Create { mut planned, config } = new;
         session::refuse(plan::validate(&config))?;
         let connection = session::reach_for_change(cx, &planned.host).await?;
-        let password = config.password_wo.as_str();
-        let create = connection.agent.create_remote(to_spec(&planned, password));
+        let secrets = Secrets::of(&config);
+        let create = connection.agent.create_remote(to_spec(&planned, secrets));
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
         match session::timed(cx, limit, "Creating the remote", create).await {
             Ok(remote) => {
                 session::remember(cx, &connection);
-                let private = RemotePrivate { has_password: password.is_some() };
+                let private = secrets.private();
                 planned.fill(from_wire(&remote, Some(&planned), &private));
                 cx.private.set(PRIVATE, private);
                 Ok(planned)
@@ -115,17 +115,18 @@ impl Resource for Remote {
         }
         let connection = session::reach_for_change(cx, &planned.host).await?;
         session::refuse_another(cx, &connection)?;
-        let password = config.password_wo.as_str();
+        let secrets = Secrets::of(&config);
         let request = wire::UpdateRemoteRequest {
             id: prior.id.as_str().unwrap_or_default().to_owned(),
-            spec: Some(to_spec(&planned, password)),
-            clear_password: password.is_none(),
+            spec: Some(to_spec(&planned, secrets)),
+            clear_password: secrets.password.is_none(),
+            clear_client_key: secrets.client_key.is_none(),
         };
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
         match session::timed(cx, limit, "Updating the remote", connection.agent.update_remote(request)).await
         {
             Ok(remote) => {
-                let private = RemotePrivate { has_password: password.is_some() };
+                let private = secrets.private();
                 planned.fill(from_wire(&remote, Some(&planned), &private));
                 cx.private.set(PRIVATE, private);
                 Ok(planned)
@@ -173,7 +174,8 @@ async fn adopt(
     match session::read_in_time("Reading the remote", connection.agent.remote(by)).await {
         Ok(remote) => {
             session::remember(cx, &connection);
-            let private = RemotePrivate { has_password: remote.has_password };
+            let private =
+                RemotePrivate { has_password: remote.has_password, has_client_key: remote.has_client_key };
             let read = from_wire(&remote, None, &private);
             cx.private.set(PRIVATE, private);
             Ok(RemoteModel { host, ..read })

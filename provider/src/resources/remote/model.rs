@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tfplugin::timeouts::Timeouts;
 
-use crate::attr::{Attr, model};
+use crate::attr::{Attr, List, model};
 
 model! {
     /// A registry: arguments first, then what is computed.
@@ -28,10 +28,28 @@ model! {
         credential_helper: Attr<String>,
         /// A path on the host.
         docker_config: Attr<String>,
+        /// PEM text.
+        client_certificate: Attr<String>,
+        /// Only ever in the configuration.
+        client_key_wo: Attr<String>,
+        /// A change sends the key again.
+        client_key_wo_version: Attr<i64>,
+        /// Tried first for what a digest names.
+        mirrors: List<String>,
+        /// Who must have signed what is pulled.
+        verify: Attr<VerifyModel>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.
         id: Attr<String>,
+    }
+}
+
+model! {
+    /// Who must have signed what is pulled.
+    pub struct VerifyModel {
+        /// PEM texts.
+        keys: List<String>,
     }
 }
 
@@ -41,4 +59,6 @@ model! {
 pub struct RemotePrivate {
     /// Whether we gave it a password.
     pub has_password: bool,
+    /// Whether we gave it a client certificate's key.
+    pub has_client_key: bool,
 }

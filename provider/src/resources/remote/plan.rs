@@ -1,6 +1,6 @@
 //! What an apply would do to a remote, and what can be said of its arguments: pure.
 
-use super::convert::{same_address, to_spec};
+use super::convert::{Secrets, same_address, to_spec};
 use super::model::RemoteModel;
 use crate::attr::{Attr, settle};
 use crate::report::{self, Diagnostic, Path, capital};
@@ -23,19 +23,66 @@ pub fn validate(model: &RemoteModel) -> Vec<Diagnostic> {
                       ends with a hyphen.";
         found.push(report::error(Path::at("name"), capital(&error.to_string()), detail));
     }
-    check_address(model, &mut found);
+    if let Some(address) = model.address.as_str() {
+        check_address("address", address, &model.insecure, &mut found);
+    }
     check_credentials(model, &mut found);
     check_paths(model, &mut found);
+    check_client_certificate(model, &mut found);
+    check_trust(model, &mut found);
     found
 }
 
-fn check_address(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
-    let Some(address) = model.address.as_str() else { return };
-    let error = |summary: String, detail: &str| report::error(Path::at("address"), summary, detail);
+fn check_client_certificate(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
+    let (certificate, key) = (&model.client_certificate, &model.client_key_wo);
+    if certificate.is_null() && !key.is_null() {
+        let detail = "They belong together. Set client_certificate too.";
+        let path = Path::at("client_certificate");
+        found.push(report::error(path, "There is a client key but no client certificate", detail));
+    }
+    if !certificate.is_null() && key.is_null() {
+        let detail = "They belong together. Set client_key_wo too.";
+        let path = Path::at("client_key_wo");
+        found.push(report::error(path, "There is a client certificate but no key", detail));
+    }
+    if !model.client_key_wo_version.is_null() && key.is_null() {
+        let detail = "Set client_key_wo, or leave both out.";
+        let path = Path::at("client_key_wo_version");
+        found.push(report::error(path, "There is a version of a client key but no key", detail));
+    }
+    if certificate.as_str().is_some_and(|text| !text.contains("-----BEGIN CERTIFICATE-----")) {
+        let detail = "Give the certificate's PEM text, for example with file(\"client.pem\").";
+        let path = Path::at("client_certificate");
+        found.push(report::error(path, "client_certificate is no PEM certificate", detail));
+    }
+}
+
+fn check_trust(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
+    for mirror in model.mirrors.known().into_iter().flatten().filter_map(Attr::as_str) {
+        check_address("mirrors", mirror, &model.insecure, found);
+    }
+    let Some(verify) = model.verify.known() else { return };
+    let path = || Path::at("verify").attribute("keys");
+    let Some(keys) = verify.keys.known() else {
+        return;
+    };
+    if keys.is_empty() {
+        let detail = "Give at least one public key, or leave verify out: then nothing has to be signed.";
+        found.push(report::error(path(), "verify has no keys", detail));
+    }
+    let bad = |text: &str| !text.contains("-----BEGIN PUBLIC KEY-----");
+    if keys.iter().filter_map(Attr::as_str).any(bad) {
+        let detail = "Give the public key's PEM text, for example with file(\"cosign.pub\").";
+        found.push(report::error(path(), "A key to verify with is no PEM public key", detail));
+    }
+}
+
+fn check_address(argument: &'static str, address: &str, insecure: &Attr<bool>, found: &mut Vec<Diagnostic>) {
+    let error = |summary: String, detail: &str| report::error(Path::at(argument), summary, detail);
     let rest = match address.split_once("://") {
         Some(("https", rest)) => rest,
         Some(("http", rest)) => {
-            if !model.insecure.is_unknown() && model.insecure != Attr::Known(true) {
+            if !insecure.is_unknown() && *insecure != Attr::Known(true) {
                 found.push(error(
                     "The address is plain HTTP".to_owned(),
                     "Everyone on the way can read and change what is pulled. Write https://, or set insecure = true \
@@ -115,7 +162,12 @@ fn check_paths(model: &RemoteModel, found: &mut Vec<Diagnostic>) {
 
 /// Plans a create.
 pub fn create(config: &RemoteModel) -> Planned {
-    let model = RemoteModel { id: Attr::Unknown, password_wo: Attr::Null, ..config.clone() };
+    let model = RemoteModel {
+        id: Attr::Unknown,
+        password_wo: Attr::Null,
+        client_key_wo: Attr::Null,
+        ..config.clone()
+    };
     Planned { model, replaced_by: Vec::new() }
 }
 
@@ -128,6 +180,7 @@ pub fn update(
     let model = RemoteModel {
         id: prior.id.clone(),
         password_wo: Attr::Null,
+        client_key_wo: Attr::Null,
         address: settle(Some(&prior.address), &config.address, same_address),
         ..config.clone()
     };
@@ -143,5 +196,8 @@ pub fn update(
 
 /// Whether the agent has to do anything.
 pub fn needs_agent(prior: &RemoteModel, planned: &RemoteModel) -> bool {
-    to_spec(prior, None) != to_spec(planned, None) || prior.password_wo_version != planned.password_wo_version
+    let spec = |model| to_spec(model, Secrets::default());
+    spec(prior) != spec(planned)
+        || prior.password_wo_version != planned.password_wo_version
+        || prior.client_key_wo_version != planned.client_key_wo_version
 }

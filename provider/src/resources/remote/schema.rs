@@ -1,12 +1,23 @@
 //! The attributes of `berth_remote`, as documented.
 
 use tfplugin::timeouts;
+use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
 /// Version of the state's form; raise it with an upgrade.
 const VERSION: i64 = 0;
+
+fn verify() -> Attribute {
+    let keys =
+        "Public keys as PEM text: ECDSA on P-256 or P-384, RSA, or Ed25519. One of them must have signed.";
+    Attribute::single(
+        "Takes only images that are signed: cosign's signatures, made with a key, of the image or of the index that \
+         names it, are checked before a layer is fetched. In place.",
+        [("keys", Attribute::list(Type::String, keys).required())],
+    )
+}
 
 /// The schema.
 pub fn schema() -> Schema {
@@ -36,7 +47,7 @@ pub fn schema() -> Schema {
         .attribute(
             "insecure",
             Attribute::bool(
-                "Whether plain HTTP, or a certificate that nobody vouches for, will do. Default: `false`. In place.",
+                "Whether plain HTTP will do: for `address` and for `mirrors`. Default: `false`. In place.",
             ),
         )
         .attribute(
@@ -49,8 +60,35 @@ pub fn schema() -> Schema {
         )
         .attribute(
             "docker_config",
-            text("Path of a Docker `config.json` on the host that holds the credentials. In place."),
+            text(
+                "Path of a Docker `config.json` on the host that holds the credentials, identity tokens and helpers too. \
+                 In place.",
+            ),
         )
+        .attribute(
+            "client_certificate",
+            text("Certificate to show to the registry, as PEM text with its chain; with `client_key_wo`. In place."),
+        )
+        .attribute(
+            "client_key_wo",
+            text("Key of the client certificate, as PEM text. Write-only: it is never in the state.")
+                .write_only()
+                .sensitive(),
+        )
+        .attribute(
+            "client_key_wo_version",
+            Attribute::number("Change it to send `client_key_wo` again: Terraform cannot see that it changed."),
+        )
+        .attribute(
+            "mirrors",
+            Attribute::list(
+                Type::String,
+                "Addresses that are tried first, in this order, for what a digest names: the registry itself says what \
+                 a tag means. They get no password and no client certificate of the registry's; a helper or a Docker \
+                 config may have their own. In place.",
+            ),
+        )
+        .attribute("verify", verify())
         .attribute("id", text("A UUID made by the agent.").computed().keep())
         .attribute("timeouts", timeouts::attribute(DEFAULT_TIMEOUT))
 }

@@ -2,10 +2,10 @@
 
 use berth_proto::agent as wire;
 
-use super::convert::{from_wire, same_address, to_spec};
-use super::model::{RemoteModel, RemotePrivate};
+use super::convert::{Secrets, from_wire, same_address, to_spec};
+use super::model::{RemoteModel, RemotePrivate, VerifyModel};
 use super::plan::{needs_agent, update, validate};
-use crate::attr::Attr;
+use crate::attr::{Attr, list};
 use crate::report::Path;
 
 fn known(text: &str) -> Attr<String> {
@@ -19,18 +19,23 @@ fn config() -> RemoteModel {
         username: known("me"),
         password_wo: known("secret"),
         password_wo_version: Attr::Known(1),
+        client_certificate: known("-----BEGIN CERTIFICATE-----\n"),
+        client_key_wo: known("secret"),
+        client_key_wo_version: Attr::Known(1),
+        mirrors: list(["https://mirror.example".to_owned()]),
+        verify: Attr::Known(VerifyModel { keys: list(["-----BEGIN PUBLIC KEY-----\n".to_owned()]) }),
         ..RemoteModel::default()
     }
 }
 
 fn remote(has_password: bool) -> wire::Remote {
-    let mut spec = to_spec(&config(), None);
+    let mut spec = to_spec(&config(), Secrets::default());
     spec.address = "https://registry.example".to_owned();
-    wire::Remote { id: "one".to_owned(), spec: Some(spec), has_password }
+    wire::Remote { id: "one".to_owned(), spec: Some(spec), has_password, has_client_key: true }
 }
 
 fn private() -> RemotePrivate {
-    RemotePrivate { has_password: true }
+    RemotePrivate { has_password: true, has_client_key: true }
 }
 
 #[test]
@@ -38,7 +43,7 @@ fn a_second_plan_is_empty_and_holds_no_password() {
     let prior = from_wire(&remote(true), Some(&config()), &private());
     let planned = update(&prior, &config(), |_, _| true);
     assert_eq!(planned.model, prior);
-    assert_eq!(planned.model.password_wo, Attr::Null);
+    assert_eq!((&planned.model.password_wo, &planned.model.client_key_wo), (&Attr::Null, &Attr::Null));
     assert!(!needs_agent(&prior, &planned.model));
 }
 
@@ -46,6 +51,17 @@ fn a_second_plan_is_empty_and_holds_no_password() {
 fn a_lost_password_is_drift() {
     let prior = from_wire(&remote(false), Some(&config()), &private());
     assert_eq!(prior.password_wo_version, Attr::Null);
+    assert!(needs_agent(&prior, &update(&prior, &config(), |_, _| true).model));
+}
+
+#[test]
+fn a_lost_client_key_is_drift_and_pems_keep_their_spelling() {
+    let mut lost = remote(true);
+    lost.has_client_key = false;
+    let spec = lost.spec.as_mut().unwrap();
+    spec.verify_keys = vec!["-----BEGIN PUBLIC KEY-----".to_owned()];
+    let prior = from_wire(&lost, Some(&config()), &private());
+    assert_eq!((&prior.client_key_wo_version, &prior.verify), (&Attr::Null, &config().verify));
     assert!(needs_agent(&prior, &update(&prior, &config(), |_, _| true).model));
 }
 
@@ -80,6 +96,10 @@ fn arguments_that_cannot_be_are_named() {
         credential_helper: known("../x"),
         docker_config: known("config.json"),
         ca_certificate: known("x"),
+        client_certificate: known("x"),
+        client_key_wo: Attr::Null,
+        mirrors: list(["http://a".to_owned()]),
+        verify: Attr::Known(VerifyModel { keys: list([]) }),
         ..config()
     };
     let reports = validate(&bad);
@@ -91,8 +111,13 @@ fn arguments_that_cannot_be_are_named() {
         "credential_helper",
         "docker_config",
         "ca_certificate",
+        "client_key_wo",
+        "client_key_wo_version",
+        "client_certificate",
+        "mirrors",
     ];
     let found: Vec<_> = reports.iter().map(|report| report.path.clone()).collect();
-    assert_eq!(found, names.map(Path::at));
+    assert_eq!(found[..names.len()], names.map(Path::at));
+    assert_eq!(found[names.len()..], [Path::at("verify").attribute("keys")]);
     assert!(reports.iter().all(|report| !report.summary.contains("secret")));
 }

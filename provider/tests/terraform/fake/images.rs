@@ -89,6 +89,24 @@ impl wire::image_service_server::ImageService for Services {
         }))
     }
 
+    async fn list_tags(
+        &self,
+        request: Request<wire::ListTagsRequest>,
+    ) -> Result<Response<wire::ListTagsResponse>, Status> {
+        self.state().enter("ListTags")?;
+        let tags = vec![request.into_inner().repository, "latest".to_owned()];
+        Ok(Response::new(wire::ListTagsResponse { tags }))
+    }
+
+    async fn list_repositories(
+        &self,
+        request: Request<wire::ListRepositoriesRequest>,
+    ) -> Result<Response<wire::ListRepositoriesResponse>, Status> {
+        self.state().enter("ListRepositories")?;
+        let repositories = vec![request.into_inner().remote];
+        Ok(Response::new(wire::ListRepositoriesResponse { repositories }))
+    }
+
     async fn pull_image(
         &self,
         request: Request<wire::PullImageRequest>,

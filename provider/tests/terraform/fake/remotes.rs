@@ -6,6 +6,11 @@ use wire::error_detail::Reason;
 
 use super::{Services, detail, not_found, refuse};
 
+/// Where the key of a client certificate is kept among the passwords.
+fn key_of(id: &str) -> String {
+    format!("{id}/key")
+}
+
 #[tonic::async_trait]
 impl wire::remote_service_server::RemoteService for Services {
     async fn create_remote(
@@ -27,11 +32,15 @@ impl wire::remote_service_server::RemoteService for Services {
             return Err(refuse(Code::AlreadyExists, reason));
         }
         let id = uuid::Uuid::new_v4().to_string();
-        let password = spec.password.take();
-        let remote = wire::Remote { id: id.clone(), spec: Some(spec), has_password: password.is_some() };
-        if let Some(password) = password {
-            state.passwords.insert(id.clone(), password);
-        }
+        let (password, key) = (spec.password.take(), spec.client_key.take());
+        let remote = wire::Remote {
+            id: id.clone(),
+            spec: Some(spec),
+            has_password: password.is_some(),
+            has_client_key: key.is_some(),
+        };
+        state.passwords.extend(password.map(|password| (id.clone(), password)));
+        state.passwords.extend(key.map(|key| (key_of(&id), key)));
         state.remotes.insert(id, remote.clone());
         Ok(Response::new(remote))
     }
@@ -68,19 +77,26 @@ impl wire::remote_service_server::RemoteService for Services {
         state.enter("UpdateRemote")?;
         let request = request.into_inner();
         let mut spec = request.spec.unwrap();
-        match spec.password.take() {
-            Some(password) => {
-                state.passwords.insert(request.id.clone(), password);
+        for (secret, clear, at) in [
+            (spec.password.take(), request.clear_password, request.id.clone()),
+            (spec.client_key.take(), request.clear_client_key, key_of(&request.id)),
+        ] {
+            match secret {
+                Some(secret) => {
+                    state.passwords.insert(at, secret);
+                }
+                None if clear => {
+                    state.passwords.remove(&at);
+                }
+                None => {}
             }
-            None if request.clear_password => {
-                state.passwords.remove(&request.id);
-            }
-            None => {}
         }
         let has_password = state.passwords.contains_key(&request.id);
+        let has_client_key = state.passwords.contains_key(&key_of(&request.id));
         let remote = state.remotes.get_mut(&request.id).ok_or_else(|| not_found("remote"))?;
         remote.spec = Some(spec);
         remote.has_password = has_password;
+        remote.has_client_key = has_client_key;
         Ok(Response::new(remote.clone()))
     }
 
