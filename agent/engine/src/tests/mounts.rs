@@ -43,7 +43,7 @@ fn mounted(world: &World, view: &InstanceView) -> Vec<Mount> {
 fn ids(mounts: &[Mount]) -> BTreeMap<&str, VolumeId> {
     let id = |mount: &Mount| match &mount.source {
         Mounted::Volume { id, .. } => Some(*id),
-        Mounted::Other(_) => None,
+        Mounted::Other(_) | Mounted::Device(_) => None,
     };
     mounts.iter().filter_map(|mount| Some((mount.target.as_str(), id(mount)?))).collect()
 }
