@@ -65,13 +65,19 @@ pub enum StartError {
     Host(#[from] HostError),
     /// The engine.
     #[error("The agent's engine cannot start")]
-    Engine(#[from] EngineError),
+    Engine(#[source] Box<EngineError>),
     /// The server ended by itself.
     #[error("The agent's server failed")]
     Serve(#[source] tonic::transport::Error),
     /// A thread.
     #[error("The agent's start was interrupted")]
     Interrupted(#[from] tokio::task::JoinError),
+}
+
+impl From<EngineError> for StartError {
+    fn from(error: EngineError) -> Self {
+        Self::Engine(Box::new(error))
+    }
 }
 
 impl StartError {
