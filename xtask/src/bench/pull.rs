@@ -20,7 +20,7 @@ const GIB: u64 = 1 << 30;
 /// All of them, by name.
 pub fn run() -> Result<Vec<(&'static str, Value)>, StepError> {
     let mut report = vec![("pull", against(Path::new(MEMORY))?)];
-    report.extend(journaled(|place| against(place))?.map(|figures| ("pull ext4", figures)));
+    report.extend(journaled(against)?.map(|figures| ("pull ext4", figures)));
     report.push(("pull podman", podman()?));
     report.push(("pull bound", bound()?));
     report.push(("pull 2 GB", memory()?));
