@@ -15,6 +15,7 @@
 pub mod client;
 pub mod control;
 pub mod exit;
+pub mod health;
 pub mod launch;
 pub mod logs;
 pub mod spec;

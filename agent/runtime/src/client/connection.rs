@@ -94,6 +94,10 @@ impl Connection {
     pub(super) fn unexpected(&self, response: &Response) -> ClientError {
         match response {
             Response::Refused { reason } => ClientError::Refused { reason: reason.clone() },
+            Response::LimitRefused { limit, errno } => ClientError::LimitRefused {
+                limit: limit.clone(),
+                source: io::Error::from_raw_os_error(*errno),
+            },
             _ => self.failed(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
         }
     }

@@ -3,6 +3,7 @@
 pub mod init;
 mod mounts;
 mod privileges;
+pub mod rlimits;
 mod seccomp;
 pub mod session;
 mod users;
