@@ -3,5 +3,6 @@
 mod basics;
 mod contracts;
 mod faults;
+mod process;
 mod support;
 mod volumes;

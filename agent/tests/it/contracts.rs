@@ -96,7 +96,7 @@ impl World {
             image: image.digest.clone(),
             uids: IDS,
             config: EffectiveConfig::new(&image.config, &spec).unwrap(),
-            settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+            settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
             attachment: Attachment {
                 gateway: network.gateway(),
                 network,

@@ -198,6 +198,12 @@ impl Agent for GrpcAgent {
         self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
     }
 
+    async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance> {
+        let call = "Waiting for the instance";
+        let answer = self.instances().wait_instance(request).await;
+        self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
+    }
+
     async fn delete_instance(&self, id: String) -> Answer<()> {
         let request = wire::DeleteInstanceRequest { id, force: false };
         let answer = self.instances().delete_instance(request).await;

@@ -64,6 +64,8 @@ pub trait Agent: Send + Sync {
     async fn instance(&self, by: By) -> Answer<wire::Instance>;
     /// Replaces an instance's spec.
     async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
+    /// Waits until an instance is as it is needed.
+    async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance>;
     /// Stops and removes an instance.
     async fn delete_instance(&self, id: String) -> Answer<()>;
 

@@ -121,8 +121,22 @@ const DEFAULT: [&str; 14] = [
 ];
 
 const ULIMITS: [&str; 16] = [
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
-    "rtprio", "rttime", "sigpending", "stack",
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 impl SecurityDraft {
@@ -195,7 +209,8 @@ impl KernelSettings {
         for (name, value) in &self.sysctls {
             if !is_own(name) {
                 let summary = format!("\"{}\" is no setting of an instance's own", shown(name));
-                let advice = "Use those of net, fs.mqueue, and of kernel msgmax, msgmnb, msgmni, sem and shm*";
+                let advice =
+                    "Use those of net, fs.mqueue, and of kernel msgmax, msgmnb, msgmni, sem and shm*";
                 findings.add(Invalid::new(&["sysctls", name], summary, advice));
             }
             findings.keep(&["sysctls", name], crate::value::text::argument(value));
@@ -254,7 +269,9 @@ mod tests {
         for own in ["net.core.somaxconn", "kernel.shmmax", "fs.mqueue.msg_max"] {
             assert!(is_own(own), "{own}");
         }
-        for other in ["kernel.core_pattern", "vm.swappiness", "net/../kernel.hostname", "net..x", "fs.file-max"] {
+        for other in
+            ["kernel.core_pattern", "vm.swappiness", "net/../kernel.hostname", "net..x", "fs.file-max"]
+        {
             assert!(!is_own(other), "{other}");
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_domain::{EffectiveConfig, ImageInfo, Observed, Step, Wanted, Workload, plan};
+use berth_domain::{EffectiveConfig, HealthCheck, ImageInfo, Observed, Step, Wanted, Workload, plan};
 use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
@@ -49,6 +49,8 @@ impl Actor {
         let state = state.map_err(|source| self.runtime_failed("observe it", source))?;
         self.workload = state.workload;
         self.rootfs = state.rootfs;
+        self.health = state.health;
+        self.clamped = state.clamped;
         let noted = (self.record.started_at, self.record.restarts);
         match &self.workload {
             Workload::Running { started_at, restarts, .. } => {
@@ -158,6 +160,7 @@ impl Actor {
         let image = self.load_image().await?;
         let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
         let request = self.start_request(config);
+        self.health = None;
         let started = self.inner.ports.runtime.start(&request).await;
         let started = started.map_err(|source| self.start_failed(source, Some(&image)))?;
         self.workload = Workload::Running {
@@ -185,8 +188,8 @@ impl Actor {
             rootfs: record.current.rootfs,
             image: record.current.image.clone(),
             uids: record.uids,
+            settings: self.wanted_settings(config.health.clone()),
             config,
-            settings: self.wanted_settings(),
             attachment: Attachment {
                 gateway: network.gateway(),
                 network,
@@ -197,15 +200,21 @@ impl Actor {
         }
     }
 
-    fn wanted_settings(&self) -> Settings {
-        Settings { limits: self.record.current.spec.limits, restart: self.record.current.spec.restart }
+    fn wanted_settings(&self, health: Option<HealthCheck>) -> Settings {
+        let spec = &self.record.current.spec;
+        Settings { limits: spec.limits.clone(), restart: spec.restart, health }
     }
 
-    async fn apply_settings(&self) -> Result<(), EngineError> {
-        match self.inner.ports.runtime.apply(self.record.id, &self.wanted_settings()).await {
+    async fn apply_settings(&mut self) -> Result<(), EngineError> {
+        let image = self.load_image().await?;
+        let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
+        let settings = self.wanted_settings(config.health);
+        match self.inner.ports.runtime.apply(self.record.id, &settings).await {
             // It ended in this moment: the next look at it finds out.
             Ok(()) | Err(RuntimeError::NotRunning) => Ok(()),
-            Err(source) => Err(self.runtime_failed("apply its limits and restart policy", source)),
+            Err(source) => {
+                Err(self.runtime_failed("apply its limits, restart policy and health check", source))
+            }
         }
     }
 
@@ -237,6 +246,7 @@ impl Actor {
     async fn record_exit(&mut self) -> Result<(), EngineError> {
         let Workload::Ended { exit, restarts, .. } = &self.workload else { return Ok(()) };
         let message = match exit.signal {
+            _ if exit.oom_killed => "killed for want of memory".to_owned(),
             Some(signal) => format!("ended by signal {signal}"),
             None => format!("ended with code {}", exit.code),
         };

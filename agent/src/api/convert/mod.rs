@@ -2,6 +2,7 @@
 
 pub(super) mod image;
 pub(super) mod instance;
+pub(super) mod process;
 pub(super) mod remote;
 
 use std::str::FromStr;

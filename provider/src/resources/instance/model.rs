@@ -2,6 +2,7 @@
 
 use tfplugin::timeouts::Timeouts;
 
+use super::process::model::{BootModel, HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, List, Map, model};
 
 model! {
@@ -47,6 +48,26 @@ model! {
         ports: Map<PortModel>,
         /// Limits of resources.
         limits: Attr<LimitsModel>,
+        /// How its health is asked for.
+        health_check: Attr<HealthCheckModel>,
+        /// What an apply waits for.
+        wait_for: Attr<WaitModel>,
+        /// When it comes up after its host.
+        boot: Attr<BootModel>,
+        /// Reaches the process and nothing else.
+        secret_environment_wo: Map<String>,
+        /// A change sends the secrets again.
+        secret_environment_wo_version: Attr<i64>,
+        /// What its processes may do.
+        security: Attr<SecurityModel>,
+        /// Limits of each process.
+        ulimits: Map<UlimitModel>,
+        /// The kernel's settings.
+        sysctls: Map<String>,
+        /// A size.
+        shm_size: Attr<String>,
+        /// Beside those of the image's own group file.
+        supplementary_groups: List<String>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.
@@ -105,6 +126,12 @@ model! {
         memory: Attr<String>,
         /// Processes and threads.
         pids: Attr<i64>,
+        /// A list of CPUs.
+        cpuset: Attr<String>,
+        /// A size, beside the memory.
+        swap: Attr<String>,
+        /// A part of the disks' time.
+        io_weight: Attr<i64>,
     }
 }
 

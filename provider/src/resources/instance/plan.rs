@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
+use super::process::convert as process;
 use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
 use crate::report::{self, Diagnostic, Path};
@@ -68,6 +69,7 @@ pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
     ] {
         *computed = Attr::Unknown;
     }
+    model.secret_environment_wo = Attr::Null;
     model.exit_code = Attr::Unknown;
     model.addresses = Attr::Unknown;
     model.mac_addresses = Attr::Unknown;
@@ -118,6 +120,12 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
         settle_limits(limits, before);
     }
     choose_ports(&mut model.ports, prior.ports.known());
+    model.secret_environment_wo = Attr::Null;
+    model.health_check = process::settle(&prior.health_check, &config.health_check, process::health);
+    model.boot = process::settle(&prior.boot, &config.boot, process::boot);
+    model.security = process::settle(&prior.security, &config.security, process::security);
+    model.ulimits = process::settle(&prior.ulimits, &config.ulimits, process::ulimits);
+    model.shm_size = process::settle(&prior.shm_size, &config.shm_size, process::shm_size);
     model
 }
 
@@ -129,6 +137,7 @@ fn settle_limits(limits: &mut LimitsModel, before: &LimitsModel) {
     let same_size = |one: &str, other: &str| equal(size::parse(one), size::parse(other));
     let same_cpu = |one: &str, other: &str| equal(cpu::parse(one), cpu::parse(other));
     limits.memory = settle(Some(&before.memory), &limits.memory, same_size);
+    limits.swap = settle(Some(&before.swap), &limits.swap, same_size);
     limits.cpu = settle(Some(&before.cpu), &limits.cpu, same_cpu);
 }
 
@@ -179,6 +188,18 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
             "restart_triggers",
             old.restart_triggers != new.restart_triggers || model.restart_triggers.has_unknown(),
         ),
+        (
+            "secret_environment_wo_version",
+            prior.secret_environment_wo_version != model.secret_environment_wo_version,
+        ),
+        ("security", old.security != new.security || model.security.has_unknown()),
+        ("ulimits", old.ulimits != new.ulimits || model.ulimits.has_unknown()),
+        ("sysctls", old.sysctls != new.sysctls || model.sysctls.has_unknown()),
+        ("shm_size", old.shm_size != new.shm_size || model.shm_size.has_unknown()),
+        (
+            "supplementary_groups",
+            old.supplementary_groups != new.supplementary_groups || model.supplementary_groups.has_unknown(),
+        ),
     ];
     let in_place = [
         ("labels", prior.effective_labels != model.effective_labels),
@@ -187,10 +208,13 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
         ("limits", old.limits != new.limits || model.limits.has_unknown()),
+        ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
+        ("boot", old.boot != new.boot || model.boot.has_unknown()),
     ];
     let state_only = [
         ("on_image_change", prior.on_image_change != model.on_image_change),
         ("timeouts", prior.timeouts != model.timeouts),
+        ("wait_for", prior.wait_for != model.wait_for),
     ];
     let mut found = Vec::new();
     let mut add = |argument, effect, changed| {
