@@ -8,9 +8,12 @@ under_each_terraform!(
     a_wait_that_fails_shows_the_last_words,
     a_secret_reaches_the_process_and_nothing_else,
     security_and_settings_of_the_kernel_restart,
+    commands_run_inside_and_instances_are_read,
 );
 
 mod cases {
+    use std::time::Duration;
+
     use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
     use serde_json::Value;
 
@@ -139,11 +142,52 @@ mod cases {
         let after = world.instance();
         assert_eq!((&before["id"], &before["ipv4_address"]), (&after["id"], &after["ipv4_address"]));
         assert_ne!(before["pid"], after["pid"]);
-        let wanted =
-            ["CapEff:\t0000000000001000", "NoNewPrivs:\t1", "4321", "\n77\n", "\n99\n", "read-only", " 1024 "];
-        let log = wait::log(&world.agent, "web", "/dev/shm").unwrap();
+        let wanted = [
+            "CapEff:\t0000000000001000",
+            "NoNewPrivs:\t1",
+            "4321",
+            "\n77\n",
+            "\n99\n",
+            "read-only",
+            " 1024 ",
+        ];
+        let log = wait::until("the end of what it tells", Duration::from_secs(20), || {
+            let log =
+                world.agent.berth_ok(&["instance", "logs", "web"]).map_err(|error| error.to_string())?;
+            if log.contains("/dev/shm") { Ok(log) } else { Err(log) }
+        });
+        let log = log.unwrap();
         for wanted in wanted {
             assert!(log.contains(wanted), "no {wanted:?} in {log}");
         }
+    }
+
+    pub fn commands_run_inside_and_instances_are_read(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let more = |version: u32, code: u32| {
+            format!(
+                "labels = {{ tier = \"front\" }}\n}}\n\
+                 resource \"berth_exec\" \"seed\" {{\n  instance = berth_instance.web.id\n  command = [\"/bin/sh\", \"-c\", \"echo                  $WORD-{version} | busybox tee -a /www/seed; exit {code}\"]\n  environment_wo = {{ WORD = \"sown\" }}\n  record_output =                  true\n}}\n\
+                 data \"berth_instance\" \"web\" {{\n  name = berth_instance.web.name\n}}\n\
+                 data \"berth_instances\" \"front\" {{\n  labels = berth_instance.web.labels\n}}\n\
+                 data \"berth_instance_logs\" \"web\" {{\n  instance = berth_instance.web.id\n  tail = 1\n"
+            )
+        };
+        world.write(&more(1, 0));
+        world.project.apply_settled();
+        assert_eq!(world.page("/seed"), "sown-1\n");
+        let ran = world.project.attributes("berth_exec.seed").unwrap();
+        assert_eq!((&ran["exit_code"], &ran["stdout"]), (&0.into(), &"sown-1\n".into()));
+        let read = world.project.attributes("data.berth_instance.web").unwrap();
+        assert_eq!((&read["status"], &read["pid"]), (&"running".into(), &world.instance()["pid"]));
+        let front = world.project.attributes("data.berth_instances.front").unwrap();
+        assert_eq!(front["instances"][0]["name"], "web");
+        let log = world.project.attributes("data.berth_instance_logs.web").unwrap();
+        assert_eq!(log["lines"][0]["text"], "serving as 0");
+        world.write(&more(2, 7));
+        let failed = world.project.apply().unwrap();
+        let told = format!("{:?}", failed.error().unwrap());
+        assert!(told.contains("ended with code 7") && told.contains("sown-2"), "{told}");
+        assert!(!world.project.state_text().contains("WORD"), "the state has its environment");
     }
 }

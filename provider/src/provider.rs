@@ -3,9 +3,12 @@
 use tfplugin::{Configure, Kinds, Provider, Schema};
 
 use crate::config::{self, Berth, Environment, ProviderModel};
-use crate::data_sources::{host::Host, volume::Volume as VolumeData};
+use crate::data_sources::host::Host;
+use crate::data_sources::instance::{Instance as InstanceData, Instances};
+use crate::data_sources::logs::InstanceLogs;
+use crate::data_sources::volume::Volume as VolumeData;
 use crate::report::Diagnostics;
-use crate::resources::{image::Image, instance::Instance, remote::Remote, volume::Volume};
+use crate::resources::{exec::Exec, image::Image, instance::Instance, remote::Remote, volume::Volume};
 
 /// `berth`.
 pub struct BerthProvider;
@@ -30,7 +33,8 @@ impl Provider for BerthProvider {
     }
 
     fn register(&self, kinds: &mut Kinds<Berth>) {
-        kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume);
-        kinds.data_source(Host).data_source(VolumeData);
+        kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume).resource(Exec);
+        kinds.data_source(Host).data_source(VolumeData).data_source(InstanceData);
+        kinds.data_source(Instances).data_source(InstanceLogs);
     }
 }

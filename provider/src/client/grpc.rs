@@ -12,7 +12,7 @@ use wire::image_service_client::ImageServiceClient;
 use wire::instance_service_client::InstanceServiceClient;
 use wire::remote_service_client::RemoteServiceClient;
 
-use super::{Agent, AgentError, Answer, By, upload};
+use super::{Agent, AgentError, Answer, By, Ran, upload};
 
 /// Answers may be long: an instance's spec with a large environment, a list of many.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -44,7 +44,7 @@ impl GrpcAgent {
         ImageServiceClient::new(self.channel.clone()).max_decoding_message_size(MAX_MESSAGE)
     }
 
-    fn instances(&self) -> InstanceServiceClient<Channel> {
+    pub(super) fn calls(&self) -> InstanceServiceClient<Channel> {
         InstanceServiceClient::new(self.channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE)
@@ -63,7 +63,7 @@ impl GrpcAgent {
         AgentError::from_status(&self.host, call, status)
     }
 
-    fn cut(&self, call: &'static str) -> AgentError {
+    pub(super) fn cut(&self, call: &'static str) -> AgentError {
         AgentError::Cut { host: self.host.clone(), call }
     }
 
@@ -178,7 +178,7 @@ impl Agent for GrpcAgent {
     async fn create_instance(&self, spec: wire::InstanceSpec) -> Answer<wire::Instance> {
         let call = "Creating the instance";
         let request = wire::CreateInstanceRequest { spec: Some(spec) };
-        let answer = self.instances().create_instance(request).await;
+        let answer = self.calls().create_instance(request).await;
         self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
     }
 
@@ -188,25 +188,37 @@ impl Agent for GrpcAgent {
             By::Name(name) => wire::get_instance_request::By::Name(name),
         };
         let request = wire::GetInstanceRequest { by: Some(by) };
-        self.answer("Reading the instance", self.instances().get_instance(request).await)
+        self.answer("Reading the instance", self.calls().get_instance(request).await)
     }
 
     async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance> {
         let call = "Updating the instance";
         let request = wire::UpdateInstanceRequest { id, spec: Some(spec) };
-        let answer = self.instances().update_instance(request).await;
+        let answer = self.calls().update_instance(request).await;
         self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
+    }
+
+    async fn instances(&self) -> Answer<Vec<wire::Instance>> {
+        self.listed().await
+    }
+
+    async fn logs(&self, request: wire::GetLogsRequest) -> Answer<Vec<wire::LogEntry>> {
+        self.log(request).await
+    }
+
+    async fn exec(&self, start: wire::ExecStart) -> Answer<Ran> {
+        self.run(start).await
     }
 
     async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance> {
         let call = "Waiting for the instance";
-        let answer = self.instances().wait_instance(request).await;
+        let answer = self.calls().wait_instance(request).await;
         self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
     }
 
     async fn delete_instance(&self, id: String) -> Answer<()> {
         let request = wire::DeleteInstanceRequest { id, force: false };
-        let answer = self.instances().delete_instance(request).await;
+        let answer = self.calls().delete_instance(request).await;
         self.follow("Deleting the instance", answer).await.map(|_| ())
     }
 

@@ -12,11 +12,13 @@ pub mod dial;
 pub mod error;
 pub mod grpc;
 pub mod hosts;
+mod instances;
 pub mod tls;
 mod upload;
 mod volumes;
 
 pub use error::AgentError;
+pub use instances::Ran;
 
 /// What an agent answers.
 pub type Answer<T> = Result<T, AgentError>;
@@ -64,6 +66,12 @@ pub trait Agent: Send + Sync {
     async fn instance(&self, by: By) -> Answer<wire::Instance>;
     /// Replaces an instance's spec.
     async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
+    /// All instances of the host, by name.
+    async fn instances(&self) -> Answer<Vec<wire::Instance>>;
+    /// Lines of an instance's log.
+    async fn logs(&self, request: wire::GetLogsRequest) -> Answer<Vec<wire::LogEntry>>;
+    /// Runs a command inside a running instance.
+    async fn exec(&self, start: wire::ExecStart) -> Answer<Ran>;
     /// Waits until an instance is as it is needed.
     async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance>;
     /// Stops and removes an instance.
