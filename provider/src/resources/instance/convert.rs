@@ -149,6 +149,25 @@ pub fn from_wire(
         restart: read_restart(spec.restart.as_ref(), prior.map(|it| &it.restart)),
         ports: read_ports(instance, spec, prior),
         limits: read_limits(spec.limits.as_ref(), prior.map(|it| &it.limits)),
+        timeouts: prior.map(|it| it.timeouts.clone()).unwrap_or_default(),
+        id: Attr::Known(instance.id.clone()),
+        status: Attr::Known(status_word(instance.status()).to_owned()),
+        exit_code: instance.exit_code.map(i64::from).into(),
+        image_id: non_empty(&instance.image_id),
+        ipv4_address: non_empty(&instance.ipv4_address),
+        ipv6_address: non_empty(&instance.ipv6_address),
+        addresses: Attr::Known(
+            instance.addresses.iter().map(|(name, all)| (name.clone(), list(all.values.clone()))).collect(),
+        ),
+        mac_addresses: map(instance.mac_addresses.clone()),
+        effective_labels: map(spec.labels.clone()),
+        ..read_process(spec, prior)
+    }
+}
+
+/// The arguments about the process; nothing of the others.
+fn read_process(spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> InstanceModel {
+    InstanceModel {
         health_check: process::read_health(&spec.health_check, prior.map(|it| &it.health_check)),
         wait_for: prior.map(|it| it.wait_for.clone()).unwrap_or_default(),
         boot: process::read_boot(&spec.boot, prior.map(|it| &it.boot)),
@@ -164,18 +183,7 @@ pub fn from_wire(
             &spec.supplementary_groups,
             prior.map(|it| &it.supplementary_groups),
         ),
-        timeouts: prior.map(|it| it.timeouts.clone()).unwrap_or_default(),
-        id: Attr::Known(instance.id.clone()),
-        status: Attr::Known(status_word(instance.status()).to_owned()),
-        exit_code: instance.exit_code.map(i64::from).into(),
-        image_id: non_empty(&instance.image_id),
-        ipv4_address: non_empty(&instance.ipv4_address),
-        ipv6_address: non_empty(&instance.ipv6_address),
-        addresses: Attr::Known(
-            instance.addresses.iter().map(|(name, all)| (name.clone(), list(all.values.clone()))).collect(),
-        ),
-        mac_addresses: map(instance.mac_addresses.clone()),
-        effective_labels: map(spec.labels.clone()),
+        ..InstanceModel::default()
     }
 }
 

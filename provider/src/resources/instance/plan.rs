@@ -6,6 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use berth_proto::agent as wire;
+
 use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
 use super::process::convert as process;
@@ -188,18 +190,6 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
             "restart_triggers",
             old.restart_triggers != new.restart_triggers || model.restart_triggers.has_unknown(),
         ),
-        (
-            "secret_environment_wo_version",
-            prior.secret_environment_wo_version != model.secret_environment_wo_version,
-        ),
-        ("security", old.security != new.security || model.security.has_unknown()),
-        ("ulimits", old.ulimits != new.ulimits || model.ulimits.has_unknown()),
-        ("sysctls", old.sysctls != new.sysctls || model.sysctls.has_unknown()),
-        ("shm_size", old.shm_size != new.shm_size || model.shm_size.has_unknown()),
-        (
-            "supplementary_groups",
-            old.supplementary_groups != new.supplementary_groups || model.supplementary_groups.has_unknown(),
-        ),
     ];
     let in_place = [
         ("labels", prior.effective_labels != model.effective_labels),
@@ -225,10 +215,36 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
     add("name", rename, old.name != new.name || model.name.has_unknown());
     add("type", Effect::Replace, old.r#type != new.r#type || model.r#type.has_unknown());
     add("image", image_effect(prior, model), prior.image != model.image);
+    process_restarts(prior, model, &old, &new)
+        .into_iter()
+        .for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
     state_only.into_iter().for_each(|(argument, changed)| add(argument, Effect::StateOnly, changed));
     found
+}
+
+/// Those about the process that restart it.
+fn process_restarts(
+    prior: &InstanceModel,
+    model: &InstanceModel,
+    old: &wire::InstanceSpec,
+    new: &wire::InstanceSpec,
+) -> [(&'static str, bool); 6] {
+    [
+        (
+            "secret_environment_wo_version",
+            prior.secret_environment_wo_version != model.secret_environment_wo_version,
+        ),
+        ("security", old.security != new.security || model.security.has_unknown()),
+        ("ulimits", old.ulimits != new.ulimits || model.ulimits.has_unknown()),
+        ("sysctls", old.sysctls != new.sysctls || model.sysctls.has_unknown()),
+        ("shm_size", old.shm_size != new.shm_size || model.shm_size.has_unknown()),
+        (
+            "supplementary_groups",
+            old.supplementary_groups != new.supplementary_groups || model.supplementary_groups.has_unknown(),
+        ),
+    ]
 }
 
 /// A changed text that means the image that runs already changes nothing on the host.
