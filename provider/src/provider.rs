@@ -4,13 +4,14 @@ use tfplugin::{Configure, Kinds, Provider, Schema};
 
 use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instance_restart::InstanceRestart};
 use crate::config::{self, Berth, Environment, ProviderModel};
+use crate::data_sources::logs::InstanceLogs;
 use crate::data_sources::registry::{Repositories, Tags};
 use crate::data_sources::{self, host::Host, volume::Volume as VolumeData};
 use crate::functions::{
     parse_env_file::ParseEnvFile, parse_reference::ParseReference, parse_size::ParseSize,
 };
 use crate::report::Diagnostics;
-use crate::resources::{image::Image, instance::Instance, remote::Remote, volume::Volume};
+use crate::resources::{exec::Exec, image::Image, instance::Instance, remote::Remote, volume::Volume};
 use crate::{ephemeral, lists};
 
 /// `berth`.
@@ -36,7 +37,7 @@ impl Provider for BerthProvider {
     }
 
     fn register(&self, kinds: &mut Kinds<Berth>) {
-        kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume);
+        kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume).resource(Exec);
         kinds.data_source(Host).data_source(VolumeData).data_source(data_sources::image::Image);
         kinds.data_source(data_sources::instance::Instance).data_source(data_sources::instances::Instances);
         kinds.function(ParseReference).function(ParseSize).function(ParseEnvFile);
@@ -44,6 +45,6 @@ impl Provider for BerthProvider {
         kinds.action(InstanceRestart).action(InstanceExec).action(ImagePull);
         kinds.list(lists::remote::Remotes).list(lists::image::Images).list(lists::instance::Instances);
         kinds.list(lists::volume::Volumes);
-        kinds.data_source(Tags).data_source(Repositories);
+        kinds.data_source(InstanceLogs).data_source(Tags).data_source(Repositories);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::file;
 use crate::instance::InstanceSpec;
+use crate::value::secrets::Secrets;
 
 /// What a change does, the mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +42,14 @@ pub enum Argument {
     Mounts,
     Files,
     Devices,
+    HealthCheck,
+    Boot,
+    SecretEnvironment,
+    Security,
+    Ulimits,
+    Sysctls,
+    ShmSize,
+    SupplementaryGroups,
 }
 
 impl Argument {
@@ -69,6 +78,14 @@ impl Argument {
             Self::Mounts => "mounts",
             Self::Files => "files",
             Self::Devices => "devices",
+            Self::HealthCheck => "health_check",
+            Self::Boot => "boot",
+            Self::SecretEnvironment => "secret_environment_wo",
+            Self::Security => "security",
+            Self::Ulimits => "ulimits",
+            Self::Sysctls => "sysctls",
+            Self::ShmSize => "shm_size",
+            Self::SupplementaryGroups => "supplementary_groups",
         }
     }
 }
@@ -102,12 +119,29 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Mounts, Effect::InPlace, old.mounts != new.mounts),
         (A::Devices, Effect::InPlace, old.devices != new.devices),
         (A::Files, file::effect(&old.files, &new.files).unwrap_or(Effect::InPlace), old.files != new.files),
+        (A::HealthCheck, Effect::InPlace, old.health_check != new.health_check),
+        (A::Boot, Effect::InPlace, old.boot != new.boot),
+        (A::SecretEnvironment, Effect::Restart, new.secrets.is_some() && secrets(old) != secrets(new)),
+        (A::Security, Effect::Restart, old.security != new.security),
+        (A::Ulimits, Effect::Restart, old.kernel.ulimits != new.kernel.ulimits),
+        (A::Sysctls, Effect::Restart, old.kernel.sysctls != new.kernel.sysctls),
+        (A::ShmSize, Effect::Restart, old.kernel.shm_size != new.kernel.shm_size),
+        (
+            A::SupplementaryGroups,
+            Effect::Restart,
+            old.kernel.supplementary_groups != new.kernel.supplementary_groups,
+        ),
     ];
     table
         .into_iter()
         .filter(|(_, _, differs)| *differs)
         .map(|(argument, effect, _)| (argument, effect))
         .collect()
+}
+
+/// None given and none had are the same.
+fn secrets(spec: &InstanceSpec) -> Option<&Secrets> {
+    spec.secrets.as_ref().filter(|secrets| !secrets.is_empty())
 }
 
 /// The strongest effect of all that differs; `None` where nothing does.

@@ -7,6 +7,9 @@ use crate::instance::InstanceSpec;
 use crate::invalid::{Findings, Invalid, Invalids};
 use crate::name::Hostname;
 use crate::value::environment;
+use crate::value::health::HealthCheck;
+use crate::value::secrets::Secrets;
+use crate::value::security::{KernelSettings, Security};
 use crate::value::signal::StopSignal;
 use crate::value::text;
 use crate::value::user::UserSpec;
@@ -29,6 +32,14 @@ pub struct EffectiveConfig {
     pub stop_timeout_ms: u32,
     /// Its host name.
     pub hostname: Hostname,
+    /// How its health is asked for.
+    pub health: Option<HealthCheck>,
+    /// Variables that are never shown.
+    pub secrets: Secrets,
+    /// What its processes may do.
+    pub security: Security,
+    /// Settings of the kernel.
+    pub kernel: KernelSettings,
 }
 
 /// Where programs are looked for if neither image nor spec says so.
@@ -75,6 +86,8 @@ impl EffectiveConfig {
         let user = findings.keep(&["user"], user.map_err(of_image));
         let stop_signal = findings.keep(&["stop_signal"], signal.map_err(of_image));
         let working_dir = findings.keep(&["working_dir"], working_dir.map_err(of_image));
+        let health = HealthCheck::new(image.health_check.as_ref(), spec.health_check.as_ref());
+        let health = findings.keep(&[], health);
         Some(Self {
             argv,
             environment: variables(image, spec, findings),
@@ -83,6 +96,10 @@ impl EffectiveConfig {
             stop_signal: stop_signal?,
             stop_timeout_ms: spec.stop_timeout_ms.unwrap_or(InstanceSpec::DEFAULT_STOP_TIMEOUT_MS),
             hostname: spec.effective_hostname(),
+            health: health?,
+            secrets: spec.secrets.clone().unwrap_or_default(),
+            security: spec.security.clone(),
+            kernel: spec.kernel.clone(),
         })
     }
 }

@@ -10,10 +10,14 @@ use crate::ids::Digest;
 use crate::invalid::{Findings, Invalid, Invalids};
 use crate::mount::{self, MountDraft, MountSpec};
 use crate::name::{Hostname, Name, shown};
+use crate::value::boot::Boot;
 use crate::value::environment::{self, Environment};
+use crate::value::health::{HealthDraft, HealthSpec};
 use crate::value::limits::Limits;
 use crate::value::port::PortSpec;
 use crate::value::restart::{RestartMode, RestartPolicy};
+use crate::value::secrets::Secrets;
+use crate::value::security::{KernelSettings, Security, SecurityDraft};
 use crate::value::signal::StopSignal;
 use crate::value::text;
 use crate::value::user::UserSpec;
@@ -131,6 +135,21 @@ pub struct InstanceSpec {
     /// Devices of the host's, by name.
     #[serde(default)]
     pub devices: BTreeMap<String, DeviceSpec>,
+    /// How its health is asked for; `None`: the image's check, if it has one.
+    #[serde(default)]
+    pub health_check: Option<HealthSpec>,
+    /// When it comes up after its host.
+    #[serde(default)]
+    pub boot: Boot,
+    /// What reaches the process and nothing else. `None`, only in a request: what it had.
+    #[serde(default)]
+    pub secrets: Option<Secrets>,
+    /// What its processes may do.
+    #[serde(default)]
+    pub security: Security,
+    /// Settings of the kernel.
+    #[serde(default)]
+    pub kernel: KernelSettings,
 }
 
 impl InstanceSpec {
@@ -176,6 +195,10 @@ pub struct LimitsDraft {
     pub cpu_millis: u64,
     pub memory_bytes: u64,
     pub pids: u64,
+    pub cpuset: String,
+    /// 0 is no swap, `None` no limit.
+    pub swap_bytes: Option<u64>,
+    pub io_weight: u32,
 }
 
 /// A spec before it is checked: as it came over the wire, in the domain's words.
@@ -204,6 +227,12 @@ pub struct InstanceDraft {
     pub mounts: BTreeMap<String, MountDraft>,
     pub files: BTreeMap<String, FileDraft>,
     pub devices: BTreeMap<String, DeviceDraft>,
+    pub health_check: Option<HealthDraft>,
+    pub boot: Boot,
+    /// `None`: what it had.
+    pub secrets: Option<BTreeMap<String, String>>,
+    pub security: SecurityDraft,
+    pub kernel: KernelSettings,
 }
 
 /// More entries than this in one map or list are a mistake, or an attack.
@@ -248,8 +277,12 @@ impl InstanceDraft {
         let mounts = mount::check(&self.mounts, findings);
         let files = file::check(&self.files, findings);
         let devices = device::check(&self.devices, &mounts, findings);
-        let LimitsDraft { cpu_millis, memory_bytes, pids } = self.limits;
-        let limits = Limits::check(cpu_millis, memory_bytes, pids, findings);
+        let limits = Limits::check(&self.limits, findings);
+        let health_check = self.health_check.as_ref().map(|check| check.check(findings));
+        let security = self.security.check(findings);
+        self.kernel.check(findings);
+        let secrets = self.secrets.as_ref();
+        let secrets = secrets.map(|secrets| Secrets::check(secrets, &self.environment, findings));
         Some(InstanceSpec {
             name: name?,
             kind: kind?,
@@ -272,6 +305,11 @@ impl InstanceDraft {
             mounts,
             files,
             devices,
+            health_check,
+            boot: self.boot,
+            secrets,
+            security,
+            kernel: self.kernel.clone(),
         })
     }
 

@@ -21,6 +21,7 @@ use crate::ports::host::{CheckItem, HostInfo};
 
 mod access;
 mod archives;
+mod boot;
 mod images;
 mod instances;
 mod open;
@@ -148,6 +149,10 @@ impl Engine {
     #[must_use]
     pub fn events(&self) -> tokio::sync::broadcast::Receiver<Event> {
         self.inner.bus.subscribe()
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
     }
 
     /// Runs an operation in a task of its own, so that it goes on when its caller goes away.

@@ -7,8 +7,10 @@ use crate::ledger::LedgerError;
 use crate::mount_error::MountFault;
 use crate::ports::images::ImageError;
 use crate::ports::network::NetworkError;
-use crate::ports::runtime::{ExecError, RuntimeError, StartError};
+use crate::ports::runtime::{ExecError, LogLine, RuntimeError, StartError};
+use crate::start_error::{start_advice, start_attribute};
 use crate::volume_error::VolumeFault;
+use crate::wait::WaitError;
 
 /// Why, in the API's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,8 @@ pub struct Report {
     pub attribute: Vec<String>,
     /// What has the name already.
     pub existing_id: Option<String>,
+    /// The last words of the instance that it is about.
+    pub log: Vec<LogLine>,
 }
 
 /// What kind of thing was looked for.
@@ -213,6 +217,22 @@ pub enum EngineError {
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountFault),
+    /// An instance did not come to what was waited for.
+    #[error("The instance \"{name}\" {source}")]
+    Wait {
+        /// The instance.
+        name: String,
+        /// What was waited for, and why it did not come.
+        source: WaitError,
+    },
+    /// Another of these, with the last words of the instance that it is about.
+    #[error("{error}")]
+    Logged {
+        /// What failed.
+        error: Box<EngineError>,
+        /// The instance's last words.
+        log: Vec<LogLine>,
+    },
     /// The ledger failed.
     #[error("The agent's ledger failed")]
     Ledger(#[from] LedgerError),
@@ -230,6 +250,9 @@ impl EngineError {
     /// What a user is told of it: the chain of reasons once, and what to do.
     #[must_use]
     pub fn report(&self) -> Report {
+        if let Self::Logged { error, log } = self {
+            return Report { log: log.clone(), ..error.report() };
+        }
         let advice = self.advice();
         let mut detail = chain(self);
         if !advice.is_empty() {
@@ -245,6 +268,7 @@ impl EngineError {
             detail,
             attribute: self.attribute(),
             existing_id,
+            log: Vec::new(),
         }
     }
 
@@ -289,6 +313,8 @@ impl EngineError {
             Self::Conflict { .. } => Reason::InUse,
             Self::Volume(fault) => fault.reason(),
             Self::Mount(fault) => fault.reason(),
+            Self::Wait { source, .. } => source.reason(),
+            Self::Logged { error, .. } => error.reason(),
             Self::Ledger(_) | Self::Closing => Reason::Internal,
         }
     }
@@ -315,7 +341,12 @@ impl EngineError {
                 path(&["ports", name, "host_address"])
             }
             Self::Port { name, .. } => path(&["ports", name, "host_port"]),
-            Self::Runtime { source: RuntimeError::Limit { limit, .. }, .. } => path(&["limits", limit]),
+            Self::Runtime {
+                source: RuntimeError::Limit { limit, .. } | RuntimeError::LimitExceeded { limit },
+                ..
+            } => path(&["limits", limit]),
+            Self::Wait { .. } => path(&["wait_for"]),
+            Self::Logged { error, .. } => error.attribute(),
             Self::Exec { source, .. } => match source {
                 ExecError::UserNotFound { .. } => path(&["user"]),
                 ExecError::ProgramNotFound { .. } | ExecError::NotExecutable { .. } => path(&["command"]),
@@ -356,11 +387,16 @@ impl EngineError {
             Self::Exhausted { advice, .. } => advice,
             Self::Runtime { source: RuntimeError::NotRunning, .. }
             | Self::Exec { source: ExecError::NotRunning, .. } => "Start it first: berth instance start",
-            Self::Runtime { source: RuntimeError::Limit { .. }, .. } => {
-                "Use a higher limit, or stop the instance first"
+            Self::Runtime { source: RuntimeError::LimitExceeded { .. }, .. } => {
+                "Use a higher limit, or stop the instance first; it goes on as it was"
             }
             Self::Volume(fault) => fault.advice(),
             Self::Mount(fault) => return fault.advice(),
+            Self::Runtime { source: RuntimeError::Limit { .. }, .. } => {
+                "Use another limit, or leave it out; the instance goes on as it was"
+            }
+            Self::Wait { source, .. } => source.advice(),
+            Self::Logged { error, .. } => return error.advice(),
             Self::Conflict { .. } => "Try again",
             Self::Ledger(error) => return error.advice(),
             Self::Closing => "Try again when it has started anew",
@@ -376,6 +412,7 @@ impl EngineError {
             Self::Invalid(_) | Self::ImageNotHere { .. } | Self::NeedsReplace { .. } => true,
             Self::Start { source, .. } => !matches!(source, StartError::Host { .. }),
             Self::Mount(fault) => fault.is_lasting(),
+            Self::Logged { error, .. } => error.is_lasting(),
             _ => false,
         }
     }
@@ -457,38 +494,5 @@ fn image_advice(error: &ImageError) -> String {
         ImageError::Store { .. } => {
             "Check the agent's data directory: space, inodes and permissions".to_owned()
         }
-    }
-}
-
-fn start_attribute(program: &str, error: &StartError) -> Vec<String> {
-    let one = |part: &str| vec![part.to_owned()];
-    match error {
-        StartError::UserNotFound { .. } => one("user"),
-        StartError::EntrypointNotFound { .. } | StartError::EntrypointNotExecutable { .. } => one(program),
-        StartError::WorkingDir { .. } => one("working_dir"),
-        StartError::ImageGone { .. } | StartError::IdOutOfRange { .. } => one("image"),
-        StartError::Limit { limit, .. } => vec!["limits".to_owned(), (*limit).to_owned()],
-        StartError::Mount(fault) => fault.attribute(),
-        StartError::Host { .. } => Vec::new(),
-    }
-}
-
-fn start_advice(error: &StartError) -> String {
-    match error {
-        StartError::UserNotFound { .. } => {
-            "Use a name that the image's /etc/passwd has, or a number".to_owned()
-        }
-        StartError::EntrypointNotFound { .. } => {
-            "Give a program that is in the image, by its path or by a name found in PATH".to_owned()
-        }
-        StartError::EntrypointNotExecutable { .. } => {
-            "Check its mode, its interpreter, and that the image is made for this host's processor".to_owned()
-        }
-        StartError::WorkingDir { .. } => "Use a directory that the image has".to_owned(),
-        StartError::ImageGone { .. } => "Pull it again".to_owned(),
-        StartError::IdOutOfRange { .. } => "Use an image whose files belong to ids below 65536".to_owned(),
-        StartError::Limit { .. } => "Use another limit, or leave it out".to_owned(),
-        StartError::Mount(fault) => fault.advice(),
-        StartError::Host { advice, .. } => advice.clone(),
     }
 }

@@ -16,11 +16,13 @@ pub mod ledger;
 pub mod mount_error;
 pub mod ports;
 pub mod report;
+mod start_error;
 pub mod testing;
 #[cfg(test)]
 mod tests;
 pub mod view;
 pub mod volume_error;
+pub mod wait;
 
 pub use engine::{Config, Engine};
 pub use error::{EngineError, Reason, Report};

@@ -5,5 +5,6 @@ mod contracts;
 mod faults;
 mod files;
 mod mounts;
+mod process;
 mod support;
 mod volumes;

@@ -6,8 +6,9 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use berth_domain::{
-    Digest, EffectiveConfig, ImageConfig, ImageInfo, InstanceId, InstanceSpec, MacAddress, NetworkSpec,
-    PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner, VolumeSpec,
+    Digest, EffectiveConfig, Health, ImageConfig, ImageInfo, InstanceId, InstanceSpec, MacAddress,
+    NetworkSpec, PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner,
+    VolumeSpec,
 };
 use ipnet::Ipv4Net;
 
@@ -157,6 +158,10 @@ pub struct InstanceView {
     pub from_image: Option<ImageConfig>,
     /// Counts everything that was asked for.
     pub generation: u64,
+    /// Where it runs and has a health check.
+    pub health: Option<Health>,
+    /// What was asked for and is in force only in part, a line each.
+    pub clamped: Vec<String>,
 }
 
 /// A network.

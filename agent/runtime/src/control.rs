@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitRecord;
 use crate::file::FileWrite;
+use crate::health::{Health, HealthSpec};
 use crate::launch::LaunchError;
 use crate::mount::MountSpec;
 use crate::spec::{CgroupSpec, ProcessSpec, RestartSpec, StopSpec};
@@ -33,6 +34,8 @@ pub enum Request {
     },
     /// Change what can be changed without a restart.
     Update(Update),
+    /// What the instance uses.
+    Usage,
     /// Run a program beside the workload. With a terminal, one descriptor comes with the request: a socket that
     /// the terminal's master is sent over; without, three: standard input, output and error.
     Exec {
@@ -66,6 +69,30 @@ pub struct Update {
     /// The number of the signal that tells the workload of what was written.
     #[serde(default)]
     pub notify: Option<i32>,
+    /// How its health is asked for from now on; one that differs begins anew.
+    #[serde(default)]
+    pub health: Option<HealthSpec>,
+}
+
+/// What an instance uses.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// CPU time since the start of the supervisor, in nanoseconds.
+    pub cpu_ns: u64,
+    /// Bytes now, without what the kernel would give back at once.
+    pub memory_bytes: u64,
+    /// The limit of it.
+    pub memory_limit: Option<u64>,
+    /// Processes and threads now.
+    pub pids: u64,
+    /// Read from disks, in bytes.
+    pub read_bytes: u64,
+    /// Written to disks, in bytes.
+    pub written_bytes: u64,
+    /// Received on all its interfaces, in bytes.
+    pub received_bytes: u64,
+    /// Sent on all its interfaces, in bytes.
+    pub sent_bytes: u64,
 }
 
 /// What a supervisor says to a request, or of its workload.
@@ -83,6 +110,15 @@ pub enum Response {
     },
     /// To `Update`: nothing of it was done.
     UpdateFailed(LaunchError),
+    /// To `Update`: the limit could not be set, and all is as it was.
+    LimitRefused {
+        /// As the API names it: "memory".
+        limit: String,
+        /// What the kernel said; EBUSY where what runs is beyond it already.
+        errno: i32,
+    },
+    /// To `Usage`.
+    Usage(Usage),
     /// To `Exec`: the program has begun.
     ExecStarted {
         /// On the host.
@@ -108,6 +144,12 @@ pub struct Status {
     pub state: State,
     /// How often it was started again.
     pub restarts: u32,
+    /// Where there is a health check and the workload runs.
+    #[serde(default)]
+    pub health: Option<Health>,
+    /// What was asked for and is in force only in part, a line each.
+    #[serde(default)]
+    pub clamped: Vec<String>,
 }
 
 /// The states of a workload under a supervisor.
@@ -145,6 +187,8 @@ pub enum Event {
         /// How often it was started again.
         restarts: u32,
     },
+    /// Its health is another.
+    Health(Health),
     /// It ended and will be started again.
     Restarting {
         /// How it ended.

@@ -87,6 +87,12 @@ pub enum Stage {
     /// The working directory.
     #[error("enter the working directory")]
     WorkingDir,
+    /// The kernel's settings.
+    #[error("set the kernel's setting")]
+    Sysctl,
+    /// Limits of each process.
+    #[error("set the limit of each process of")]
+    Rlimit,
     /// Privileges.
     #[error("drop privileges of")]
     Privileges,

@@ -16,6 +16,7 @@ pub mod client;
 pub mod control;
 pub mod exit;
 pub mod file;
+pub mod health;
 pub mod launch;
 pub mod logs;
 pub mod mount;

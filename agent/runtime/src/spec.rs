@@ -10,6 +10,7 @@ use berth_storage::rootfs::RootfsSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::file::FileWrite;
+use crate::health::HealthSpec;
 use crate::mount::MountSpec;
 use crate::text::Text;
 
@@ -58,6 +59,24 @@ pub struct LaunchSpec {
     pub restart: RestartSpec,
     /// Where its output goes.
     pub log: LogSpec,
+    /// How its health is asked for.
+    #[serde(default)]
+    pub health: Option<HealthSpec>,
+    /// What the kernel is told of it.
+    #[serde(default)]
+    pub kernel: KernelSpec,
+}
+
+/// Settings of an instance's own namespaces and mounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KernelSpec {
+    /// Names with dots, and values.
+    pub sysctls: Vec<(String, String)>,
+    /// Of /dev/shm, in bytes; 64 MiB where it is absent.
+    pub shm_bytes: Option<u64>,
+    /// Whether the root file system cannot be written.
+    pub read_only_root: bool,
 }
 
 /// A program and how it is run, the first or one beside it.
@@ -74,6 +93,29 @@ pub struct ProcessSpec {
     /// Forbid gaining privileges by exec.
     #[serde(default)]
     pub no_new_privileges: bool,
+    /// Groups beside those of the image's own group file: names of it, or numbers.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Capabilities, such as "CAP_NET_RAW"; Docker's default ones where it is absent.
+    #[serde(default)]
+    pub capabilities: Option<Vec<String>>,
+    /// Whether every system call is let through.
+    #[serde(default)]
+    pub unfiltered: bool,
+    /// Limits of each process.
+    #[serde(default)]
+    pub rlimits: Vec<RlimitSpec>,
+}
+
+/// A limit of each process. What the supervisor may not raise so far is set as high as it may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RlimitSpec {
+    /// As in Docker: "nofile".
+    pub name: String,
+    /// What is in force; `u64::MAX` is no limit.
+    pub soft: u64,
+    /// What it can be raised to.
+    pub hard: u64,
 }
 
 /// Ids of a user namespace: 0 to `count` inside are `host_base` onwards on the host.
@@ -86,7 +128,7 @@ pub struct IdRange {
 }
 
 /// The control group `parent/name`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgroupSpec {
     /// The agent's own group, such as "berthabcd".
     pub parent: String,
@@ -101,6 +143,15 @@ pub struct CgroupSpec {
     /// Tasks.
     #[serde(default)]
     pub pids: Option<u64>,
+    /// Which CPUs: "0-2,5".
+    #[serde(default)]
+    pub cpuset: Option<String>,
+    /// Bytes of swap beside the memory.
+    #[serde(default)]
+    pub swap_bytes: Option<u64>,
+    /// Its part of the disks' time, 1 to 10,000.
+    #[serde(default)]
+    pub io_weight: Option<u16>,
 }
 
 /// One interface on a bridge.

@@ -12,9 +12,9 @@ use berth_proto::agent::instance_service_server::InstanceService;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Api;
-use super::convert::{by, id, instance};
+use super::convert::{by, id, instance, process};
 use super::stream::{Answers, follow};
-use super::{exec, logs, status};
+use super::{exec, logs, status, wait};
 
 type Events = Answers<wire::InstanceEvent>;
 
@@ -162,6 +162,26 @@ impl InstanceService for Api {
         request: Request<Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
         exec::exec(self, request.into_inner()).await.map(Response::new)
+    }
+
+    type WaitInstanceStream = Events;
+
+    async fn wait_instance(
+        &self,
+        request: Request<wire::WaitInstanceRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let request = request.into_inner();
+        let (id, condition, limit) =
+            (id(&request.instance_id)?, wait::condition(&request)?, wait::limit(&request));
+        self.operate(move |engine, _| async move { engine.wait(id, &condition, limit).await }, shown)
+    }
+
+    async fn get_usage(
+        &self,
+        request: Request<wire::GetUsageRequest>,
+    ) -> Result<Response<wire::Usage>, Status> {
+        let usage = self.engine.usage(id(&request.into_inner().instance_id)?).await;
+        usage.map(process::usage).map(Response::new).map_err(|error| status::failed(&error))
     }
 
     type GetLogsStream = Answers<wire::LogEntry>;

@@ -44,7 +44,7 @@ fn since(text: &str) -> Result<Option<SystemTime>, Status> {
     Ok(Some(UNIX_EPOCH + since_1970))
 }
 
-fn show(line: LogLine) -> wire::LogEntry {
+pub(super) fn show(line: LogLine) -> wire::LogEntry {
     let stream = match line.stream {
         LogStream::Stdout => wire::log_entry::Stream::Stdout,
         LogStream::Stderr => wire::log_entry::Stream::Stderr,

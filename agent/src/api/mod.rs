@@ -14,6 +14,7 @@ mod remotes;
 mod status;
 mod stream;
 mod volumes;
+mod wait;
 
 use berth_engine::Engine;
 use berth_proto::agent::event_service_server::EventServiceServer;

@@ -1,6 +1,7 @@
 //! Errors as gRPC statuses whose details hold one `ErrorDetail`.
 
 use berth_domain::{Invalid, Invalids};
+use berth_engine::ports::runtime::LogLine;
 use berth_engine::{EngineError, Reason, Report};
 use berth_proto::agent as wire;
 use bytes::Bytes;
@@ -34,9 +35,27 @@ fn of_report(report: Report) -> Status {
         detail: bounded_detail(report.detail),
         attribute: report.attribute.into_iter().map(|part| bounded(part, MAX_SUMMARY)).collect(),
         existing_id: report.existing_id.unwrap_or_default(),
-        log: Vec::new(),
+        log: last_words(report.log),
     };
     Status::with_details(code, summary, Bytes::from(detail.encode_to_vec()))
+}
+
+/// As many of the last lines as fit.
+fn last_words(lines: Vec<LogLine>) -> Vec<wire::LogEntry> {
+    const MAX_LOG: usize = 4 * 1024;
+    const MAX_LINE: usize = 512;
+    let mut kept = std::collections::VecDeque::new();
+    let mut room = MAX_LOG;
+    for mut line in lines.into_iter().rev() {
+        line.data.truncate(MAX_LINE);
+        let size = line.data.len() + 64;
+        if size > room {
+            break;
+        }
+        room -= size;
+        kept.push_front(super::logs::show(line));
+    }
+    kept.into()
 }
 
 /// Cuts a detail text that would not fit into a status.

@@ -165,6 +165,11 @@ pub(super) enum InstanceVerb {
     Exec(Exec),
     /// Print what an instance wrote
     Logs(Logs),
+    /// Show what instances use: CPU, memory, disks, networks and processes
+    Stats {
+        /// The instances; all that run if left out
+        names: Vec<String>,
+    },
     /// Remove instances and their files
     Rm {
         /// Kill those that run

@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 
 use super::args::{Format, InstanceVerb};
 use super::error::CliError;
-use super::{Cli, exec, launch, logs, output, show};
+use super::{Cli, exec, launch, logs, output, process, show};
 
 /// Lists are long on hosts with many instances.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
@@ -29,6 +29,7 @@ pub(super) async fn run(cli: &Cli, verb: InstanceVerb) -> Result<ExitCode, CliEr
         InstanceVerb::Launch(launch) => launch::run(cli, &mut client, launch).await?,
         InstanceVerb::Exec(exec) => return exec::run(&mut client, exec).await,
         InstanceVerb::Logs(logs) => logs::run(cli, &mut client, logs).await?,
+        InstanceVerb::Stats { names } => process::stats(cli, &mut client, names).await?,
         InstanceVerb::Start { names } => {
             for name in names {
                 let id = find(&mut client, &name).await?.id;

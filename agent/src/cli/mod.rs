@@ -11,6 +11,7 @@ mod launch;
 mod logs;
 mod network;
 mod output;
+mod process;
 mod progress;
 mod proxy;
 mod remote;

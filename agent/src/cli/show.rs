@@ -6,6 +6,8 @@ use berth_proto::agent as wire;
 use berth_proto::agent::instance::Status;
 use serde_json::{Value, json};
 
+use super::process;
+
 /// A text, or null where there is none.
 pub(super) fn text(text: &str) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
@@ -38,6 +40,7 @@ pub(super) fn instance(instance: &wire::Instance) -> Value {
         "type": spec.r#type,
         "status": status(instance),
         "status_detail": text(&instance.status_detail),
+        "health": instance.health.as_ref().map(process::health_word),
         "exit_code": instance.exit_code,
         "oom_killed": instance.oom_killed,
         "pid": (instance.pid != 0).then_some(instance.pid),
@@ -59,6 +62,8 @@ pub(super) fn instance_in_full(wire: &wire::Instance) -> Value {
     let addresses = wire.addresses.iter().map(|(name, list)| (name.clone(), json!(list.values)));
     all["addresses"] = addresses.collect::<serde_json::Map<_, _>>().into();
     all["mac_addresses"] = json!(sorted(&wire.mac_addresses));
+    all["health_check"] = instance_health(wire);
+    all["clamped"] = json!(wire.clamped);
     all["generation"] = wire.generation.into();
     all["spec"] = wire.spec.as_ref().map(spec).unwrap_or_default();
     all["effective"] = wire.effective.as_ref().map(effective).unwrap_or_default();
@@ -105,10 +110,27 @@ fn spec(spec: &wire::InstanceSpec) -> Value {
             "backoff_ms": restart.backoff_ms,
         },
         "ports": ports(&spec.ports),
-        "limits": spec.limits.as_ref().map(limits),
+        "limits": spec.limits.as_ref().map(process::limits),
         "mounts": super::show_contents::mounts(&spec.mounts),
         "files": super::show_contents::files(&spec.files),
         "devices": super::show_contents::devices(&spec.devices),
+        "health_check": spec.health_check.as_ref().map(process::health_check),
+        "boot": spec.boot.map(|boot| json!({ "priority": boot.priority, "delay_ms": boot.delay_ms })),
+        "security": spec.security.as_ref().map(process::security),
+        "ulimits": process::ulimits(spec),
+        "sysctls": sorted(&spec.sysctls),
+        "shm_size": (spec.shm_size != 0).then_some(spec.shm_size),
+        "supplementary_groups": spec.supplementary_groups,
+    })
+}
+
+fn instance_health(instance: &wire::Instance) -> Value {
+    let check = instance.effective.as_ref().and_then(|effective| effective.health_check.as_ref());
+    let health = instance.health.as_ref();
+    json!({
+        "check": check.map(process::health_check),
+        "failures": health.map(|health| health.failures),
+        "output": health.map(|health| health.output.clone()),
     })
 }
 
@@ -119,15 +141,6 @@ fn policy(policy: wire::restart_policy::Policy) -> &'static str {
         Policy::OnFailure => "on-failure",
         Policy::Always | Policy::Unspecified => "always",
     }
-}
-
-fn limits(limits: &wire::Limits) -> Value {
-    let some = |limit: u64| (limit != 0).then_some(limit);
-    json!({
-        "cpu_millis": some(limits.cpu_millis),
-        "memory_bytes": some(limits.memory_bytes),
-        "pids": some(limits.pids),
-    })
 }
 
 fn effective(effective: &wire::EffectiveConfig) -> Value {

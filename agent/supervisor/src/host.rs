@@ -32,7 +32,14 @@ pub struct Host {
 
 /// The limits of a spec as the control group takes them.
 pub fn limits(spec: &CgroupSpec) -> Limits {
-    Limits { cpu_millis: spec.cpu_millis, memory_bytes: spec.memory_bytes, pids: spec.pids }
+    Limits {
+        cpu_millis: spec.cpu_millis,
+        cpuset: spec.cpuset.clone(),
+        memory_bytes: spec.memory_bytes,
+        swap_bytes: spec.swap_bytes,
+        pids: spec.pids,
+        io_weight: spec.io_weight,
+    }
 }
 
 impl Host {
@@ -179,7 +186,7 @@ fn add_veth(
 }
 
 /// Runs `body` in a network namespace and comes back: this process has one thread only.
-fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T> {
+pub fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T> {
     let home = fs::File::open("/proc/self/ns/net")?;
     berth_sys::process::enter(namespace.as_fd(), CloneFlags::CLONE_NEWNET)?;
     let result = body();

@@ -11,6 +11,7 @@
 //!                                                                   | control, log
 //! ```
 
+mod attempt;
 mod container;
 mod control;
 mod failure;

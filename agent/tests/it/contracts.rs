@@ -98,7 +98,7 @@ impl World {
             image: image.digest.clone(),
             uids: IDS,
             config: EffectiveConfig::new(&image.config, &spec).unwrap(),
-            settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+            settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
             contents: Contents::default(),
             attachment: Attachment {
                 gateway: network.gateway(),

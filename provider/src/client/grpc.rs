@@ -12,7 +12,7 @@ use wire::image_service_client::ImageServiceClient;
 use wire::instance_service_client::InstanceServiceClient;
 use wire::remote_service_client::RemoteServiceClient;
 
-use super::{Agent, AgentError, Answer, By, upload};
+use super::{Agent, AgentError, Answer, By, Ran, upload};
 
 /// Answers may be long: an instance's spec with a large environment, a list of many.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -206,6 +206,20 @@ impl Agent for GrpcAgent {
         let call = "Updating the instance";
         let request = wire::UpdateInstanceRequest { id, spec: Some(spec) };
         let answer = self.instances().update_instance(request).await;
+        self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
+    }
+
+    async fn logs(&self, request: wire::GetLogsRequest) -> Answer<Vec<wire::LogEntry>> {
+        self.log(request).await
+    }
+
+    async fn run(&self, start: wire::ExecStart) -> Answer<Ran> {
+        self.run(start).await
+    }
+
+    async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance> {
+        let call = "Waiting for the instance";
+        let answer = self.instances().wait_instance(request).await;
         self.follow(call, answer).await?.ok_or_else(|| self.cut(call))
     }
 

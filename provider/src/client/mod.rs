@@ -12,6 +12,7 @@ pub mod dial;
 pub mod error;
 pub mod grpc;
 pub mod hosts;
+mod instances;
 pub mod listed;
 pub mod operations;
 pub mod tls;
@@ -19,6 +20,7 @@ mod upload;
 mod volumes;
 
 pub use error::AgentError;
+pub use instances::Ran;
 pub use operations::Operations;
 
 /// What an agent answers.
@@ -71,6 +73,12 @@ pub trait Agent: Send + Sync {
     async fn instance(&self, by: By) -> Answer<wire::Instance>;
     /// Replaces an instance's spec.
     async fn update_instance(&self, id: String, spec: wire::InstanceSpec) -> Answer<wire::Instance>;
+    /// Lines of an instance's log.
+    async fn logs(&self, request: wire::GetLogsRequest) -> Answer<Vec<wire::LogEntry>>;
+    /// Runs a command inside a running instance.
+    async fn run(&self, start: wire::ExecStart) -> Answer<Ran>;
+    /// Waits until an instance is as it is needed.
+    async fn wait_instance(&self, request: wire::WaitInstanceRequest) -> Answer<wire::Instance>;
     /// Stops and removes an instance.
     async fn delete_instance(&self, id: String) -> Answer<()>;
 

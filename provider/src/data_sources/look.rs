@@ -11,8 +11,8 @@ use crate::client::{AgentError, Answer};
 use crate::config::Berth;
 use crate::report::{self, Diagnostics, Kind};
 
-const DEFAULT_TIMEOUT: &str = "1m";
-const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
+pub(super) const DEFAULT_TIMEOUT: &str = "1m";
+pub(super) const DEFAULT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The argument `host`.
 pub fn host() -> Attribute {

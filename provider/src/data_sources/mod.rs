@@ -5,6 +5,7 @@ pub mod host;
 pub mod image;
 pub mod instance;
 pub mod instances;
+pub mod logs;
 pub mod look;
 pub mod registry;
 pub mod volume;

@@ -1,5 +1,6 @@
 //! The resources: of each, its schema, its model, its pure plan, and its calls to the agent.
 
+pub mod exec;
 pub mod identity;
 pub mod image;
 pub mod instance;

@@ -5,7 +5,7 @@ use tokio::sync::mpsc;
 
 use super::Engine;
 use crate::error::{EngineError, Kind};
-use crate::ports::runtime::{ExecError, ExecRequest, ExecSession, LogLine, LogRequest, RuntimeError};
+use crate::ports::runtime::{ExecError, ExecRequest, ExecSession, LogLine, LogRequest, RuntimeError, Usage};
 
 impl Engine {
     /// Runs a process inside a running instance.
@@ -32,6 +32,20 @@ impl Engine {
             return Err(failed(ExecError::NotRunning));
         }
         self.inner.ports.runtime.exec(id, request).await.map_err(failed)
+    }
+
+    /// What a running instance uses.
+    ///
+    /// # Errors
+    /// There is no such instance, or it does not run.
+    pub async fn usage(&self, id: InstanceId) -> Result<Usage, EngineError> {
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        self.inner.ports.runtime.usage(id).await.map_err(|source| EngineError::Runtime {
+            name: handle.snapshot().record.name().to_owned(),
+            operation: "tell what it uses",
+            source,
+        })
     }
 
     /// Reads an instance's log.

@@ -9,14 +9,14 @@ use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Config, Inner};
+use super::{Config, Inner, boot};
 use crate::error::EngineError;
 use crate::event::EventBus;
 use crate::instance::actor;
 use crate::instance::claims::Claims;
 use crate::instance::directory::Directory;
 use crate::keeper::Keeper;
-use crate::ledger::{Ledger, Record};
+use crate::ledger::{Ledger, Phase, Record};
 use crate::ports::Ports;
 use crate::ports::runtime::RuntimeEvent;
 
@@ -60,11 +60,18 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         tracing::warn!(instance = %id, "the host has an instance that the ledger does not know; it is left alone");
     }
     take_stock(&inner, &adopted).await;
+    let mut waiting = Vec::new();
     for (record, workload) in adopted {
-        let id = record.id;
-        let handle = actor::spawn(&inner, record, workload, None, true);
-        inner.directory.insert(id, handle);
+        let (id, boot) = (record.id, record.current.spec.boot);
+        // What runs already, and what is not to run, has nobody to wait for.
+        let waits = record.current.spec.running && record.phase == Phase::Settled && !workload.is_live();
+        let handle = actor::spawn(&inner, record, workload, None, !waits);
+        inner.directory.insert(id, handle.clone());
+        if waits {
+            waiting.push((boot, handle));
+        }
     }
+    inner.tasks.spawn(boot::bring_up(Arc::clone(&inner), waiting));
     inner.tasks.spawn(hand_out(Arc::clone(&inner), events));
     let sweeping = Arc::clone(&inner);
     inner.tasks.spawn(async move { sweeping.sweep_now_and_then().await });

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use berth_domain::{ImageInfo, InstanceId, Workload};
+use berth_domain::{Health, ImageInfo, InstanceId, Workload};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::retry::Retry;
@@ -26,6 +26,8 @@ pub(crate) enum Operation {
     Stop(StopMode),
     Restart(StopMode),
     Delete(StopMode),
+    /// Go on with what the ledger wants.
+    Resume,
 }
 
 impl Operation {
@@ -62,6 +64,11 @@ impl Handle {
         Arc::clone(&self.snapshot.borrow())
     }
 
+    /// The instance as its task sees it from now on.
+    pub(crate) fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+
     /// Asks for an operation and waits for its end.
     pub(crate) async fn request(
         &self,
@@ -91,6 +98,8 @@ pub(super) struct Actor {
     pub(super) record: Record,
     pub(super) workload: Workload,
     pub(super) rootfs: Vec<u32>,
+    pub(super) health: Option<Health>,
+    pub(super) clamped: Vec<String>,
     /// The generation whose ports, limits and restart policy are in force, where that is known.
     pub(super) settings: Option<u64>,
     pub(super) image: Option<Arc<ImageInfo>>,
@@ -118,6 +127,8 @@ pub(crate) fn spawn(
         record: record.clone(),
         workload: workload.clone(),
         image: image.clone(),
+        health: None,
+        clamped: Vec::new(),
         prefix_len: inner.network.ipv4_subnet.prefix_len(),
     };
     let (snapshot, watcher) = watch::channel(Arc::new(first));
@@ -127,6 +138,8 @@ pub(crate) fn spawn(
         record,
         workload,
         rootfs: Vec::new(),
+        health: None,
+        clamped: Vec::new(),
         settings: None,
         image,
         retry: Retry::default(),
@@ -187,14 +200,20 @@ impl Actor {
             Operation::Stop(mode) => self.stop(mode).await,
             Operation::Restart(mode) => self.restart(mode).await,
             Operation::Delete(mode) => self.delete(mode).await,
+            Operation::Resume => {
+                self.resume().await;
+                Ok(())
+            }
         }
     }
 
-    fn current(&self) -> Arc<Snapshot> {
+    pub(super) fn current(&self) -> Arc<Snapshot> {
         Arc::new(Snapshot {
             record: self.record.clone(),
             workload: self.workload.clone(),
             image: self.image.clone(),
+            health: self.health.clone(),
+            clamped: self.clamped.clone(),
             prefix_len: self.inner.network.ipv4_subnet.prefix_len(),
         })
     }

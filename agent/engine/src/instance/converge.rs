@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use berth_domain::{EffectiveConfig, ImageInfo, Observed, Step, Wanted, Workload, plan};
+use berth_domain::{EffectiveConfig, HealthCheck, ImageInfo, Observed, Step, Wanted, Workload, plan};
 use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
@@ -49,6 +49,8 @@ impl Actor {
         let state = state.map_err(|source| self.runtime_failed("observe it", source))?;
         self.workload = state.workload;
         self.rootfs = state.rootfs;
+        self.health = state.health;
+        self.clamped = state.clamped;
         let noted = (self.record.started_at, self.record.restarts);
         match &self.workload {
             Workload::Running { started_at, restarts, .. } => {
@@ -159,6 +161,7 @@ impl Actor {
         let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
         let contents = self.wanted_contents(&image).await?;
         let request = self.start_request(config, contents);
+        self.health = None;
         let started = self.inner.ports.runtime.start(&request).await;
         let started = started.map_err(|source| self.start_failed(source, Some(&image)))?;
         self.workload = Workload::Running {
@@ -192,8 +195,8 @@ impl Actor {
             rootfs: record.current.rootfs,
             image: record.current.image.clone(),
             uids: record.uids,
+            settings: self.wanted_settings(config.health.clone()),
             config,
-            settings: self.wanted_settings(),
             contents,
             attachment: Attachment {
                 gateway: network.gateway(),
@@ -205,19 +208,23 @@ impl Actor {
         }
     }
 
-    fn wanted_settings(&self) -> Settings {
-        Settings { limits: self.record.current.spec.limits, restart: self.record.current.spec.restart }
+    fn wanted_settings(&self, health: Option<HealthCheck>) -> Settings {
+        let spec = &self.record.current.spec;
+        Settings { limits: spec.limits.clone(), restart: spec.restart, health }
     }
 
     async fn apply_settings(&mut self) -> Result<(), EngineError> {
         let image = self.load_image().await?;
-        let (settings, contents) = (self.wanted_settings(), self.wanted_contents(&image).await?);
+        let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
+        let (settings, contents) = (self.wanted_settings(config.health), self.wanted_contents(&image).await?);
         match self.inner.ports.runtime.apply(self.record.id, &settings, &contents).await {
             Ok(()) => self.note_written().await,
             // It ended in this moment: the next look at it finds out.
             Err(RuntimeError::NotRunning) => Ok(()),
             Err(RuntimeError::Mount(fault)) => Err(fault.into()),
-            Err(source) => Err(self.runtime_failed("apply its limits and restart policy", source)),
+            Err(source) => {
+                Err(self.runtime_failed("apply its limits, restart policy and health check", source))
+            }
         }
     }
 
@@ -258,6 +265,7 @@ impl Actor {
     async fn record_exit(&mut self) -> Result<(), EngineError> {
         let Workload::Ended { exit, restarts, .. } = &self.workload else { return Ok(()) };
         let message = match exit.signal {
+            _ if exit.oom_killed => "killed for want of memory".to_owned(),
             Some(signal) => format!("ended by signal {signal}"),
             None => format!("ended with code {}", exit.code),
         };

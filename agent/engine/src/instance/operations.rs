@@ -20,6 +20,8 @@ impl Actor {
         match self.bring_up_new().await {
             Ok(()) => Ok(()),
             Err(error) => {
+                // Read before it is undone: its log goes with it.
+                let error = self.inner.with_last_words(self.record.id, error).await;
                 self.undo_create(&error).await;
                 Err(error)
             }
@@ -160,7 +162,9 @@ impl Actor {
 
     /// Something happened on the host. The event only says that it is time to look.
     pub(super) async fn happened(&mut self, workload: Workload) {
+        // The same again tells only that it is time to look: its health is another, for one.
         match &workload {
+            same if *same == self.workload => {}
             Workload::Running { restarts, .. } if *restarts > 0 => {
                 self.emit(Action::Restarted, &format!("start {}", restarts + 1));
             }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth_domain::{EffectiveConfig, ExitRecord, ImageInfo, Status, Workload};
+use berth_domain::{EffectiveConfig, ExitRecord, Health, ImageInfo, Status, Workload};
 use ipnet::Ipv4Net;
 
 use crate::ledger::{Phase, Record};
@@ -18,6 +18,8 @@ pub(crate) struct Snapshot {
     pub(crate) record: Record,
     pub(crate) workload: Workload,
     pub(crate) image: Option<Arc<ImageInfo>>,
+    pub(crate) health: Option<Health>,
+    pub(crate) clamped: Vec<String>,
     pub(crate) prefix_len: u8,
 }
 
@@ -38,6 +40,19 @@ impl Snapshot {
                 }
             }
         }
+    }
+
+    /// Whether there is a check to wait for.
+    pub(crate) fn has_check(&self) -> bool {
+        let config = self.image.as_ref().map(|image| &image.config);
+        let effective =
+            config.and_then(|config| EffectiveConfig::new(config, &self.record.current.spec).ok());
+        effective.is_some_and(|effective| effective.health.is_some())
+    }
+
+    /// Its last code, and whether it was killed for want of memory.
+    pub(crate) fn exit_now(&self) -> Option<(i32, bool)> {
+        self.exit().map(|exit| (exit.code, exit.oom_killed))
     }
 
     fn exit(&self) -> Option<&ExitRecord> {
@@ -76,6 +91,8 @@ impl Snapshot {
             effective: config.and_then(|config| EffectiveConfig::new(config, &record.current.spec).ok()),
             from_image: config.cloned(),
             generation: record.generation,
+            health: self.health.clone(),
+            clamped: self.clamped.clone(),
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The version before the change stays in the ledger until the new one was seen to run, and its root filesystem on
 //! the host. What cannot be brought up goes back to it, also where the agent died in between.
 
-use berth_domain::{Argument, Effect, EffectiveConfig, InstanceSpec, changes};
+use berth_domain::{Argument, Effect, EffectiveConfig, Health, HealthState, InstanceSpec, changes};
 
 use super::actor::Actor;
 use super::claims;
@@ -13,6 +13,7 @@ use crate::error::EngineError;
 use crate::event::Action;
 use crate::keeper::Hold;
 use crate::ledger::{Phase, Version};
+use crate::wait::WaitError;
 
 /// A change of an instance.
 pub(crate) struct Change {
@@ -56,6 +57,8 @@ impl Actor {
         match self.bring_up_change().await {
             Ok(()) => Ok(()),
             Err(error) => {
+                // Read before what ran before says more.
+                let error = self.inner.with_last_words(self.record.id, error).await;
                 self.roll_back(&error).await;
                 Err(error)
             }
@@ -83,7 +86,11 @@ impl Actor {
         let others =
             differing.iter().filter(|(argument, _)| *argument != Argument::Image).map(|(_, effect)| *effect);
         let Some(effect) = others.chain(new_image.then_some(by_image)).max() else { return Ok(None) };
-        let version = Version { spec: change.spec.clone(), image, image_reference, ..current.clone() };
+        let mut spec = change.spec.clone();
+        if spec.secrets.is_none() {
+            spec.secrets.clone_from(&current.spec.secrets);
+        }
+        let version = Version { spec, image, image_reference, ..current.clone() };
         Ok(Some((version, effect)))
     }
 
@@ -118,6 +125,7 @@ impl Actor {
     pub(super) async fn bring_up_change(&mut self) -> Result<(), EngineError> {
         self.load_image().await?;
         self.converge().await?;
+        self.await_health_of_rebuild().await?;
         let before = self.record.previous.take();
         self.record.phase = Phase::Settled;
         if let Err(error) = self.commit().await {
@@ -130,6 +138,32 @@ impl Actor {
         }
         self.emit(Action::Updated, "");
         Ok(())
+    }
+
+    /// A new image that is not well is as good as one that does not start.
+    async fn await_health_of_rebuild(&mut self) -> Result<(), EngineError> {
+        let rebuilt =
+            self.record.previous.as_ref().is_some_and(|before| before.rootfs != self.record.current.rootfs);
+        if !rebuilt || !self.workload.is_live() || !self.current().has_check() {
+            return Ok(());
+        }
+        self.reporter.line("waiting until it is healthy");
+        let id = self.record.id;
+        let settled = self.inner.ports.runtime.settled(id).await;
+        let settled = settled.map_err(|source| self.runtime_failed("wait for its health", source))?;
+        let name = self.record.name().to_owned();
+        let source = match settled {
+            Some(Health { state: HealthState::Unhealthy, output, .. }) => {
+                WaitError::Unhealthy { output: output.trim().to_owned() }
+            }
+            Some(_) => return self.observe().await,
+            None => {
+                self.observe().await?;
+                let (code, oom_killed) = self.current().exit_now().unwrap_or((255, false));
+                WaitError::Ended { code, oom_killed, what: "was healthy" }
+            }
+        };
+        Err(EngineError::Wait { name, source })
     }
 
     /// Goes back to what was before the change. Where its workload still runs, nothing is done to it.

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, EffectiveConfig, ExitRecord, FileContent, InstanceId, Limits, MacAddress, Mount, Name,
-    NetworkSpec, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
+    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, Limits, MacAddress,
+    Mount, Name, NetworkSpec, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
 };
 use futures::stream::BoxStream;
 use ipnet::Ipv4Net;
@@ -72,12 +72,35 @@ pub struct StartRequest {
 }
 
 /// What may change while a workload runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// What it may use.
     pub limits: Limits,
     /// What happens when it ends by itself.
     pub restart: RestartPolicy,
+    /// How its health is asked for.
+    pub health: Option<HealthCheck>,
+}
+
+/// What an instance uses, and has used since its supervisor was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// CPU time in nanoseconds.
+    pub cpu_ns: u64,
+    /// Bytes of memory now, without what would be given back at once.
+    pub memory_bytes: u64,
+    /// The limit of it.
+    pub memory_limit: Option<u64>,
+    /// Processes and threads now.
+    pub pids: u64,
+    /// Bytes read from disks.
+    pub read_bytes: u64,
+    /// Bytes written to disks.
+    pub written_bytes: u64,
+    /// Bytes received over networks.
+    pub received_bytes: u64,
+    /// Bytes sent over networks.
+    pub sent_bytes: u64,
 }
 
 /// What of the host is put into an instance, and may change while it runs.
@@ -122,6 +145,10 @@ pub struct InstanceState {
     pub workload: Workload,
     /// Its root filesystems that are made ready.
     pub rootfs: Vec<u32>,
+    /// Of a workload that runs and has a health check.
+    pub health: Option<Health>,
+    /// What was asked for and is in force only in part, a line each.
+    pub clamped: Vec<String>,
 }
 
 /// Something that happened to a workload by itself or at a command. For one instance they come in order.
@@ -256,6 +283,15 @@ pub trait Runtime: Send + Sync + 'static {
         contents: &Contents,
     ) -> Result<(), RuntimeError>;
 
+    /// Waits until a running workload's health is known, or it ends; `None` where it ended or has no check.
+    async fn settled(&self, instance: InstanceId) -> Result<Option<Health>, RuntimeError>;
+
+    /// Whether a connection to a port of a running instance comes about now.
+    async fn answers(&self, instance: InstanceId, address: Ipv4Addr, port: u16) -> bool;
+
+    /// What a running instance uses.
+    async fn usage(&self, instance: InstanceId) -> Result<Usage, RuntimeError>;
+
     /// Lets go of every root filesystem of it but one.
     async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError>;
 
@@ -336,8 +372,17 @@ pub enum StartError {
     /// A limit that the host refuses.
     #[error("The limit of {limit} cannot be set")]
     Limit {
-        /// `cpu`, `memory` or `pids`.
-        limit: &'static str,
+        /// As the interface names it: `memory`.
+        limit: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A setting of the kernel that it refuses.
+    #[error("The kernel's setting {name} cannot be made")]
+    Sysctl {
+        /// With dots.
+        name: String,
         /// Why.
         #[source]
         source: Cause,
@@ -364,11 +409,17 @@ pub enum RuntimeError {
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(MountFault),
-    /// A limit that the host refuses, or that what runs is beyond already.
+    /// What runs is beyond the limit already, and cannot be made to fit.
+    #[error("More {limit} is in use than the limit would allow")]
+    LimitExceeded {
+        /// As the interface names it: `memory`.
+        limit: String,
+    },
+    /// A limit that the host refuses.
     #[error("The limit of {limit} cannot be set")]
     Limit {
-        /// `cpu`, `memory` or `pids`.
-        limit: &'static str,
+        /// As the interface names it: `memory`.
+        limit: String,
         /// Why.
         #[source]
         source: Cause,

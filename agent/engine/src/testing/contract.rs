@@ -83,6 +83,7 @@ pub async fn runtime(port: &dyn Runtime, request: &StartRequest) {
         port.apply(id, &request.settings, &request.contents).await,
         Err(RuntimeError::NotRunning)
     ));
+    assert!(matches!(port.usage(id).await, Err(RuntimeError::NotRunning)));
     let rootfs = RootfsRequest {
         instance: id,
         rootfs: request.rootfs,
@@ -97,6 +98,12 @@ pub async fn runtime(port: &dyn Runtime, request: &StartRequest) {
     let running = observe(port, id).await.workload;
     assert_eq!((running.revision(), running.pid()), (Some(request.revision), Some(started.pid)));
     port.apply(id, &request.settings, &request.contents).await.unwrap_or_else(|e| panic!("apply: {e:?}"));
+    assert_eq!(
+        port.settled(id).await.unwrap_or_else(|e| panic!("settled: {e:?}")),
+        None,
+        "there is no check"
+    );
+    port.usage(id).await.unwrap_or_else(|e| panic!("usage: {e:?}"));
     let all = port.observe_all().await.unwrap_or_else(|e| panic!("observe_all: {e:?}"));
     assert!(all.iter().any(|(other, state)| *other == id && state.workload.is_live()), "it is not among all");
     let exit = port.stop(id, StopMode::Kill).await.unwrap_or_else(|e| panic!("stop: {e:?}"));

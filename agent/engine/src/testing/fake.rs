@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use berth_domain::{Digest, ExitRecord, ImageConfig, ImageInfo, InstanceId, Timestamp, VolumeId, Workload};
+use berth_domain::{
+    Digest, ExitRecord, Health, HealthState, ImageConfig, ImageInfo, InstanceId, Timestamp, VolumeId,
+    Workload,
+};
 use tokio::sync::mpsc;
 
 use super::Faults;
@@ -32,6 +35,8 @@ pub(super) struct State {
     pub(super) network_up: bool,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) busy: BTreeSet<u16>,
+    /// Images whose health checks fail.
+    pub(super) sick: BTreeSet<Digest>,
     pub(super) next_pid: u32,
 }
 
@@ -90,6 +95,24 @@ impl FakeHost {
     /// An image of the store is not whole any more.
     pub fn damage(&self, image: &Digest) {
         self.state().damaged.insert(image.clone());
+    }
+
+    /// Health checks of this image fail from now on.
+    pub fn sicken(&self, image: &Digest) {
+        self.state().sick.insert(image.clone());
+    }
+
+    pub(super) fn health(&self, id: InstanceId) -> Option<Health> {
+        let state = self.state();
+        let instance = state.instances.get(&id)?;
+        instance.workload.as_ref().filter(|workload| workload.pid().is_some())?;
+        let request = instance.request.as_ref()?;
+        request.settings.health.as_ref()?;
+        let (state, output) = match state.sick.contains(&request.image) {
+            true => (HealthState::Unhealthy, "it aches"),
+            false => (HealthState::Healthy, ""),
+        };
+        Some(Health { state, failures: 0, output: output.to_owned() })
     }
 
     /// Someone else listens on this port of the host from now on.
@@ -165,7 +188,11 @@ impl FakeHost {
     /// What may change while it runs, as it is in force.
     #[must_use]
     pub fn settings(&self, id: InstanceId) -> Option<Settings> {
-        self.state().instances.get(&id).and_then(|instance| instance.request.as_ref()).map(|r| r.settings)
+        self.state()
+            .instances
+            .get(&id)
+            .and_then(|instance| instance.request.as_ref())
+            .map(|r| r.settings.clone())
     }
 
     /// Everything that is left on the host, one line each.

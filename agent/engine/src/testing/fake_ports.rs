@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, ExitRecord, ImageInfo, InstanceId, NetworkSpec, Platform, Protocol, Timestamp, Workload,
+    Digest, ExitRecord, Health, ImageInfo, InstanceId, NetworkSpec, Platform, Protocol, Timestamp, Workload,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -27,7 +27,7 @@ use crate::ports::network::{Network, NetworkError, Publication};
 use crate::ports::runtime::{
     Contents, ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest,
     RootfsRequest, Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started,
-    StopMode,
+    StopMode, Usage,
 };
 use crate::report::Reporter;
 
@@ -292,7 +292,8 @@ impl Runtime for FakeHost {
         let found = state.instances.get(&instance);
         let workload = found.and_then(|found| found.workload.clone()).unwrap_or(Workload::Absent);
         let rootfs = found.map(|found| found.rootfs.keys().copied().collect()).unwrap_or_default();
-        Ok(InstanceState { workload, rootfs })
+        let health = self.health(instance);
+        Ok(InstanceState { workload, rootfs, health, clamped: Vec::new() })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
@@ -373,7 +374,7 @@ impl Runtime for FakeHost {
             let live = found.filter(|found| found.workload.as_ref().is_some_and(Workload::is_live));
             let request = live.and_then(|found| found.request.as_mut()).ok_or(RuntimeError::NotRunning)?;
             check(&contents.mounts).map_err(RuntimeError::Mount)?;
-            request.settings = *settings;
+            request.settings = settings.clone();
             request.contents = contents.clone();
         }
         self.at("apply", "after").await
@@ -391,6 +392,18 @@ impl Runtime for FakeHost {
         self.at("remove", "before").await?;
         self.state().instances.remove(&instance);
         self.at("remove", "after").await
+    }
+
+    async fn settled(&self, instance: InstanceId) -> Result<Option<Health>, RuntimeError> {
+        Ok(self.health(instance))
+    }
+
+    async fn answers(&self, instance: InstanceId, _address: Ipv4Addr, _port: u16) -> bool {
+        self.pid(instance).is_some()
+    }
+
+    async fn usage(&self, instance: InstanceId) -> Result<Usage, RuntimeError> {
+        if self.pid(instance).is_some() { Ok(Usage::default()) } else { Err(RuntimeError::NotRunning) }
     }
 
     async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError> {

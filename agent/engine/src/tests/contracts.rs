@@ -64,7 +64,7 @@ async fn the_fake_runtime_keeps_its_promises() {
         image: world.web.clone(),
         uids: UidRange { base: 1_000_000_000, count: 65_536 },
         config: EffectiveConfig::new(&image, &spec).unwrap(),
-        settings: Settings { limits: Limits::default(), restart: RestartPolicy::default() },
+        settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
         contents: Contents::default(),
         attachment: Attachment {
             gateway: network.gateway(),

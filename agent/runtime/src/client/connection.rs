@@ -95,6 +95,10 @@ impl Connection {
         match response {
             Response::UpdateFailed(error) => ClientError::Update(error.clone()),
             Response::Refused { reason } => ClientError::Refused { reason: reason.clone() },
+            Response::LimitRefused { limit, errno } => ClientError::LimitRefused {
+                limit: limit.clone(),
+                source: io::Error::from_raw_os_error(*errno),
+            },
             _ => self.failed(io::Error::new(io::ErrorKind::InvalidData, "an answer to another question")),
         }
     }

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 pub use connection::Events;
 pub use exec::{ExecError, ExecSession, ExecStdio, Terminal};
 
-use crate::control::{Request, Response, Status, Update};
+use crate::control::{Request, Response, Status, Update, Usage};
 use crate::launch::{LaunchError, Report};
 use crate::spec::LaunchSpec;
 use connection::Connection;
@@ -62,6 +62,15 @@ pub enum ClientError {
     /// A change could not be made; nothing of it was.
     #[error("cannot change the instance")]
     Update(#[source] LaunchError),
+    /// The kernel would not have a limit.
+    #[error("the limit of {limit} was refused")]
+    LimitRefused {
+        /// As the API names it: "memory".
+        limit: String,
+        /// What it said; EBUSY where what runs is beyond it already.
+        #[source]
+        source: io::Error,
+    },
     /// The supervisor would not do it.
     #[error("the supervisor refused: {reason}")]
     Refused {
@@ -213,10 +222,22 @@ impl Supervisor {
     /// Changes settings of the running instance, all or none.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] where the kernel would not have a limit, [`ClientError::Update`] where something could not be
+    /// [`ClientError::LimitRefused`] where the kernel would not have a limit, [`ClientError::Update`] where something could not be
     /// mounted.
     pub async fn update(&self, update: Update) -> Result<(), ClientError> {
         self.done(&Request::Update(update)).await
+    }
+
+    /// What the instance uses.
+    ///
+    /// # Errors
+    /// Where it does not answer, or the kernel does not tell.
+    pub async fn usage(&self) -> Result<Usage, ClientError> {
+        let mut connection = Connection::open(&self.run_dir).await?;
+        match connection.ask(&Request::Usage, &[]).await? {
+            Response::Usage(usage) => Ok(usage),
+            other => Err(connection.unexpected(&other)),
+        }
     }
 
     async fn done(&self, request: &Request) -> Result<(), ClientError> {

@@ -66,9 +66,7 @@ impl Instance {
             cgroup: CgroupSpec {
                 parent: "berthtest".into(),
                 name: self.name.clone(),
-                cpu_millis: None,
-                memory_bytes: None,
-                pids: None,
+                ..CgroupSpec::default()
             },
             networks: Vec::new(),
             files: Vec::new(),
@@ -77,6 +75,8 @@ impl Instance {
             stop: StopSpec { signal: 15, timeout_ms: 5_000 },
             restart: RestartSpec { policy: RestartPolicy::No, max_retries: 0, backoff_ms: 100 },
             log: LogSpec { directory: path("log"), max_bytes: 1 << 20, keep: 2 },
+            health: None,
+            kernel: Default::default(),
         }
     }
 
@@ -127,6 +127,13 @@ impl Instance {
         Cgroup::existing(Layout::detect().unwrap(), "berthtest", &self.name)
     }
 
+    /// A file of its control group of version 1.
+    pub fn limit(&self, file: &str) -> String {
+        let (controller, _) = file.split_once('.').unwrap();
+        let path = Path::new("/sys/fs/cgroup").join(controller).join("berthtest").join(&self.name).join(file);
+        fs::read_to_string(path).unwrap().trim().to_owned()
+    }
+
     pub fn remove_cgroup(&self) {
         self.cgroup().remove().unwrap();
     }
@@ -166,7 +173,7 @@ fn busybox(root: &Path) {
     fs::copy("/bin/busybox", root.join("bin/busybox")).unwrap();
     for name in [
         "sh", "sleep", "cat", "id", "tty", "stty", "touch", "true", "grep", "readlink", "ls", "ip", "mount",
-        "wc", "dd", "mkdir", "unshare", "hostname", "head", "od", "rm",
+        "wc", "dd", "mkdir", "unshare", "hostname", "head", "od", "rm", "httpd",
     ] {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }

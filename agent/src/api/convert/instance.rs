@@ -11,7 +11,7 @@ use berth_engine::view::InstanceView;
 use berth_proto::agent as wire;
 use tonic::Status;
 
-use super::{contents, image, rfc3339};
+use super::{contents, image, process, rfc3339};
 use crate::api::{instances::incomplete, status};
 
 /// What is asked for, before it is checked.
@@ -40,10 +40,18 @@ pub(in crate::api) fn draft(spec: Option<wire::InstanceSpec>) -> Result<Instance
             cpu_millis: limits.cpu_millis,
             memory_bytes: limits.memory_bytes,
             pids: limits.pids,
+            cpuset: limits.cpuset,
+            swap_bytes: limits.swap_bytes,
+            io_weight: limits.io_weight,
         },
         mounts: contents::mount_drafts(spec.mounts),
         files: contents::file_drafts(spec.files),
         devices: contents::device_drafts(spec.devices),
+        health_check: spec.health_check.map(process::health_draft),
+        boot: spec.boot.map(process::boot_draft).unwrap_or_default(),
+        secrets: spec.secret_environment.map(|secrets| secrets.values.into_iter().collect()),
+        security: spec.security.map(process::security_draft).unwrap_or_default(),
+        kernel: process::kernel_draft(spec.ulimits, spec.sysctls, spec.shm_size, spec.supplementary_groups),
     })
 }
 
@@ -101,6 +109,8 @@ pub(in crate::api) fn show(view: InstanceView) -> wire::Instance {
         ports: view.ports.into_iter().map(|(name, spec)| (name, port(&spec))).collect(),
         effective: view.effective.map(|config| effective(config, from_image)),
         generation: view.generation,
+        health: view.health.map(process::health),
+        clamped: view.clamped,
     }
 }
 
@@ -142,6 +152,15 @@ fn spec(spec: InstanceSpec) -> wire::InstanceSpec {
         mounts: contents::mounts(&spec.mounts),
         files: contents::files(&spec.files),
         devices: contents::devices(&spec.devices),
+        health_check: spec.health_check.map(process::health_spec),
+        boot: process::boot(spec.boot),
+        // Never given out.
+        secret_environment: None,
+        security: process::security(spec.security),
+        ulimits: process::ulimits(&spec.kernel),
+        sysctls: spec.kernel.sysctls.into_iter().collect(),
+        shm_size: spec.kernel.shm_size.unwrap_or_default(),
+        supplementary_groups: spec.kernel.supplementary_groups,
     }
 }
 
@@ -164,6 +183,9 @@ fn limits(limits: Limits) -> Option<wire::Limits> {
         cpu_millis: limits.cpu_millis.unwrap_or_default(),
         memory_bytes: limits.memory_bytes.unwrap_or_default(),
         pids: limits.pids.unwrap_or_default(),
+        cpuset: limits.cpuset.unwrap_or_default(),
+        swap_bytes: limits.swap_bytes,
+        io_weight: limits.io_weight.unwrap_or_default().into(),
     })
 }
 
@@ -186,6 +208,7 @@ fn effective(config: EffectiveConfig, from_image: Option<&ImageConfig>) -> wire:
         stop_timeout_ms: config.stop_timeout_ms.into(),
         hostname: config.hostname.to_string(),
         from_image: from_image.map(image::config),
+        health_check: config.health.map(process::health_check),
     }
 }
 

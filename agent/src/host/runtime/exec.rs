@@ -37,7 +37,7 @@ pub(super) async fn run(
         environment,
         working_dir: request.working_dir.clone().unwrap_or_else(|| workload.working_dir.clone()),
         user: request.user.as_ref().map_or_else(|| workload.user.clone(), ToString::to_string),
-        no_new_privileges: workload.no_new_privileges,
+        ..workload.clone()
     };
     let started = supervisor.exec(process.clone(), request.terminal.is_some()).await;
     let (session, stdio) = started.map_err(|error| failed(&process, error))?;

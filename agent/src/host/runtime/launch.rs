@@ -9,12 +9,12 @@ use berth_image::store::Store;
 use berth_runtime::client::ClientError;
 use berth_runtime::launch::Stage;
 use berth_runtime::spec::{
-    self, CgroupSpec, IdRange, InterfaceSpec, LaunchSpec, LogSpec, ProcessSpec, RestartSpec, StopSpec,
+    self, CgroupSpec, IdRange, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
 };
 use berth_storage::rootfs::{Lower, RootfsSpec};
 use nix::errno::Errno;
 
-use super::{Home, files, mounts, writes};
+use super::{Home, files, mounts, process, writes};
 use crate::host::Place;
 use crate::host::driver::Driver;
 
@@ -41,13 +41,8 @@ pub(super) async fn lower(store: &Store, driver: &Driver, image: &Digest) -> Res
 /// All that the supervisor is told.
 pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lower) -> LaunchSpec {
     let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
-    let mut cgroup = CgroupSpec {
-        parent: format!("berth{}", place.prefix),
-        name: request.instance.to_string(),
-        cpu_millis: None,
-        memory_bytes: None,
-        pids: None,
-    };
+    let parent = format!("berth{}", place.prefix);
+    let mut cgroup = CgroupSpec { parent, name: request.instance.to_string(), ..CgroupSpec::default() };
     limit(&mut cgroup, &request.settings.limits);
     LaunchSpec {
         version: spec::VERSION,
@@ -56,17 +51,7 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         revision: request.revision,
         run_dir: home.run.clone(),
         rootfs: RootfsSpec { lower, upper: rootfs.join("upper"), work: rootfs.join("work") },
-        process: ProcessSpec {
-            argv: config.argv.iter().map(|text| text.as_str().into()).collect(),
-            environment: config
-                .environment
-                .iter()
-                .map(|(name, value)| (name.clone(), value.as_str().into()))
-                .collect(),
-            working_dir: config.working_dir.clone(),
-            user: config.user.to_string(),
-            no_new_privileges: false,
-        },
+        process: process::spec(config),
         hostname: config.hostname.to_string(),
         ids: IdRange { host_base: request.uids.base, count: request.uids.count },
         cgroup,
@@ -79,6 +64,8 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
             timeout_ms: config.stop_timeout_ms.into(),
         },
         restart: restart(request.settings.restart),
+        health: request.settings.health.as_ref().map(process::health),
+        kernel: process::kernel(config),
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
 }
@@ -102,15 +89,9 @@ pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits) {
     cgroup.cpu_millis = limits.cpu_millis;
     cgroup.memory_bytes = limits.memory_bytes;
     cgroup.pids = limits.pids;
-}
-
-/// Which limit differs: the one that was refused.
-pub(super) fn changed(before: &CgroupSpec, after: &CgroupSpec) -> &'static str {
-    match after {
-        after if after.memory_bytes != before.memory_bytes => "memory",
-        after if after.pids != before.pids => "pids",
-        _ => "cpu",
-    }
+    cgroup.cpuset.clone_from(&limits.cpuset);
+    cgroup.swap_bytes = limits.swap_bytes;
+    cgroup.io_weight = limits.io_weight;
 }
 
 pub(super) fn restart(policy: RestartPolicy) -> RestartSpec {
@@ -145,6 +126,11 @@ pub(super) fn failed(request: &StartRequest, spec: &LaunchSpec, error: ClientErr
         Stage::WorkingDir => StartError::WorkingDir { path: request.config.working_dir.clone(), source },
         Stage::Exec if error.errno == Errno::ENOENT as i32 => StartError::EntrypointNotFound { program },
         Stage::Exec => StartError::EntrypointNotExecutable { program, source },
+        Stage::Sysctl => StartError::Sysctl { name: error.path.display().to_string(), source },
+        Stage::Cgroup if process::limit_of(&error.path).is_some() => {
+            let limit = process::limit_of(&error.path).unwrap_or_default().to_owned();
+            StartError::Limit { limit, source }
+        }
         _ => unable("start the instance", error),
     }
 }

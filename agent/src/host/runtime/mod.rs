@@ -7,23 +7,25 @@ mod exec;
 mod files;
 mod launch;
 mod mounts;
+mod process;
 mod state;
 mod watch;
 mod writes;
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, InstanceId, Mount, Timestamp, Workload};
+use berth_domain::{ExitRecord, Health, InstanceId, Mount, Timestamp, Workload};
 use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
     Contents, ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream,
     RootfsRequest, Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started,
-    StopMode,
+    StopMode, Usage,
 };
 use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
@@ -41,6 +43,9 @@ use super::supervisor::Finder;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
 const BEYOND: Duration = Duration::from_secs(30);
+
+/// How long a connection may take to come about.
+const CONNECT: Duration = Duration::from_secs(1);
 
 /// The supervisors of this agent.
 pub(super) struct Supervisors {
@@ -121,6 +126,7 @@ impl Supervisors {
             run: self.home(instance).run,
             sender: self.sender.clone(),
             process,
+            last: None,
         };
         tokio::spawn(watch.run());
     }
@@ -176,7 +182,10 @@ impl Runtime for Supervisors {
             found = client::adopt(&home.run).await;
         }
         let found = found.map_err(|error| unable("reach the instance's supervisor", error))?;
-        Ok(InstanceState { workload: state::workload(&home.run, found.map(|(_, status)| status)), rootfs })
+        let status = found.map(|(_, status)| status);
+        let health = status.as_ref().and_then(|status| status.health.clone()).map(process::told);
+        let clamped = status.as_ref().map(|status| status.clamped.clone()).unwrap_or_default();
+        Ok(InstanceState { workload: state::workload(&home.run, status), rootfs, health, clamped })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
@@ -252,13 +261,13 @@ impl Runtime for Supervisors {
         let home = self.home(instance);
         let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
         let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
-        let before = spec.cgroup.clone();
         launch::limit(&mut spec.cgroup, &settings.limits);
         spec.restart = launch::restart(settings.restart);
         spec.mounts = self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
+        spec.health = settings.health.as_ref().map(process::health);
         let update = Update {
             writes,
             notify: contents.notify.then_some(nix::libc::SIGHUP),
@@ -266,12 +275,17 @@ impl Runtime for Supervisors {
             stop: spec.stop,
             cgroup: spec.cgroup.clone(),
             mounts: Some(spec.mounts.clone()),
+            health: spec.health.clone(),
         };
         match supervisor.update(update).await {
             Ok(()) => {}
-            Err(error @ ClientError::Refused { .. }) => {
-                let limit = launch::changed(&before, &spec.cgroup);
-                return Err(RuntimeError::Limit { limit, source: error.into() });
+            Err(ClientError::LimitRefused { limit, source }) => {
+                // So the kernel says that what is in use cannot be made to fit.
+                return Err(if source.raw_os_error() == Some(nix::errno::Errno::EBUSY as i32) {
+                    RuntimeError::LimitExceeded { limit }
+                } else {
+                    RuntimeError::Limit { limit, source: source.into() }
+                });
             }
             Err(ClientError::Update(error)) => {
                 let run = home.run.clone();
@@ -289,6 +303,34 @@ impl Runtime for Supervisors {
             berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)
         });
         saved.await.map_err(|error| unable("record the instance's limits", error))
+    }
+
+    async fn settled(&self, instance: InstanceId) -> Result<Option<Health>, RuntimeError> {
+        let home = self.home(instance);
+        let Some((supervisor, _)) = self.live(&home).await? else { return Ok(None) };
+        let settled = watch::settled(&supervisor).await;
+        settled.map_err(|error| unable("follow the instance's health", error))
+    }
+
+    async fn answers(&self, _instance: InstanceId, address: Ipv4Addr, port: u16) -> bool {
+        let connect = tokio::net::TcpStream::connect((address, port));
+        matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
+    }
+
+    async fn usage(&self, instance: InstanceId) -> Result<Usage, RuntimeError> {
+        let home = self.home(instance);
+        let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
+        let usage = supervisor.usage().await.map_err(|error| unable("tell what the instance uses", error))?;
+        Ok(Usage {
+            cpu_ns: usage.cpu_ns,
+            memory_bytes: usage.memory_bytes,
+            memory_limit: usage.memory_limit,
+            pids: usage.pids,
+            read_bytes: usage.read_bytes,
+            written_bytes: usage.written_bytes,
+            received_bytes: usage.received_bytes,
+            sent_bytes: usage.sent_bytes,
+        })
     }
 
     async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError> {

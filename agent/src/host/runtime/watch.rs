@@ -2,14 +2,15 @@
 
 use std::path::PathBuf;
 
-use berth_domain::{InstanceId, Timestamp, Workload};
+use berth_domain::{Health, InstanceId, Timestamp, Workload};
 use berth_engine::ports::runtime::RuntimeEvent;
 use berth_runtime::client::{ClientError, Supervisor};
 use berth_runtime::control::Event;
+use berth_runtime::health;
 use tokio::process::Child;
 use tokio::sync::mpsc;
 
-use super::state;
+use super::{process, state};
 
 /// One supervisor and whom its events go to.
 pub(super) struct Watch {
@@ -19,6 +20,8 @@ pub(super) struct Watch {
     pub(super) sender: mpsc::UnboundedSender<RuntimeEvent>,
     /// Where this agent has started it: its end is collected.
     pub(super) process: Option<Child>,
+    /// What was told last.
+    pub(super) last: Option<Workload>,
 }
 
 impl Watch {
@@ -52,6 +55,12 @@ impl Watch {
                 Event::Restarting { exit, .. } => {
                     self.tell(Workload::Waiting { revision, restarts: again, exit: state::exit(&exit) });
                 }
+                // The same again: it is time to look.
+                Event::Health(_) => {
+                    if let Some(workload) = &self.last {
+                        self.tell(workload.clone());
+                    }
+                }
                 // Told when the supervisor is gone too.
                 Event::Gone(_) => {}
             }
@@ -59,10 +68,33 @@ impl Watch {
         Ok(())
     }
 
-    fn tell(&self, workload: Workload) {
+    fn tell(&mut self, workload: Workload) {
+        self.last = Some(workload.clone());
         // The engine is gone only when the agent stops.
         let _gone = self.sender.send(RuntimeEvent { instance: self.instance, workload });
     }
+}
+
+/// Waits until the workload's health is known, or until it has ended.
+pub(super) async fn settled(supervisor: &Supervisor) -> Result<Option<Health>, ClientError> {
+    let mut events = supervisor.watch().await?;
+    if let Some(health) = supervisor.status().await?.health {
+        if health.state != health::State::Starting {
+            return Ok(Some(process::told(health)));
+        }
+    } else {
+        return Ok(None);
+    }
+    while let Some(event) = events.next().await? {
+        match event {
+            Event::Health(health) if health.state != health::State::Starting => {
+                return Ok(Some(process::told(health)));
+            }
+            Event::Restarting { .. } | Event::Gone(_) => return Ok(None),
+            Event::Health(_) | Event::Started { .. } => {}
+        }
+    }
+    Ok(None)
 }
 
 /// Waits until the supervisor is gone, whatever it says.

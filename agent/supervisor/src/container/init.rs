@@ -21,10 +21,10 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid};
 
-use super::Profile;
 use super::attach::Attached;
 use super::mounts::{self, Prepared};
 use super::session::{self, Stdio};
+use super::{Profile, rlimits};
 use crate::failure::{FailurePipe, errno_at, launch_error};
 use crate::host::Host;
 
@@ -142,6 +142,7 @@ impl Start<'_> {
     fn both(&self, pids: &std::io::PipeWriter) -> Result<(), LaunchError> {
         let at = |stage| launch_error(stage, &self.spec.id);
         join_cgroup(self.host)?;
+        rlimits::raise(&self.spec.process.rlimits);
         let namespaces = &self.host.namespaces;
         enter(namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
         enter(namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
@@ -183,7 +184,7 @@ impl Start<'_> {
         nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).map_err(errno_at(Stage::Init, &spec.id))?;
         nix::unistd::sethostname(&spec.hostname).map_err(errno_at(Stage::Hostname, &spec.hostname))?;
         berth_sys::mount::make_all_private().map_err(launch_error(Stage::Mount, "/"))?;
-        prepared.map_or(Ok(()), mounts::arrange)
+        prepared.map_or(Ok(()), |prepared| mounts::arrange(prepared, &spec.kernel))
     }
 }
 

@@ -5,6 +5,7 @@ pub mod files;
 pub mod init;
 mod mounts;
 mod privileges;
+pub mod rlimits;
 mod seccomp;
 pub mod session;
 mod users;

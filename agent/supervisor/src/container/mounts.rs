@@ -11,7 +11,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_runtime::spec::LaunchSpec;
+use berth_runtime::spec::{KernelSpec, LaunchSpec};
 use berth_sys::cgroup::Device;
 use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, enter_root, new_filesystem};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
@@ -118,7 +118,7 @@ fn device(name: &str, major: u32, minor: u32) -> Result<OwnedFd, LaunchError> {
 }
 
 /// Changes the root and puts everything in its place under it. In the container's own namespaces.
-pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
+pub fn arrange(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), LaunchError> {
     let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
@@ -130,7 +130,8 @@ pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
     place_on_directory(&proc, Path::new("/proc"))?;
     must_be_procfs()?;
     place_on_directory(&sys, Path::new("/sys"))?;
-    arrange_dev(&prepared.devices)?;
+    arrange_dev(&prepared.devices, kernel.shm_bytes)?;
+    set_sysctls(kernel)?;
     for path in READ_ONLY {
         make_read_only(Path::new(path))?;
     }
@@ -141,17 +142,36 @@ pub fn arrange(prepared: &Prepared) -> Result<(), LaunchError> {
         place_on_file(tree, target)?;
     }
     attach::place_all(&prepared.mounts)?;
-    files::write_all(&prepared.writes)
+    files::write_all(&prepared.writes)?;
+    if kernel.read_only_root {
+        // The mount of the root alone: what lies on it has its own say.
+        open(Path::new("/"), OFlags::DIRECTORY)
+            .and_then(|root| add_flags(root.as_fd(), MountAttrFlags::MOUNT_ATTR_RDONLY.bits().into(), false))
+            .map_err(launch_error(Stage::Rootfs, "/"))?;
+    }
+    Ok(())
 }
 
-fn arrange_dev(devices: &[(PathBuf, OwnedFd)]) -> Result<(), LaunchError> {
+/// Those of the namespaces that are the instance's own; before they can no longer be written.
+fn set_sysctls(kernel: &KernelSpec) -> Result<(), LaunchError> {
+    for (name, value) in &kernel.sysctls {
+        let path = Path::new("/proc/sys").join(name.replace('.', "/"));
+        open(&path, OFlags::empty())
+            .and_then(|_| fs::write(&path, value))
+            .map_err(launch_error(Stage::Sysctl, name))?;
+    }
+    Ok(())
+}
+
+fn arrange_dev(devices: &[(PathBuf, OwnedFd)], shm_bytes: Option<u64>) -> Result<(), LaunchError> {
     let no_exec = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let closed = no_exec | MountAttrFlags::MOUNT_ATTR_NODEV;
-    type Options = &'static [(&'static str, &'static str)];
-    let filesystems: [(&str, &str, Options, MountAttrFlags); 4] = [
+    let shm_size = shm_bytes.unwrap_or(64 << 20).to_string();
+    type Options<'a> = &'a [(&'static str, &'a str)];
+    let filesystems: [(&str, &str, Options<'_>, MountAttrFlags); 4] = [
         ("/dev", "tmpfs", &[("mode", "755"), ("size", "65536k")], MountAttrFlags::MOUNT_ATTR_NOSUID),
         ("/dev/pts", "devpts", &[("mode", "0620"), ("ptmxmode", "0666"), ("gid", "5")], no_exec),
-        ("/dev/shm", "tmpfs", &[("mode", "1777"), ("size", "65536k")], closed),
+        ("/dev/shm", "tmpfs", &[("mode", "1777"), ("size", &shm_size)], closed),
         ("/dev/mqueue", "mqueue", &[], closed),
     ];
     for (path, kind, options, attributes) in filesystems {

@@ -1,6 +1,7 @@
 //! What a program may do: capabilities, the system call filter, the user.
 
 use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::ProcessSpec;
 use berth_sys::process::install_seccomp;
 use caps::{CapSet, Capability};
 use nix::unistd::{Gid, Uid};
@@ -28,23 +29,30 @@ const ALLOWED: [Capability; 14] = [
 ];
 
 /// Gives up all that the program may not have. What is left over takes effect at its exec.
-pub fn drop_to(user: &User, profile: &Profile, no_new_privileges: bool) -> Result<(), LaunchError> {
+pub fn drop_to(user: &User, profile: &Profile, process: &ProcessSpec) -> Result<(), LaunchError> {
+    let allowed = allowed(process)?;
     for capability in caps::all() {
-        if !ALLOWED.contains(&capability) {
+        if !allowed.contains(&capability) {
             drop_capability(capability)?;
         }
     }
     for set in [CapSet::Ambient, CapSet::Inheritable] {
         caps::clear(None, set).map_err(|_| privileges("capabilities", libc::EPERM))?;
     }
-    if no_new_privileges {
+    if process.no_new_privileges {
         nix::sys::prctl::set_no_new_privs().map_err(errno_at(Stage::Privileges, "no_new_privs"))?;
     }
     // The filter needs a privilege that goes with the user, so it comes first and lets the rest of this through.
-    for program in profile.programs() {
+    for program in profile.programs().filter(|_| !process.unfiltered) {
         install_seccomp(program).map_err(launch_error(Stage::Privileges, "the system call filter"))?;
     }
     become_user(user).map_err(errno_at(Stage::Privileges, "the user"))
+}
+
+/// Those of the spec, or the default ones.
+fn allowed(process: &ProcessSpec) -> Result<Vec<Capability>, LaunchError> {
+    let Some(names) = &process.capabilities else { return Ok(ALLOWED.to_vec()) };
+    names.iter().map(|name| name.parse().map_err(|_| privileges(name, libc::EINVAL))).collect()
 }
 
 fn drop_capability(capability: Capability) -> Result<(), LaunchError> {

@@ -19,9 +19,9 @@ use nix::sys::signal::SigSet;
 use nix::unistd::{Gid, Uid};
 
 use super::init::{self, Init};
-use super::privileges;
 use super::seccomp::Profile;
 use super::users::{self, User};
+use super::{privileges, rlimits};
 use crate::failure::{FailurePipe, errno_at, launch_error};
 use crate::host::Host;
 
@@ -110,6 +110,7 @@ fn clone_inside(
     profile: &Profile,
     failures: &FailurePipe,
 ) -> Result<Child, LaunchError> {
+    rlimits::raise(&process.rlimits);
     enter(init.pidfd.as_fd(), ALL).map_err(launch_error(Stage::Namespaces, "the container"))?;
     init::become_root().map_err(errno_at(Stage::Namespaces, "the container"))?;
     spawn(CloneFlags::CLONE_PARENT, None, || become_program(process, stdio, profile, failures))
@@ -131,7 +132,7 @@ pub(super) fn become_program(
 
 /// Becomes the program; returns only with the reason why not.
 fn execute(process: &ProcessSpec, stdio: &Stdio, profile: &Profile) -> Result<(), LaunchError> {
-    let user = users::find(&process.user)?;
+    let user = users::find(&process.user, &process.groups)?;
     // Nothing of the supervisor's can be reached through /proc/self/fd once the program runs.
     close_on_exec_from(3).map_err(launch_error(Stage::Exec, "descriptors"))?;
     connect(stdio, &user)?;
@@ -139,7 +140,8 @@ fn execute(process: &ProcessSpec, stdio: &Stdio, profile: &Profile) -> Result<()
     reset_signals()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     let environment = environment(process, &user, matches!(stdio, Stdio::Terminal { .. }));
-    privileges::drop_to(&user, profile, process.no_new_privileges)?;
+    rlimits::set(&process.rlimits)?;
+    privileges::drop_to(&user, profile, process)?;
     run(&process.argv, &environment)
 }
 

@@ -21,11 +21,15 @@ pub struct User {
 /// No real file of users is larger.
 const MAX_FILE: u64 = 4 << 20;
 
-/// Finds "user[:group]", names or numbers; empty is root.
-pub fn find(text: &str) -> Result<User, LaunchError> {
+/// Finds "user[:group]", names or numbers; empty is root. `more`: groups that it is in beside those of the image's files.
+pub fn find(text: &str, more: &[String]) -> Result<User, LaunchError> {
     let passwd = read("/etc/passwd")?;
-    let group = read("/etc/group")?;
-    lookup(text, &passwd, &group)
+    let groups = read("/etc/group")?;
+    let mut user = lookup(text, &passwd, &groups)?;
+    for name in more {
+        user.supplementary.push(find_group(name, &groups)?);
+    }
+    Ok(user)
 }
 
 fn lookup(text: &str, passwd: &str, groups: &str) -> Result<User, LaunchError> {

@@ -6,8 +6,10 @@
 //!    \--exit, policy says no more--> gone            Waiting --Stop--> gone
 //! ```
 
+mod health;
 mod mounts;
 mod requests;
+mod usage;
 mod workload;
 
 use std::os::fd::{AsFd, BorrowedFd};
@@ -22,6 +24,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
+use self::health::Watch;
+pub use self::workload::reap;
 use self::workload::{Running, Waiting};
 use crate::container::Profile;
 use crate::control::{self, Connection};
@@ -39,6 +43,7 @@ pub struct Supervisor {
     listener: UnixListener,
     connections: Vec<Connection>,
     workload: Workload,
+    check: Option<Watch>,
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
@@ -59,6 +64,7 @@ enum Token {
     Workload,
     Connection(usize),
     Exec(usize),
+    Check { writing: bool },
 }
 
 impl Supervisor {
@@ -81,7 +87,7 @@ impl Supervisor {
         let pid = running.pid();
         // What an earlier run left is not this one's.
         let _ = std::fs::remove_file(spec.run_dir.join(exit::FILE));
-        let supervisor = Self {
+        let mut supervisor = Self {
             spec,
             host,
             log,
@@ -90,9 +96,11 @@ impl Supervisor {
             listener,
             connections: Vec::new(),
             workload: Workload::Running(running),
+            check: None,
             restarts: 0,
             in_a_row: 0,
         };
+        supervisor.watch_health();
         Ok((supervisor, pid))
     }
 
@@ -115,6 +123,8 @@ impl Supervisor {
         if let Workload::Running(running) = &self.workload {
             tokens.extend(running.outputs().map(|(stream, fd)| (Token::Output(stream), fd)));
             tokens.push((Token::Workload, running.pidfd()));
+            let check = self.check.iter().flat_map(Watch::waits_for);
+            tokens.extend(check.map(|(fd, writing)| (Token::Check { writing }, fd)));
         }
         for (index, connection) in self.connections.iter().enumerate() {
             tokens.push((Token::Connection(index), connection.as_fd()));
@@ -141,13 +151,15 @@ impl Supervisor {
             }
             // A caller that hung up is kept only for its program: its socket would be ready for ever.
             Token::Connection(index) if !self.connections[index].is_open() => PollFlags::empty(),
+            Token::Check { writing: true } => PollFlags::POLLOUT,
             _ => PollFlags::POLLIN,
         }
     }
 
     fn timeout(&self) -> PollTimeout {
         let deadline = match &self.workload {
-            Workload::Running(running) => running.deadline(),
+            Workload::Running(running) if running.is_stopping() => running.deadline(),
+            Workload::Running(_) => self.check.as_ref().map(Watch::due),
             Workload::Waiting(waiting) => Some(waiting.until),
             Workload::Gone(_) => None,
         };
@@ -171,6 +183,7 @@ impl Supervisor {
                 }
             }
             Token::Workload => self.workload_ended(),
+            Token::Check { .. } => self.check_progressed(),
             Token::Connection(index) => {
                 if flags.contains(PollFlags::POLLOUT) {
                     self.connections[index].flush();

@@ -1,6 +1,7 @@
 //! What the supervisor answers on its control socket.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::Instant;
 
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
@@ -9,6 +10,7 @@ use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
+use crate::container::rlimits;
 use crate::container::session::{self, Stdio};
 
 impl Supervisor {
@@ -18,13 +20,17 @@ impl Supervisor {
             Request::Watch => {
                 self.connections[index].watching = true;
                 self.connections[index].send(&Response::Done);
-                Response::Event(self.present())
+                let present = Response::Event(self.present());
+                self.connections[index].send(&present);
+                let Some(health) = self.present_health() else { return };
+                Response::Event(health)
             }
             Request::Stop { force } => {
                 self.stop(force, true);
                 Response::Done
             }
             Request::Update(update) => self.update(update),
+            Request::Usage => self.usage(),
             Request::Exec { process, terminal } => self.exec(index, &process, terminal),
             Request::Signal { signal } => self.signal(index, signal),
         };
@@ -44,7 +50,8 @@ impl Supervisor {
             },
             Workload::Gone(_) => State::Stopping,
         };
-        Status { version: VERSION, state, restarts: self.restarts }
+        let (health, clamped) = (self.health().cloned(), rlimits::clamped(&self.spec.process.rlimits));
+        Status { version: VERSION, state, restarts: self.restarts, health, clamped }
     }
 
     /// The event that brought about how things are.
@@ -68,7 +75,8 @@ impl Supervisor {
         if let Err(error) = self.host.cgroup.set_limits(&crate::host::limits(&update.cgroup)) {
             // Back to what was: a change is made whole or not at all.
             let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
-            return Response::Refused { reason: format!("{error}: {}", error.source) };
+            let limit = limit_of(&error.path).to_owned();
+            return Response::LimitRefused { limit, errno: error.source.raw_os_error().unwrap_or(0) };
         }
         self.allow_devices();
         if let Err(error) = self.change_contents(update.mounts, update.writes) {
@@ -79,6 +87,14 @@ impl Supervisor {
         self.spec.restart = update.restart;
         self.spec.stop = update.stop;
         self.spec.cgroup = update.cgroup;
+        if self.spec.health != update.health {
+            self.spec.health = update.health;
+            self.watch_health();
+            if let Some(check) = &self.check {
+                let event = Event::Health(check.health().clone());
+                self.announce(&event);
+            }
+        }
         Response::Done
     }
 
@@ -125,5 +141,17 @@ impl Supervisor {
             Ok(()) => Response::Done,
             Err(error) => Response::Refused { reason: error.to_string() },
         }
+    }
+}
+
+/// The limit, as the API names it, that is written to a control group's file.
+pub fn limit_of(file: &Path) -> &'static str {
+    match file.file_name().and_then(|name| name.to_str()).unwrap_or_default() {
+        "memory.memsw.limit_in_bytes" | "memory.swap.max" => "swap",
+        name if name.starts_with("memory") => "memory",
+        name if name.starts_with("pids") => "pids",
+        name if name.starts_with("cpuset") => "cpuset",
+        name if name.starts_with("blkio") || name.starts_with("io.") => "io_weight",
+        _ => "cpu",
     }
 }

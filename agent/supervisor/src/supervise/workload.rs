@@ -173,7 +173,7 @@ impl Running {
 }
 
 /// A pipe that belongs to the instance's root, and whose reading end does not block.
-fn pipe(owner: u32) -> io::Result<(std::fs::File, OwnedFd)> {
+pub fn pipe(owner: u32) -> io::Result<(std::fs::File, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     std::os::unix::fs::fchown(&writer, Some(owner), Some(owner))?;
     let reader = OwnedFd::from(reader);
@@ -201,6 +201,9 @@ impl Supervisor {
     pub(super) fn workload_ended(&mut self) {
         let Workload::Running(running) = &mut self.workload else { return };
         let (code, signal) = reap(running.child.pid);
+        if let Some(check) = &mut self.check {
+            check.abandon();
+        }
         let _ = signal_pidfd(running.init.pidfd.as_fd(), Signal::SIGKILL);
         // The kernel lets pid 1 go only when all that ran beside it has been reaped, and some of it is ours.
         for connection in &mut self.connections {
@@ -214,7 +217,8 @@ impl Supervisor {
         let asked = running.stopping.as_ref().is_some_and(|stopping| stopping.asked);
         let stopping = running.is_stopping();
         let was_well = running.started.elapsed() >= WELL_AFTER;
-        let oom_killed = signal == Some(Signal::SIGKILL as i32)
+        // A shell tells of a child's end by a code of its own.
+        let oom_killed = code == 128 + Signal::SIGKILL as i32
             && self.host.cgroup.oom_kills().unwrap_or(0) > running.oom_kills;
         if was_well {
             self.in_a_row = 0;
@@ -255,6 +259,7 @@ impl Supervisor {
             Workload::Running(running) if running.deadline().is_some_and(|deadline| deadline <= now) => {
                 running.kill()
             }
+            Workload::Running(running) if !running.is_stopping() => self.check_due(),
             Workload::Waiting(waiting) if waiting.until <= now => self.start_again(),
             _ => {}
         }
@@ -271,6 +276,7 @@ impl Supervisor {
                     restarts: self.restarts,
                 });
                 self.workload = Workload::Running(running);
+                self.watch_health();
             }
             Err(error) => self.again_or_gone(ExitRecord {
                 code: 127,

@@ -4,6 +4,7 @@
 //! it away.
 
 mod devices;
+mod stats;
 mod v1;
 mod v2;
 
@@ -15,16 +16,23 @@ use std::path::{Path, PathBuf};
 use nix::unistd::Pid;
 
 pub use devices::Device;
+pub use stats::Usage;
 
 /// What a group may use; `None` is no limit.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Limits {
     /// Thousandths of a CPU.
     pub cpu_millis: Option<u64>,
+    /// Which CPUs, as the kernel lists them: "0-2,5".
+    pub cpuset: Option<String>,
     /// Bytes.
     pub memory_bytes: Option<u64>,
+    /// Bytes of swap beside the memory.
+    pub swap_bytes: Option<u64>,
     /// Tasks.
     pub pids: Option<u64>,
+    /// Its part of the disks' time, 1 to 10,000; another group that says nothing has 100.
+    pub io_weight: Option<u16>,
 }
 
 /// What failed on which file.
@@ -55,8 +63,11 @@ pub enum Layout {
     },
 }
 
-/// Those that limits need: each that a process joins costs its start a good part of a millisecond.
-const LEGACY_CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", "devices"];
+/// Those of version 1 that every group is in. Whether all its processes are known is told by `pids`.
+const LEGACY_CONTROLLERS: [&str; 6] = ["pids", "cpu", "cpuacct", "memory", "devices", "blkio"];
+
+/// A group is in this one only while it is limited to some CPUs.
+const CPUSET: &str = "cpuset";
 
 impl Layout {
     /// Reads what is mounted. A version 2 hierarchy without the memory controller does not count.
@@ -84,7 +95,10 @@ impl Layout {
                     return Self::Unified { root: point };
                 }
                 (Some("cgroup"), Some(options)) => {
-                    for option in options.split(',').filter(|option| LEGACY_CONTROLLERS.contains(option)) {
+                    for option in options
+                        .split(',')
+                        .filter(|option| LEGACY_CONTROLLERS.contains(option) || *option == CPUSET)
+                    {
                         if !roots.iter().any(|(known, _)| known == option) {
                             roots.push((option.to_owned(), point.clone()));
                         }
@@ -134,9 +148,13 @@ impl Cgroup {
     fn make(&self, limits: &Limits) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::Unified { root } => v2::create(root, &self.parent, &self.name)?,
-            Layout::Legacy { .. } => {
-                for (_, directory) in self.directories() {
+            Layout::Legacy { roots } => {
+                for (name, root) in roots.iter().filter(|(name, _)| name != CPUSET) {
+                    let directory = root.join(&self.parent).join(&self.name);
                     make_directory(&directory)?;
+                    if name == "devices" {
+                        v1::allow_common_devices(&directory)?;
+                    }
                 }
             }
         }
@@ -149,14 +167,39 @@ impl Cgroup {
         Self { layout, parent: parent.to_owned(), name: name.to_owned() }
     }
 
-    /// Changes the limits of the running group.
+    /// Changes the limits of the running group. A limit that what runs is beyond already is refused with EBUSY.
     ///
     /// # Errors
-    /// The file that could not be written.
+    /// The file that could not be written; what was written before it stays.
     pub fn set_limits(&self, limits: &Limits) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::Unified { .. } => v2::set_limits(&self.directory(), limits),
-            Layout::Legacy { .. } => v1::set_limits(&self.directories(), limits),
+            Layout::Legacy { roots } => {
+                v1::set_limits(&self.directories(), limits)?;
+                match roots.iter().find(|(name, _)| name == CPUSET) {
+                    Some((_, root)) => {
+                        v1::set_cpus(root, &self.parent, &self.name, limits.cpuset.as_deref(), || {
+                            self.processes()
+                        })
+                    }
+                    None if limits.cpuset.is_some() => {
+                        let missing = io::Error::from_raw_os_error(libc::ENODEV);
+                        Err(failed("use", Path::new(CPUSET), missing))
+                    }
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// What the group uses and has used.
+    ///
+    /// # Errors
+    /// The file that could not be read.
+    pub fn usage(&self) -> Result<Usage, CgroupError> {
+        match &self.layout {
+            Layout::Unified { .. } => stats::unified(&self.directory()),
+            Layout::Legacy { .. } => stats::legacy(&self.directories()),
         }
     }
 
@@ -222,7 +265,8 @@ impl Cgroup {
     /// # Errors
     /// Where it cannot be read.
     pub fn processes(&self) -> Result<Vec<Pid>, CgroupError> {
-        match self.directories().first() {
+        let directories = self.directories();
+        match directories.iter().find(|(name, _)| name == "pids").or(directories.first()) {
             Some((_, directory)) => processes(directory),
             None => Ok(Vec::new()),
         }
@@ -259,6 +303,7 @@ impl Cgroup {
             Layout::Legacy { roots } => roots
                 .iter()
                 .map(|(name, root)| (name.clone(), root.join(&self.parent).join(&self.name)))
+                .filter(|(name, directory)| name != CPUSET || directory.exists())
                 .collect(),
         }
     }
@@ -334,7 +379,7 @@ mod tests {
         let layout = Layout::from_mountinfo(MIXED, |_| "hugetlb".to_owned());
         let Layout::Legacy { roots } = layout else { panic!("{layout:?}") };
         let names: Vec<_> = roots.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(names, ["cpu", "memory"]);
+        assert_eq!(names, ["cpu", "cpuacct", "memory"]);
         assert_eq!(roots[0].1, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
     }
 
@@ -350,13 +395,47 @@ mod tests {
         let directory = root.path().join("parent/one");
         fs::create_dir_all(&directory).unwrap();
         let group = Cgroup::existing(Layout::Unified { root: root.path().into() }, "parent", "one");
-        let limits = Limits { cpu_millis: Some(1500), memory_bytes: Some(1 << 20), pids: None };
+        let limits = Limits {
+            cpu_millis: Some(1500),
+            memory_bytes: Some(1 << 20),
+            swap_bytes: Some(0),
+            io_weight: Some(250),
+            ..Limits::default()
+        };
         group.set_limits(&limits).unwrap();
         let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
         assert_eq!(read("cpu.max"), "150000 100000");
         assert_eq!(read("memory.max"), "1048576");
+        assert_eq!(read("memory.swap.max"), "0");
         assert_eq!(read("pids.max"), "max");
+        assert_eq!(read("io.weight"), "default 250");
+        assert!(!directory.join("cpuset.cpus").exists(), "what was never limited is left alone");
+        let limits = Limits { cpuset: Some("0-1".into()), ..Limits::default() };
+        group.set_limits(&limits).unwrap();
+        group.set_limits(&Limits::default()).unwrap();
+        assert_eq!((read("memory.max"), read("cpuset.cpus")), ("max".into(), "\n".into()));
+        fs::write(directory.join("memory.current"), "2097152\n").unwrap();
+        let tight = Limits { memory_bytes: Some(1 << 20), ..Limits::default() };
+        let error = group.set_limits(&tight).unwrap_err();
+        assert_eq!(error.source.raw_os_error(), Some(libc::EBUSY));
+        assert!(error.path.ends_with("memory.max"));
+        fs::write(directory.join("memory.current"), "4096\n").unwrap();
+        group.set_limits(&tight).unwrap();
         fs::write(directory.join("memory.events"), "low 0\noom 3\noom_kill 2\n").unwrap();
         assert_eq!(group.oom_kills().unwrap(), 2);
+        fs::write(directory.join("cpu.stat"), "usage_usec 1500\nuser_usec 1000\n").unwrap();
+        fs::write(directory.join("pids.current"), "3\n").unwrap();
+        fs::write(directory.join("io.stat"), "254:0 rbytes=10 wbytes=20 rios=1\n7:0 rbytes=5 wbytes=1\n")
+            .unwrap();
+        let usage = group.usage().unwrap();
+        let wanted = Usage {
+            cpu_ns: 1_500_000,
+            memory_bytes: 4096,
+            memory_limit: Some(1 << 20),
+            pids: 3,
+            read_bytes: 15,
+            written_bytes: 21,
+        };
+        assert_eq!(usage, wanted);
     }
 }

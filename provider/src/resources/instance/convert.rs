@@ -11,6 +11,7 @@ use super::model::{
     CONTAINER, DEFAULT_BACKOFF_MS, DEFAULT_HOST_ADDRESS, DEFAULT_POLICY, DEFAULT_PROTOCOL,
     DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel, PortModel, RestartModel,
 };
+use super::process::convert as process;
 use crate::attr::{Attr, List, Map, entries, keep_spelling, list, map, map_or_null, non_empty};
 use crate::resources::labels;
 pub use crate::resources::labels::Labels;
@@ -42,6 +43,15 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         mounts: mounts::to_wire(&model.mounts),
         files: files::to_wire(&model.files),
         devices: devices::to_wire(&model.devices),
+        health_check: process::health(&model.health_check),
+        boot: process::boot(&model.boot),
+        // No state has them: sent by whoever has the configuration.
+        secret_environment: None,
+        security: process::security(&model.security),
+        ulimits: process::ulimits(&model.ulimits),
+        sysctls: plain_map(&model.sysctls),
+        shm_size: process::shm_size(&model.shm_size),
+        supplementary_groups: process::groups(&model.supplementary_groups),
     }
 }
 
@@ -85,6 +95,9 @@ fn limits(model: Option<&LimitsModel>) -> wire::Limits {
         cpu_millis: model.cpu.as_str().and_then(|text| cpu::parse(text).ok()).unwrap_or(0),
         memory_bytes: model.memory.as_str().and_then(|text| size::parse(text).ok()).unwrap_or(0),
         pids: model.pids.known().copied().and_then(|pids| u64::try_from(pids).ok()).unwrap_or(0),
+        cpuset: model.cpuset.as_str().unwrap_or_default().to_owned(),
+        swap_bytes: model.swap.as_str().and_then(|text| size::parse(text).ok()),
+        io_weight: model.io_weight.known().copied().and_then(|it| u32::try_from(it).ok()).unwrap_or(0),
     }
 }
 
@@ -155,6 +168,29 @@ pub fn from_wire(
         ),
         mac_addresses: map(instance.mac_addresses.clone()),
         effective_labels: map(spec.labels.clone()),
+        ..read_process(spec, prior)
+    }
+}
+
+/// The arguments about the process; nothing of the others.
+fn read_process(spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> InstanceModel {
+    InstanceModel {
+        health_check: process::read_health(&spec.health_check, prior.map(|it| &it.health_check)),
+        wait_for: prior.map(|it| it.wait_for.clone()).unwrap_or_default(),
+        boot: process::read_boot(&spec.boot, prior.map(|it| &it.boot)),
+        secret_environment_wo: Attr::Null,
+        secret_environment_wo_version: prior
+            .map(|it| it.secret_environment_wo_version.clone())
+            .unwrap_or_default(),
+        security: process::read_security(&spec.security, prior.map(|it| &it.security)),
+        ulimits: process::read_ulimits(&spec.ulimits, prior.map(|it| &it.ulimits)),
+        sysctls: read_map(&spec.sysctls, prior.map(|it| &it.sysctls)),
+        shm_size: process::read_shm_size(spec.shm_size, prior.map(|it| &it.shm_size)),
+        supplementary_groups: process::read_groups(
+            &spec.supplementary_groups,
+            prior.map(|it| &it.supplementary_groups),
+        ),
+        ..InstanceModel::default()
     }
 }
 
@@ -296,6 +332,17 @@ fn read_limits(actual: Option<&wire::Limits>, prior: Option<&Attr<LimitsModel>>)
             ),
         },
         pids: zero_or_null(actual.pids, known.map(|it| &it.pids)),
+        cpuset: non_empty(&actual.cpuset),
+        swap: match actual.swap_bytes {
+            None => Attr::Null,
+            Some(bytes) => keep_spelling(
+                known.map(|it| &it.swap),
+                &bytes,
+                |text| size::parse(text).ok(),
+                || size::format(bytes),
+            ),
+        },
+        io_weight: zero_or_null(actual.io_weight.into(), known.map(|it| &it.io_weight)),
     };
     if known.is_none() && model == LimitsModel::default() { Attr::Null } else { Attr::Known(model) }
 }

@@ -1,7 +1,7 @@
 //! The calls to the agent.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
@@ -11,10 +11,11 @@ use wire::error_detail::Reason;
 use super::contents::files;
 use super::convert::{Labels, from_wire, to_spec};
 use super::model::InstanceModel;
-use super::{plan, schema, validate};
+use super::process::convert::secrets as secret_environment;
+use super::{plan, process, schema, validate};
 use crate::attr::Part;
 use crate::client::hosts::Connection;
-use crate::client::{Agent, AgentError, By};
+use crate::client::{Agent, AgentError, Answer, By};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
 use crate::resources::identity;
@@ -29,10 +30,10 @@ pub struct Instance;
 /// What each argument is, for paths the agent writes.
 fn kind(argument: &str) -> Kind {
     match argument {
-        "ports" | "mounts" | "files" | "devices" => Kind::MapOfObjects,
-        "environment" | "labels" | "restart_triggers" => Kind::Map,
-        "entrypoint" | "command" => Kind::List,
-        "restart" | "limits" | "timeouts" => Kind::Object,
+        "ports" | "mounts" | "files" | "devices" | "ulimits" => Kind::MapOfObjects,
+        "environment" | "labels" | "restart_triggers" | "sysctls" | "secret_environment_wo" => Kind::Map,
+        "entrypoint" | "command" | "supplementary_groups" => Kind::List,
+        "restart" | "limits" | "timeouts" | "health_check" | "wait_for" | "boot" | "security" => Kind::Object,
         _ => Kind::Plain,
     }
 }
@@ -105,12 +106,22 @@ impl Resource for Instance {
         let defaults = session::default_labels(cx.client());
         let mut spec = to_spec(&planned, &defaults);
         files::fill(&mut spec.files, &planned.files, &config.files, None)?;
+        spec.secret_environment =
+            config.secret_environment_wo.known().map(|_| secret_environment(&config.secret_environment_wo));
+        let begun = Instant::now();
         let create = connection.agent.create_instance(spec);
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
         match session::timed(cx, limit, "Creating the instance", create).await {
             Ok(instance) => {
-                let fresh = from_wire(&instance, Some(&planned), &defaults);
-                planned.fill(fresh);
+                let left = limit.saturating_sub(begun.elapsed());
+                let waited = wait(cx, &connection, &planned, &instance, left).await;
+                let shown = waited.as_ref().unwrap_or(&instance);
+                warn_of_clamped(cx, shown);
+                planned.fill(from_wire(shown, Some(&planned), &defaults));
+                if let Err(error) = waited {
+                    cx.keep(&planned);
+                    return Err(failed(cx, &planned, &error).into());
+                }
                 Ok(planned)
             }
             Err(error) => {
@@ -131,7 +142,9 @@ impl Resource for Instance {
         session::refuse(validate::validate(&config))?;
         let defaults = session::default_labels(cx.client());
         let mut spec = to_spec(&planned, &defaults);
+        let secrets_change = prior.secret_environment_wo_version != planned.secret_environment_wo_version;
         if !planned.has_unknown()
+            && !secrets_change
             && to_spec(&prior, &defaults) == spec
             && prior.effective_labels == planned.effective_labels
             && !files::change(&prior.files, &planned.files).0
@@ -143,11 +156,25 @@ impl Resource for Instance {
         files::fill(&mut spec.files, &planned.files, &config.files, Some(&prior.files))?;
         let id = prior.id.as_str().unwrap_or_default().to_owned();
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
+        // Absent, they stay what they are; their version alone says that they are others.
+        spec.secret_environment = secrets_change.then(|| secret_environment(&config.secret_environment_wo));
+        let starts = planned.status.is_unknown();
+        let begun = Instant::now();
         let update = connection.agent.update_instance(id, spec);
         match session::timed(cx, limit, "Updating the instance", update).await {
             Ok(instance) => {
-                let fresh = from_wire(&instance, Some(&planned), &defaults);
-                planned.fill(fresh);
+                let left = limit.saturating_sub(begun.elapsed());
+                let waited = match starts {
+                    true => wait(cx, &connection, &planned, &instance, left).await,
+                    false => Ok(instance.clone()),
+                };
+                let shown = waited.as_ref().unwrap_or(&instance);
+                warn_of_clamped(cx, shown);
+                planned.fill(from_wire(shown, Some(&planned), &defaults));
+                if let Err(error) = waited {
+                    cx.keep(&planned);
+                    return Err(failed(cx, &planned, &error).into());
+                }
                 Ok(planned)
             }
             Err(error) => Err(failed(cx, &planned, &error).into()),
@@ -200,6 +227,30 @@ async fn adopt(
             Err(session::nothing_to_import("instance", named, &connection, "berth instance ls").into())
         }
         Err(error) => Err(report::from_agent(&error, 0, kind).into()),
+    }
+}
+
+/// Waits for what is asked for, if it is to run at all.
+async fn wait(
+    cx: &Context<Berth>,
+    connection: &Arc<Connection>,
+    model: &InstanceModel,
+    instance: &wire::Instance,
+    left: Duration,
+) -> Answer<wire::Instance> {
+    let Some(asked) = model.wait_for.known().filter(|_| model.is_wanted()) else {
+        return Ok(instance.clone());
+    };
+    let request = process::wait::request(asked, &instance.id, left);
+    session::timed(cx, left, "Waiting for the instance", connection.agent.wait_instance(request)).await
+}
+
+/// What is in force only in part.
+fn warn_of_clamped(cx: &mut Context<Berth>, instance: &wire::Instance) {
+    if !instance.clamped.is_empty() {
+        let detail = "The agent lacks the privilege (CAP_SYS_RESOURCE) to give more than it has itself.";
+        let summary = format!("Limits are lower than asked for: {}", instance.clamped.join("; "));
+        cx.warn(report::warning(Path::at("ulimits"), summary, detail));
     }
 }
 

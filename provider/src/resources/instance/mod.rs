@@ -5,6 +5,7 @@ pub mod convert;
 pub mod crud;
 pub mod model;
 pub mod plan;
+pub mod process;
 pub mod schema;
 pub mod validate;
 

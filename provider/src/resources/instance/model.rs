@@ -5,6 +5,7 @@ use tfplugin::timeouts::Timeouts;
 use super::contents::devices::DeviceModel;
 use super::contents::files::FileModel;
 use super::contents::mounts::MountModel;
+use super::process::model::{BootModel, HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, List, Map, model};
 
 model! {
@@ -56,6 +57,26 @@ model! {
         files: Map<FileModel>,
         /// Devices of the host, by name.
         devices: Map<DeviceModel>,
+        /// How its health is asked for.
+        health_check: Attr<HealthCheckModel>,
+        /// What an apply waits for.
+        wait_for: Attr<WaitModel>,
+        /// When it comes up after its host.
+        boot: Attr<BootModel>,
+        /// Reaches the process and nothing else.
+        secret_environment_wo: Map<String>,
+        /// A change sends the secrets again.
+        secret_environment_wo_version: Attr<i64>,
+        /// What its processes may do.
+        security: Attr<SecurityModel>,
+        /// Limits of each process.
+        ulimits: Map<UlimitModel>,
+        /// The kernel's settings.
+        sysctls: Map<String>,
+        /// A size.
+        shm_size: Attr<String>,
+        /// Beside those of the image's own group file.
+        supplementary_groups: List<String>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.
@@ -114,6 +135,12 @@ model! {
         memory: Attr<String>,
         /// Processes and threads.
         pids: Attr<i64>,
+        /// A list of CPUs.
+        cpuset: Attr<String>,
+        /// A size, beside the memory.
+        swap: Attr<String>,
+        /// A part of the disks' time.
+        io_weight: Attr<i64>,
     }
 }
 

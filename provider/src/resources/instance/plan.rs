@@ -6,9 +6,12 @@
 
 use std::collections::BTreeMap;
 
+use berth_proto::agent as wire;
+
 use super::contents::{devices, files, mounts};
 use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
+use super::process::convert as process;
 use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
 use crate::report::{self, Diagnostic, Path};
@@ -69,6 +72,7 @@ pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
     ] {
         *computed = Attr::Unknown;
     }
+    model.secret_environment_wo = Attr::Null;
     model.exit_code = Attr::Unknown;
     model.addresses = Attr::Unknown;
     model.mac_addresses = Attr::Unknown;
@@ -123,6 +127,12 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     devices::settle_all(&mut model.devices, &prior.devices);
     mounts::settle_all(&mut model.mounts, &prior.mounts);
     files::settle_all(&mut model.files, Some(&prior.files));
+    model.secret_environment_wo = Attr::Null;
+    model.health_check = process::settle(&prior.health_check, &config.health_check, process::health);
+    model.boot = process::settle(&prior.boot, &config.boot, process::boot);
+    model.security = process::settle(&prior.security, &config.security, process::security);
+    model.ulimits = process::settle(&prior.ulimits, &config.ulimits, process::ulimits);
+    model.shm_size = process::settle(&prior.shm_size, &config.shm_size, process::shm_size);
     model
 }
 
@@ -134,6 +144,7 @@ fn settle_limits(limits: &mut LimitsModel, before: &LimitsModel) {
     let same_size = |one: &str, other: &str| equal(size::parse(one), size::parse(other));
     let same_cpu = |one: &str, other: &str| equal(cpu::parse(one), cpu::parse(other));
     limits.memory = settle(Some(&before.memory), &limits.memory, same_size);
+    limits.swap = settle(Some(&before.swap), &limits.swap, same_size);
     limits.cpu = settle(Some(&before.cpu), &limits.cpu, same_cpu);
 }
 
@@ -194,10 +205,13 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("limits", old.limits != new.limits || model.limits.has_unknown()),
         ("devices", old.devices != new.devices || model.devices.has_unknown()),
         ("mounts", old.mounts != new.mounts || model.mounts.has_unknown()),
+        ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
+        ("boot", old.boot != new.boot || model.boot.has_unknown()),
     ];
     let state_only = [
         ("on_image_change", prior.on_image_change != model.on_image_change),
         ("timeouts", prior.timeouts != model.timeouts),
+        ("wait_for", prior.wait_for != model.wait_for),
     ];
     let mut found = Vec::new();
     let mut add = |argument, effect, changed| {
@@ -210,10 +224,36 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
     add("image", image_effect(prior, model), prior.image != model.image);
     let (files_change, files_restart) = files::change(&prior.files, &model.files);
     add("files", if files_restart { Effect::Restart } else { Effect::InPlace }, files_change);
+    process_restarts(prior, model, &old, &new)
+        .into_iter()
+        .for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
     state_only.into_iter().for_each(|(argument, changed)| add(argument, Effect::StateOnly, changed));
     found
+}
+
+/// Those about the process that restart it.
+fn process_restarts(
+    prior: &InstanceModel,
+    model: &InstanceModel,
+    old: &wire::InstanceSpec,
+    new: &wire::InstanceSpec,
+) -> [(&'static str, bool); 6] {
+    [
+        (
+            "secret_environment_wo_version",
+            prior.secret_environment_wo_version != model.secret_environment_wo_version,
+        ),
+        ("security", old.security != new.security || model.security.has_unknown()),
+        ("ulimits", old.ulimits != new.ulimits || model.ulimits.has_unknown()),
+        ("sysctls", old.sysctls != new.sysctls || model.sysctls.has_unknown()),
+        ("shm_size", old.shm_size != new.shm_size || model.shm_size.has_unknown()),
+        (
+            "supplementary_groups",
+            old.supplementary_groups != new.supplementary_groups || model.supplementary_groups.has_unknown(),
+        ),
+    ]
 }
 
 /// A changed text that means the image that runs already changes nothing on the host.

@@ -19,7 +19,7 @@ pub fn schema() -> Schema {
          addresses. *Replace*: destroy and create.\n\nImport with `[HOSTKEY,]NAME`.",
     )
     .version(VERSION);
-    let schema = computed(schedule(process(identity(schema))));
+    let schema = computed(super::process::schema::add(schedule(process(identity(schema)))));
     schema.attribute("timeouts", timeouts::attribute(DEFAULT_TIMEOUT))
 }
 
@@ -102,6 +102,12 @@ fn schedule(schema: Schema) -> Schema {
         ("cpu", text("Number of CPUs, such as `\"1.5\"`.")),
         ("memory", text("Memory, such as `\"512MiB\"`, or a number of bytes.")),
         ("pids", Attribute::number("Number of processes and threads.")),
+        ("cpuset", text("Which CPUs, such as `\"0-2,5\"`.")),
+        ("swap", text("Swap beside the memory, such as `\"1GiB\"`; `0` is none. Only with `memory`.")),
+        (
+            "io_weight",
+            Attribute::number("Its part of the disks' time, 1 to 10000; what says nothing has 100."),
+        ),
     ];
     schema
         .attribute(

@@ -29,6 +29,7 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
     mounts::validate(&model.mounts, &mut found);
     files::validate(&model.files, &mut found);
     devices::validate(&model.devices, &mut found);
+    super::process::validate::validate(model, &mut found);
     found
 }
 
@@ -126,7 +127,11 @@ fn maps(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             found.push(report::error(path, capital(&error.to_string()), detail));
         }
     }
-    for (argument, attr) in [("labels", &model.labels), ("restart_triggers", &model.restart_triggers)] {
+    for (argument, attr) in [
+        ("labels", &model.labels),
+        ("restart_triggers", &model.restart_triggers),
+        ("sysctls", &model.sysctls),
+    ] {
         for (key, value) in attr.known().into_iter().flatten() {
             if value.is_null() {
                 let summary = format!("{} of {argument} is null", capital(&format!("{key:?}")));
@@ -179,6 +184,19 @@ fn check_limits(limits: &LimitsModel, found: &mut Vec<Diagnostic>) {
             found.push(report::error(path("memory"), "The memory limit is zero", detail));
         }
         _ => {}
+    }
+    match limits.swap.as_str().map(size::parse) {
+        Some(Err(error)) => {
+            found.push(report::error(path("swap"), capital(&error.to_string()), error.advice()));
+        }
+        Some(Ok(_)) if limits.memory.is_null() => {
+            let detail = "Give limits.memory, too.";
+            found.push(report::error(path("swap"), "Swap is limited and memory is not", detail));
+        }
+        _ => {}
+    }
+    if limits.io_weight.known().is_some_and(|weight| !(1..=10_000).contains(weight)) {
+        found.push(report::error(path("io_weight"), "The weight is out of range", "Write 1 to 10000."));
     }
     if limits.pids.known().is_some_and(|pids| *pids < 1) {
         let detail = "Write a whole number from 1 on, or leave it out for no limit.";

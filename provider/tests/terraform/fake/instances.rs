@@ -68,6 +68,7 @@ impl wire::instance_service_server::InstanceService for Services {
     type StartInstanceStream = Events;
     type StopInstanceStream = Events;
     type RestartInstanceStream = Events;
+    type WaitInstanceStream = Events;
     type ExecStream = std::pin::Pin<Box<dyn Stream<Item = Result<wire::ExecResponse, Status>> + Send>>;
     type GetLogsStream = std::pin::Pin<Box<dyn Stream<Item = Result<wire::LogEntry, Status>> + Send>>;
 
@@ -104,6 +105,21 @@ impl wire::instance_service_server::InstanceService for Services {
         settle(&mut state, &mut instance);
         state.instances.insert(instance.id.clone(), instance.clone());
         Ok(events(&mut state, "CreateInstance", Some(instance)))
+    }
+
+    async fn wait_instance(
+        &self,
+        request: Request<wire::WaitInstanceRequest>,
+    ) -> Result<Response<Events>, Status> {
+        let mut state = self.state();
+        state.enter("WaitInstance")?;
+        let found = state.instances.get(&request.into_inner().instance_id).cloned();
+        let instance = found.ok_or_else(|| not_found("instance"))?;
+        Ok(events(&mut state, "WaitInstance", Some(instance)))
+    }
+
+    async fn get_usage(&self, _: Request<wire::GetUsageRequest>) -> Result<Response<wire::Usage>, Status> {
+        Err(Status::unimplemented("the provider asks for no usage"))
     }
 
     async fn get_instance(

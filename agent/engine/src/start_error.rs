@@ -1,0 +1,40 @@
+//! What a user is told of a workload that could not be started.
+
+use crate::ports::runtime::StartError;
+
+/// The argument that mends it.
+pub(crate) fn start_attribute(program: &str, error: &StartError) -> Vec<String> {
+    let one = |part: &str| vec![part.to_owned()];
+    match error {
+        StartError::UserNotFound { .. } => one("user"),
+        StartError::EntrypointNotFound { .. } | StartError::EntrypointNotExecutable { .. } => one(program),
+        StartError::WorkingDir { .. } => one("working_dir"),
+        StartError::ImageGone { .. } | StartError::IdOutOfRange { .. } => one("image"),
+        StartError::Limit { limit, .. } => vec!["limits".to_owned(), limit.clone()],
+        StartError::Sysctl { name, .. } => vec!["sysctls".to_owned(), name.clone()],
+        StartError::Mount(fault) => fault.attribute(),
+        StartError::Host { .. } => Vec::new(),
+    }
+}
+
+/// What to do.
+pub(crate) fn start_advice(error: &StartError) -> String {
+    match error {
+        StartError::UserNotFound { .. } => {
+            "Use a name that the image's /etc/passwd has, or a number".to_owned()
+        }
+        StartError::EntrypointNotFound { .. } => {
+            "Give a program that is in the image, by its path or by a name found in PATH".to_owned()
+        }
+        StartError::EntrypointNotExecutable { .. } => {
+            "Check its mode, its interpreter, and that the image is made for this host's processor".to_owned()
+        }
+        StartError::WorkingDir { .. } => "Use a directory that the image has".to_owned(),
+        StartError::ImageGone { .. } => "Pull it again".to_owned(),
+        StartError::IdOutOfRange { .. } => "Use an image whose files belong to ids below 65536".to_owned(),
+        StartError::Limit { .. } => "Use another limit, or leave it out".to_owned(),
+        StartError::Sysctl { .. } => "Use a name and a value that this host's kernel knows".to_owned(),
+        StartError::Mount(fault) => fault.advice(),
+        StartError::Host { advice, .. } => advice.clone(),
+    }
+}

@@ -1,0 +1,171 @@
+//! The health check of a workload that runs.
+//!
+//! ```text
+//! Resting --interval over--> Trying --ended, answered, or timed out--> Resting
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use berth_runtime::control::Event;
+use berth_runtime::health::{Health, HealthSpec, Probe, State};
+use berth_runtime::launch::LaunchError;
+use berth_runtime::spec::ProcessSpec;
+
+use super::{Supervisor, Workload, workload};
+use crate::attempt::{self, Exec, Stream, Verdict};
+
+/// What is known of a workload's health, and what is being tried.
+pub struct Watch {
+    spec: HealthSpec,
+    health: Health,
+    started: Instant,
+    /// When the next try begins, or the present one has lasted too long.
+    due: Instant,
+    trying: Option<Trying>,
+}
+
+enum Trying {
+    Exec(Exec),
+    Stream(Stream),
+}
+
+impl Watch {
+    /// Of a workload that has just begun.
+    pub fn new(spec: HealthSpec) -> Self {
+        let (started, first) = (Instant::now(), Duration::from_millis(spec.interval_ms));
+        Self { spec, health: Health::starting(), started, due: started + first, trying: None }
+    }
+
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    pub fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// What to wait for, and whether until it can be written to.
+    pub fn waits_for(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+        match &self.trying {
+            None => Vec::new(),
+            Some(Trying::Exec(exec)) => exec.waits_for().map(|fd| (fd, false)).collect(),
+            Some(Trying::Stream(stream)) => vec![(stream.as_fd(), stream.is_writing())],
+        }
+    }
+
+    /// Ends what is being tried; nothing is concluded from it.
+    pub fn abandon(&mut self) {
+        if let Some(Trying::Exec(exec)) = self.trying.take() {
+            exec.kill();
+        }
+    }
+
+    fn note(&mut self, verdict: Verdict) -> bool {
+        self.abandon();
+        self.due = Instant::now() + Duration::from_millis(self.spec.interval_ms);
+        let early = self.started.elapsed() < Duration::from_millis(self.spec.start_period_ms);
+        let before = self.health.state;
+        let (succeeded, output) = match verdict {
+            Verdict::Well(output) => (true, output),
+            Verdict::Ill(output) => (false, output),
+        };
+        self.health.note(succeeded, output, early, self.spec.retries.max(1));
+        self.health.state != before
+    }
+}
+
+impl Supervisor {
+    /// The health of a workload that runs, if there is a check.
+    pub(super) fn health(&self) -> Option<&Health> {
+        match &self.workload {
+            Workload::Running(running) if !running.is_stopping() => self.check.as_ref().map(Watch::health),
+            _ => None,
+        }
+    }
+
+    /// A workload has begun, or its check is another.
+    pub(super) fn watch_health(&mut self) {
+        if let Some(check) = &mut self.check {
+            check.abandon();
+        }
+        self.check = self.spec.health.clone().map(Watch::new);
+    }
+
+    /// Something that the check waits for has happened.
+    pub(super) fn check_progressed(&mut self) {
+        let Some(check) = &mut self.check else { return };
+        let verdict = match &mut check.trying {
+            None => None,
+            Some(Trying::Exec(exec)) => exec.progress(),
+            Some(Trying::Stream(stream)) => stream.progress(&self.host.namespaces.network),
+        };
+        if let Some(verdict) = verdict {
+            self.conclude(verdict);
+        }
+    }
+
+    /// Begins a try, or ends one that takes too long.
+    pub(super) fn check_due(&mut self) {
+        let Some(check) = &mut self.check else { return };
+        if check.due > Instant::now() {
+            return;
+        }
+        if check.trying.is_some() {
+            let seconds = Duration::from_millis(check.spec.timeout_ms).as_secs_f64();
+            self.conclude(Verdict::Ill(format!("no end within {seconds} s")));
+            return;
+        }
+        check.due = Instant::now() + Duration::from_millis(check.spec.timeout_ms);
+        let probe = check.spec.probe.clone();
+        match self.begin(&probe) {
+            Ok(trying) => {
+                if let Some(check) = &mut self.check {
+                    check.trying = Some(trying);
+                }
+                self.check_progressed();
+            }
+            Err(reason) => self.conclude(Verdict::Ill(reason)),
+        }
+    }
+
+    fn begin(&self, probe: &Probe) -> Result<Trying, String> {
+        let Workload::Running(running) = &self.workload else { return Err("it does not run".to_owned()) };
+        let said = |error: io::Error| error.to_string();
+        let launched = |error: LaunchError| error.to_string();
+        match probe {
+            Probe::Exec { argv } => {
+                let process = ProcessSpec { argv: argv.clone(), ..self.spec.process.clone() };
+                let owner = self.spec.ids.host_base;
+                let (output, stdio) = attempt::output(owner, workload::pipe).map_err(said)?;
+                let started = crate::container::session::start(
+                    &process,
+                    &stdio,
+                    running.init(),
+                    &self.host,
+                    &self.profile,
+                );
+                Ok(Trying::Exec(Exec::new(started.map_err(launched)?, output)))
+            }
+            Probe::Http { .. } | Probe::Tcp { .. } => {
+                let own = self.spec.networks.iter().map(|interface| interface.ipv4_address.into());
+                let stream = Stream::new(probe, own, &self.host.namespaces.network);
+                stream.map(Trying::Stream).map_err(said)
+            }
+        }
+    }
+
+    fn conclude(&mut self, verdict: Verdict) {
+        let Some(check) = &mut self.check else { return };
+        if check.note(verdict) {
+            let event = Event::Health(check.health.clone());
+            self.announce(&event);
+        }
+    }
+
+    /// For whoever watches from now on, after the present state.
+    pub(super) fn present_health(&self) -> Option<Event> {
+        self.health().filter(|health| health.state != State::Starting).cloned().map(Event::Health)
+    }
+}
