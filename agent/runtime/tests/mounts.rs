@@ -268,7 +268,7 @@ async fn files_are_written_before_the_start_and_while_it_runs_all_or_none() {
     fs::write(place.path().join("secret"), "host's").unwrap();
     symlink(place.path(), lower(&instance).join("outer")).unwrap();
     symlink("/etc", lower(&instance).join("conf")).unwrap();
-    let script = "trap 'echo told' HUP; cat /conf/app/one; while :; do sleep 0.05; done";
+    let script = "trap 'echo told' HUP; cat /conf/app/one; echo; while :; do sleep 0.05; done";
     let mut spec = instance.spec(&["sh", "-c", script]);
     spec.mounts.push(mount("data", "/data", volume(&place.path().join("volume"))));
     spec.mounts.push(mount("bound", "/etc/bound", bind(&place.path().join("bound"))));
