@@ -103,7 +103,7 @@ mod cases {
         let applied = project.apply().unwrap();
         assert_eq!(applied.code, 1);
         let error = applied.error().unwrap();
-        assert!(error.code.contains("reference") && error.summary.contains("refuses"), "{error:#?}");
+        assert!(error.code.contains("reference") && error.detail.contains("refuses access"), "{error:#?}");
     }
 
     pub fn an_identity_token_of_a_docker_config_logs_in(terraform: &Terraform) {
