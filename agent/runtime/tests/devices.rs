@@ -37,6 +37,7 @@ fn device(name: &str, path: &Path, block: bool, optional: bool) -> MountSpec {
 
 async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> Result<(), ClientError> {
     let update = Update {
+        health: None,
         restart: spec.restart,
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),

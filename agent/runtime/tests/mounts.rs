@@ -40,6 +40,7 @@ fn lower(instance: &Instance) -> PathBuf {
 
 async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> Result<(), ClientError> {
     let update = Update {
+        health: None,
         restart: spec.restart,
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),
@@ -257,7 +258,10 @@ async fn update_files(
     writes: Vec<FileWrite>,
 ) -> Result<(), ClientError> {
     let (restart, stop, cgroup) = (spec.restart, spec.stop, spec.cgroup.clone());
-    spawned.supervisor.update(Update { restart, stop, cgroup, mounts: None, writes, notify: Some(1) }).await
+    spawned
+        .supervisor
+        .update(Update { health: None, restart, stop, cgroup, mounts: None, writes, notify: Some(1) })
+        .await
 }
 
 #[tokio::test]
