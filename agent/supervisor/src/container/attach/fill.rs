@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! unused --begin--> filling --end--> filled, or unused where the image had nothing
-//!                      \--the supervisor dies--> emptied by the next begin
+//!                      \--the supervisor dies--> filled up by the next
 //! ```
 
 use std::fs::{self, File};
@@ -13,9 +13,9 @@ use std::path::{Path, PathBuf};
 
 use berth_runtime::mount::Keep;
 use rustix::fs::{
-    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
-    XattrFlags, chownat, fchmod, fchown, fgetxattr, flistxattr, flock, fsetxattr, fstat, mkdirat, mknodat,
-    openat, openat2, readlinkat, statat, symlinkat, utimensat,
+    AtFlags, Dir, FileType, FlockOperation, Gid, Mode, OFlags, RenameFlags, ResolveFlags, Stat, Timespec,
+    Timestamps, Uid, XattrFlags, chownat, fchmod, fchown, fgetxattr, flistxattr, flock, fsetxattr, fstat,
+    mkdirat, mknodat, openat, openat2, readlinkat, renameat_with, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -40,10 +40,8 @@ impl Filling {
         if directory.join("filled").exists() {
             return Ok(None);
         }
-        if mark.exists() {
-            // Whoever filled it did not come to an end.
-            clear(&berth_storage::volume::data(directory))?;
-        } else if !filling.is_empty()? {
+        // Whoever filled it may not have come to an end. What is there stays: by now it may be an instance's own.
+        if !mark.exists() && !filling.is_empty()? {
             File::create(directory.join("filled"))?;
             return Ok(None);
         }
@@ -64,20 +62,8 @@ impl Filling {
     }
 }
 
-fn clear(directory: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            fs::remove_dir_all(entry.path())
-        } else {
-            fs::remove_file(entry.path())
-        }?;
-    }
-    Ok(())
-}
-
 /// Copies what is in `from` into `to`, with owners, permissions, times and extended attributes; `to` itself becomes like
-/// `from`, but for what it keeps. Devices and sockets are left out: a container has its own.
+/// `from`, but for what it keeps. What is there already stays. Devices and sockets are left out: a container has its own.
 pub(super) fn copy(from: BorrowedFd<'_>, to: BorrowedFd<'_>, keep: Keep) -> io::Result<()> {
     // Directories are done when all in them are, so the deepest are done first.
     let mut directories = vec![PathBuf::from(".")];
@@ -120,10 +106,15 @@ fn names(directory: &OwnedFd) -> io::Result<Vec<PathBuf>> {
 fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &Path) -> io::Result<bool> {
     let stat = statat(from, name, AtFlags::SYMLINK_NOFOLLOW)?;
     let (uid, gid) = owner(&stat);
+    let there = || statat(to, name, AtFlags::SYMLINK_NOFOLLOW);
     match FileType::from_raw_mode(stat.st_mode) {
+        kind if !kind.is_dir() && there().is_ok() => {}
         FileType::Directory => {
-            mkdirat(to, name, Mode::from_raw_mode(0o700))?;
-            return Ok(true);
+            return match mkdirat(to, name, Mode::from_raw_mode(0o700)) {
+                Ok(()) => Ok(true),
+                Err(Errno::EXIST) => Ok(FileType::from_raw_mode(there()?.st_mode).is_dir()),
+                Err(error) => Err(error.into()),
+            };
         }
         FileType::RegularFile => file(from, to, name)?,
         FileType::Symlink => {
@@ -143,11 +134,20 @@ fn entry(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &Path) -> io::Result<bo
 fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &Path) -> io::Result<()> {
     let flags = OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut source = File::from(openat(from, name, flags | OFlags::RDONLY, Mode::empty())?);
-    let new = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY;
-    let mut destination = File::from(openat(to, name, flags | new, Mode::from_raw_mode(0o600))?);
+    // Under its own name only when it is whole: a copy that is cut off is begun anew.
+    let new = OFlags::CREATE | OFlags::TRUNC | OFlags::WRONLY;
+    let mut destination = File::from(openat(to, PARTIAL, flags | new, Mode::from_raw_mode(0o600))?);
     io::copy(&mut source, &mut destination)?;
-    become_like(&source.into(), &destination.into(), Keep::default())
+    become_like(&source.into(), &destination.into(), Keep::default())?;
+    match renameat_with(to, PARTIAL, to, name, RenameFlags::NOREPLACE) {
+        // An instance was faster.
+        Err(Errno::EXIST) => Ok(unlinkat(to, PARTIAL, AtFlags::empty())?),
+        renamed => Ok(renamed?),
+    }
 }
+
+/// What a file is called while it is copied.
+const PARTIAL: &str = ".berth-partial";
 
 fn become_like(source: &OwnedFd, destination: &OwnedFd, keep: Keep) -> io::Result<()> {
     let stat = fstat(source)?;
@@ -234,16 +234,35 @@ mod tests {
     }
 
     #[test]
+    fn a_copy_that_was_cut_off_is_completed_and_what_is_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        for place in [&from, &to] {
+            fs::create_dir_all(place.join("sub")).unwrap();
+        }
+        for name in ["one", "sub/two", "sub/three"] {
+            fs::write(from.join(name), "image's").unwrap();
+        }
+        fs::write(to.join("sub/two"), "user's").unwrap();
+        fs::write(to.join("sub").join(PARTIAL), "image's and much more that was before").unwrap();
+        let open = |path: &Path| File::open(path).unwrap();
+        copy(open(&from).as_fd(), open(&to).as_fd(), Keep::default()).unwrap();
+        let said = ["one", "sub/two", "sub/three"].map(|name| fs::read_to_string(to.join(name)).unwrap());
+        assert_eq!(said, ["image's", "user's", "image's"]);
+        assert_eq!(fs::read_dir(to.join("sub")).unwrap().count(), 2, "a partial file is left");
+    }
+
+    #[test]
     fn a_volume_is_filled_once_and_anew_where_that_was_cut_off() {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         fs::create_dir(&data).unwrap();
         let begun = Filling::begin(dir.path()).unwrap().unwrap();
-        fs::create_dir(data.join("half")).unwrap();
+        fs::write(data.join("half"), "").unwrap();
         drop(begun);
-        let again = Filling::begin(dir.path()).unwrap().expect("it was cut off");
-        assert!(!data.join("half").exists());
-        again.end().unwrap();
+        drop(Filling::begin(dir.path()).unwrap().expect("it was cut off"));
+        fs::remove_file(data.join("half")).unwrap();
+        Filling::begin(dir.path()).unwrap().expect("it was cut off again").end().unwrap();
         let empty = Filling::begin(dir.path()).unwrap().expect("the image had nothing");
         fs::write(data.join("file"), "image's").unwrap();
         empty.end().unwrap();
