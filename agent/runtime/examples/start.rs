@@ -28,6 +28,7 @@ async fn main() {
     let spec = instance.spec(&["/bin/true"]);
     let bundle = instance.directory.path().join("bundle");
     write_bundle(&bundle, &instance.directory.path().join("lower"));
+    let streams = instance.directory.path().join("streams");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..rounds {
         let begun = Instant::now();
@@ -36,7 +37,12 @@ async fn main() {
         ours.push(begun.elapsed().as_secs_f64() * 1000.0);
         let begun = Instant::now();
         let name = format!("berth-bench-{}-{round}", std::process::id());
+        // The peer gives its standard streams to the container's root: the host's /dev/null must not be one of them.
+        let stream = || std::fs::File::options().read(true).append(true).create(true).open(&streams).unwrap();
         let status = Command::new(crun)
+            .stdin(stream())
+            .stdout(stream())
+            .stderr(stream())
             .args(["--cgroup-manager=cgroupfs", "run", "--bundle"])
             .arg(&bundle)
             .arg(&name)
