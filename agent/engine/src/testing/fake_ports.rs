@@ -288,11 +288,12 @@ impl Runtime for FakeHost {
     }
 
     async fn observe(&self, instance: InstanceId) -> Result<InstanceState, RuntimeError> {
+        // Both look into the state: one after the other.
+        let health = self.health(instance);
         let state = self.state();
         let found = state.instances.get(&instance);
         let workload = found.and_then(|found| found.workload.clone()).unwrap_or(Workload::Absent);
         let rootfs = found.map(|found| found.rootfs.keys().copied().collect()).unwrap_or_default();
-        let health = self.health(instance);
         Ok(InstanceState { workload, rootfs, health, clamped: Vec::new() })
     }
 
