@@ -1,6 +1,6 @@
 //! What all models can do with their attributes, each null, unknown, or known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use tfplugin::Attr;
 use tfplugin::timeouts::{ReadTimeouts, Timeouts};
@@ -72,6 +72,23 @@ impl<T: Part> Part for BTreeMap<String, T> {
     fn has_unknown(&self) -> bool {
         self.values().any(Part::has_unknown)
     }
+}
+
+/// What is unknown in a set is known only as a whole.
+impl<T: Part + Ord> Part for BTreeSet<T> {
+    fn fill(&mut self, _: Self) {}
+
+    fn has_unknown(&self) -> bool {
+        self.iter().any(Part::has_unknown)
+    }
+}
+
+/// A set as Terraform has it.
+pub type Set<T> = Attr<BTreeSet<Attr<T>>>;
+
+/// A set of known values.
+pub fn set<T: Ord>(values: impl IntoIterator<Item = T>) -> Set<T> {
+    Attr::Known(values.into_iter().map(Attr::Known).collect())
 }
 
 /// A list as Terraform has it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use berth_proto::agent as wire;
 
 use super::model::{BootModel, HealthCheckModel, HttpModel, SecurityModel, TcpModel, UlimitModel};
-use crate::attr::{Attr, List, Map, entries, list};
+use crate::attr::{Attr, List, Map, Set, entries, list, set};
 use crate::text::{duration, size};
 
 /// The prior part where it means the same as the agent's; else the agent's own.
@@ -120,12 +120,13 @@ pub fn read_boot(actual: &Option<wire::Boot>, prior: Option<&Attr<BootModel>>) -
 }
 
 /// Names without their prefix, in order: as the agent has them.
-fn capabilities(attr: &List<String>) -> Vec<String> {
+fn capabilities(attr: &Set<String>) -> Vec<String> {
     let bare = |name: String| {
         let upper = name.to_ascii_uppercase();
         upper.strip_prefix("CAP_").map(str::to_owned).unwrap_or(upper)
     };
-    texts(attr).into_iter().map(bare).collect::<BTreeSet<_>>().into_iter().collect()
+    let names = attr.known().into_iter().flatten().filter_map(|name| name.as_str().map(str::to_owned));
+    names.map(bare).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 /// What its processes may do; nothing where that is the default.
@@ -150,7 +151,7 @@ pub fn read_security(
     kept(prior, actual, security, |actual| {
         let Some(security) = actual else { return Attr::Null };
         let names = |names: &[String]| {
-            if names.is_empty() { Attr::Null } else { list(names.iter().map(|name| format!("CAP_{name}"))) }
+            if names.is_empty() { Attr::Null } else { set(names.iter().map(|name| format!("CAP_{name}"))) }
         };
         let seccomp = Some(&security.seccomp).filter(|text| !text.is_empty());
         Attr::Known(SecurityModel {
@@ -232,7 +233,7 @@ mod tests {
     #[test]
     fn what_means_the_same_keeps_its_spelling() {
         let written = Attr::Known(SecurityModel {
-            capabilities_add: list(["cap_net_admin".to_owned()]),
+            capabilities_add: set(["cap_net_admin".to_owned()]),
             seccomp: Attr::from("default"),
             ..SecurityModel::default()
         });

@@ -1,6 +1,6 @@
 //! Their parts, as Terraform has them.
 
-use crate::attr::{Attr, List, model};
+use crate::attr::{Attr, List, Set, model};
 
 model! {
     /// How an instance's health is asked for.
@@ -72,9 +72,9 @@ model! {
     /// What its processes may do.
     pub struct SecurityModel {
         /// Beside the default ones.
-        capabilities_add: List<String>,
+        capabilities_add: Set<String>,
         /// Of the default ones.
-        capabilities_drop: List<String>,
+        capabilities_drop: Set<String>,
         /// The root file system cannot be written.
         read_only_rootfs: Attr<bool>,
         /// No program gains privileges by exec.
