@@ -188,6 +188,6 @@ mod cases {
         let failed = world.project.apply().unwrap();
         let told = format!("{:?}", failed.error().unwrap());
         assert!(told.contains("ended with code 7") && told.contains("sown-2"), "{told}");
-        assert!(!world.project.state_text().contains("WORD"), "the state has its environment");
+        assert!(!world.project.state_text().contains("\"WORD\""), "the state has its environment");
     }
 }

@@ -20,6 +20,9 @@ use crate::launch::{LaunchError, Report};
 use crate::spec::LaunchSpec;
 use connection::Connection;
 
+/// One that hangs up so often before it answers is not about to end.
+const HANG_UPS: u32 = 100;
+
 /// Why a supervisor could not be spawned or asked.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -180,15 +183,27 @@ async fn read_report(reader: OwnedFd) -> io::Result<Option<Report>> {
 /// # Errors
 /// Where one is there and does not answer as it should.
 pub async fn adopt(run_dir: &Path) -> Result<Option<(Supervisor, Status)>, ClientError> {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+
     let supervisor = Supervisor { run_dir: run_dir.to_owned() };
-    match supervisor.status().await {
-        Ok(status) => Ok(Some((supervisor, status))),
-        Err(ClientError::Control { source, .. })
-            if matches!(source.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
-        {
-            Ok(None)
+    let mut left = HANG_UPS;
+    loop {
+        match supervisor.status().await {
+            Ok(status) => return Ok(Some((supervisor, status))),
+            Err(ClientError::Control { source, .. })
+                if matches!(source.kind(), NotFound | ConnectionRefused) =>
+            {
+                return Ok(None);
+            }
+            // It ends in this moment: its socket goes right after the connection.
+            Err(ClientError::Control { source, .. })
+                if left > 0 && matches!(source.kind(), UnexpectedEof | ConnectionReset | BrokenPipe) =>
+            {
+                left -= 1;
+                tokio::task::yield_now().await;
+            }
+            Err(error) => return Err(error),
         }
-        Err(error) => Err(error),
     }
 }
 
