@@ -6,12 +6,14 @@ use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instanc
 use crate::config::{self, Berth, Environment, ProviderModel};
 use crate::data_sources::logs::InstanceLogs;
 use crate::data_sources::registry::{Repositories, Tags};
-use crate::data_sources::{self, host::Host, volume::Volume as VolumeData};
+use crate::data_sources::{self, host::Host, network::Network as NetworkData, volume::Volume as VolumeData};
 use crate::functions::{
     parse_env_file::ParseEnvFile, parse_reference::ParseReference, parse_size::ParseSize,
 };
 use crate::report::Diagnostics;
-use crate::resources::{exec::Exec, image::Image, instance::Instance, remote::Remote, volume::Volume};
+use crate::resources::{
+    exec::Exec, image::Image, instance::Instance, network::Network, remote::Remote, volume::Volume,
+};
 use crate::{ephemeral, lists};
 
 /// `berth`.
@@ -38,6 +40,7 @@ impl Provider for BerthProvider {
 
     fn register(&self, kinds: &mut Kinds<Berth>) {
         kinds.resource(Remote).resource(Image).resource(Instance).resource(Volume).resource(Exec);
+        kinds.resource(Network).data_source(NetworkData).list(lists::network::Networks);
         kinds.data_source(Host).data_source(VolumeData).data_source(data_sources::image::Image);
         kinds.data_source(data_sources::instance::Instance).data_source(data_sources::instances::Instances);
         kinds.function(ParseReference).function(ParseSize).function(ParseEnvFile);

@@ -38,8 +38,8 @@ pub fn path(words: &[String], kind: impl Fn(&str) -> Kind) -> Path {
     for (depth, word) in rest.iter().enumerate() {
         path = match (kind, depth, word.parse()) {
             (Kind::Map | Kind::MapOfObjects, 0, _) => path.key(word),
-            (Kind::List, 0, Ok(index)) => path.index(index),
-            (Kind::Object, 0, _) | (Kind::MapOfObjects, 1, _) => path.attribute(word),
+            (Kind::List | Kind::ListOfObjects, 0, Ok(index)) => path.index(index),
+            (Kind::Object, 0, _) | (Kind::MapOfObjects | Kind::ListOfObjects, 1, _) => path.attribute(word),
             _ => break,
         };
     }
@@ -59,6 +59,8 @@ pub enum Kind {
     MapOfObjects,
     /// An object.
     Object,
+    /// A list of objects.
+    ListOfObjects,
 }
 
 /// With a capital at its beginning, as summaries have.

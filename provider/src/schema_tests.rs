@@ -4,10 +4,11 @@ use tfplugin::{Action, DataSource, Ephemeral, List, Model, Provider, Resource, S
 
 use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instance_restart::InstanceRestart};
 use crate::config::ProviderModel;
+use crate::data_sources::network::Network as NetworkLookup;
 use crate::data_sources::volume::Volume as VolumeLookup;
 use crate::data_sources::{host::Host, image, instance::Instance as InstanceLookup, instances::Instances};
 use crate::provider::BerthProvider;
-use crate::resources::{image::Image, instance::Instance, remote::Remote, volume::Volume};
+use crate::resources::{image::Image, instance::Instance, network::Network, remote::Remote, volume::Volume};
 use crate::{ephemeral, lists};
 
 type Checked = Result<(), SchemaError>;
@@ -42,6 +43,9 @@ fn models_and_schemas_agree() {
         resource(Image),
         resource(Instance),
         resource(Volume),
+        resource(Network),
+        data_source(NetworkLookup),
+        list(lists::network::Networks),
         data_source(VolumeLookup),
         data_source(Host),
         data_source(image::Image),

@@ -4,6 +4,7 @@
 //! numbers), and becomes a spec by validation, which reports every mistake at once and names the argument of
 //! each. A spec that exists is right.
 
+pub mod access;
 pub mod change;
 pub mod device;
 pub mod effective;
@@ -12,6 +13,7 @@ pub mod ids;
 pub mod image;
 pub mod instance;
 pub mod invalid;
+pub mod mac;
 pub mod mount;
 pub mod name;
 pub mod network;
@@ -21,6 +23,7 @@ pub mod state;
 pub mod value;
 pub mod volume;
 
+pub use access::{AccessProtocol, AccessRule, AccessRuleDraft, Peer, PortRange};
 pub use change::{Argument, Effect, change_effect, changes};
 pub use device::{DeviceDraft, DeviceSpec};
 pub use effective::EffectiveConfig;
@@ -31,9 +34,10 @@ pub use instance::{
     ImageSource, InstanceDraft, InstanceKind, InstanceSpec, LimitsDraft, PortDraft, RestartDraft,
 };
 pub use invalid::{Invalid, Invalids};
+pub use mac::MacAddress;
 pub use mount::{Mount, MountDraft, MountSpec};
 pub use name::{Hostname, Name, RemoteName, VolumeName};
-pub use network::{MacAddress, NetworkKind, NetworkSpec};
+pub use network::{KnownNetwork, NetworkDraft, NetworkKind, NetworkSpec};
 pub use plan::{Desired, Observed, Step, Wanted, plan};
 pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSecretChanges, RemoteSecrets, RemoteSpec};
 pub use state::{ExitRecord, Status, Timestamp, UidRange, Workload};

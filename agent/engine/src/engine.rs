@@ -1,11 +1,11 @@
 //! The engine's one door, and what all that goes through it shares.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use berth_domain::{AgentId, Digest, InstanceId, NetworkSpec};
+use berth_domain::{AgentId, Digest, InstanceId, NetworkId};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -16,6 +16,7 @@ use crate::instance::directory::Directory;
 use crate::keeper::Keeper;
 pub use crate::keeper::UnusedImages;
 use crate::ledger::Ledger;
+use crate::networks::Networks;
 use crate::ports::Ports;
 use crate::ports::host::{CheckItem, HostInfo};
 
@@ -24,6 +25,7 @@ mod archives;
 mod boot;
 mod images;
 mod instances;
+mod networks;
 mod open;
 mod remotes;
 mod upkeep;
@@ -68,14 +70,13 @@ pub(crate) struct Inner {
     pub(crate) config: Config,
     pub(crate) ports: Ports,
     pub(crate) ledger: Ledger,
-    /// The default network.
-    pub(crate) network: NetworkSpec,
+    pub(crate) networks: Networks,
     pub(crate) bus: EventBus,
     pub(crate) keeper: Keeper,
     pub(crate) claims: Claims,
-    /// Instances on the default network. Making and releasing it take turns by this.
-    pub(crate) attached: tokio::sync::Mutex<HashSet<InstanceId>>,
-    /// Names of remotes are checked and written in turns by this.
+    /// Instances on each network, while they may run. Making and releasing networks take turns by this.
+    pub(crate) attached: tokio::sync::Mutex<HashMap<NetworkId, HashSet<InstanceId>>>,
+    /// Names of remotes, volumes and networks are checked and written in turns by this.
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Host ports are chosen, and their choice made known, in turns by this.
     pub(crate) choosing: Arc<tokio::sync::Mutex<()>>,

@@ -3,8 +3,10 @@
 use berth_domain::{Invalid, Invalids, Protocol};
 use thiserror::Error;
 
+use crate::image_error::{image_advice, image_reason};
 use crate::ledger::LedgerError;
 use crate::mount_error::MountFault;
+use crate::network_error::NetworkFault;
 use crate::ports::images::ImageError;
 use crate::ports::network::NetworkError;
 use crate::ports::runtime::{ExecError, LogLine, RuntimeError, StartError};
@@ -214,6 +216,9 @@ pub enum EngineError {
     /// Something about a volume.
     #[error(transparent)]
     Volume(#[from] VolumeFault),
+    /// Something about a network.
+    #[error(transparent)]
+    Net(#[from] NetworkFault),
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountFault),
@@ -304,7 +309,7 @@ impl EngineError {
             Self::Port { source, .. } => match source {
                 NetworkError::PortTaken { .. } => Reason::PortTaken,
                 NetworkError::NotAnAddress { .. } => Reason::InvalidArgument,
-                NetworkError::NoSubnet | NetworkError::Host { .. } => Reason::HostUnable,
+                _ => Reason::HostUnable,
             },
             Self::Runtime { source: RuntimeError::NotRunning, .. } => Reason::InUse,
             Self::Network { .. } | Self::Exhausted { .. } | Self::Runtime { .. } => Reason::HostUnable,
@@ -312,6 +317,7 @@ impl EngineError {
             Self::Exec { .. } => Reason::InvalidArgument,
             Self::Conflict { .. } => Reason::InUse,
             Self::Volume(fault) => fault.reason(),
+            Self::Net(fault) => fault.reason(),
             Self::Mount(fault) => fault.reason(),
             Self::Wait { source, .. } => source.reason(),
             Self::Logged { error, .. } => error.reason(),
@@ -336,6 +342,7 @@ impl EngineError {
             },
             Self::Start { program, source, .. } => start_attribute(program, source),
             Self::Mount(fault) => fault.attribute(),
+            Self::Net(fault) => fault.attribute(),
             Self::PortHeld { name, .. } => path(&["ports", name, "host_port"]),
             Self::Port { name, source: NetworkError::NotAnAddress { .. } } => {
                 path(&["ports", name, "host_address"])
@@ -391,6 +398,7 @@ impl EngineError {
                 "Use a higher limit, or stop the instance first; it goes on as it was"
             }
             Self::Volume(fault) => fault.advice(),
+            Self::Net(fault) => return fault.advice(),
             Self::Mount(fault) => return fault.advice(),
             Self::Runtime { source: RuntimeError::Limit { .. }, .. } => {
                 "Use another limit, or leave it out; the instance goes on as it was"
@@ -412,6 +420,7 @@ impl EngineError {
             Self::Invalid(_) | Self::ImageNotHere { .. } | Self::NeedsReplace { .. } => true,
             Self::Start { source, .. } => !matches!(source, StartError::Host { .. }),
             Self::Mount(fault) => fault.is_lasting(),
+            Self::Net(fault) => fault.is_lasting(),
             Self::Logged { error, .. } => error.is_lasting(),
             _ => false,
         }
@@ -437,62 +446,6 @@ fn advice_on(invalids: &[Invalid]) -> String {
         [first, rest @ ..] => {
             let others: Vec<String> = rest.iter().map(ToString::to_string).collect();
             format!("{}. And:\n{}", first.advice, others.join("\n"))
-        }
-    }
-}
-
-fn image_reason(error: &ImageError) -> Reason {
-    match error {
-        ImageError::BadReference { .. } => Reason::InvalidArgument,
-        ImageError::UnknownRemote { .. } => Reason::UnknownRemote,
-        ImageError::Unreachable { .. } => Reason::RegistryUnreachable,
-        ImageError::BadRemote { .. } => Reason::HostUnable,
-        ImageError::NotVerified { .. } => Reason::NotVerified,
-        ImageError::NoCatalogue { .. } => Reason::HostUnable,
-        ImageError::Unauthorized { .. } => Reason::Unauthorized,
-        ImageError::NotFound { .. } => Reason::ImageNotFound,
-        ImageError::PlatformNotFound { .. } => Reason::PlatformNotFound,
-        ImageError::BadContent { .. } | ImageError::Archive { .. } => Reason::BadContent,
-        ImageError::Store { .. } => Reason::HostUnable,
-    }
-}
-
-fn image_advice(error: &ImageError) -> String {
-    match error {
-        ImageError::BadReference { .. } => "Write [REMOTE:|HOST/]REPOSITORY[:TAG][@DIGEST]".to_owned(),
-        ImageError::UnknownRemote { remote, suggestion, .. } if remote.is_empty() => {
-            format!("Name the registry, for example \"{suggestion}\"")
-        }
-        ImageError::UnknownRemote { remote, suggestion, .. } => {
-            format!(
-                "Make a remote named \"{remote}\" (a berth_remote resource, or berth remote add), or write \"{suggestion}\""
-            )
-        }
-        ImageError::Unreachable { .. } => {
-            "Check the remote's address and that the registry runs, then try again".to_owned()
-        }
-        ImageError::NoCatalogue { .. } => {
-            "Registries of many tenants, such as Docker Hub, have none: name the repository".to_owned()
-        }
-        ImageError::BadRemote { .. } => "Correct the remote".to_owned(),
-        ImageError::NotVerified { .. } => {
-            "Have it signed with cosign and one of the keys in the remote's verify, or pull it from another remote"
-                .to_owned()
-        }
-        ImageError::Unauthorized { with_credentials: true, .. } => {
-            "Check the remote's username and password, and that they may read the repository".to_owned()
-        }
-        ImageError::Unauthorized { .. } => {
-            "Check the repository's name, or give the remote a username and password".to_owned()
-        }
-        ImageError::NotFound { .. } => "Check the repository's name and the tag or digest".to_owned(),
-        ImageError::PlatformNotFound { available, .. } => format!("It is made for: {}", available.join(", ")),
-        ImageError::BadContent { .. } => "Push the image again, or use another tag".to_owned(),
-        ImageError::Archive { .. } => {
-            "Give an OCI archive or what docker save writes; reference says which image of several".to_owned()
-        }
-        ImageError::Store { .. } => {
-            "Check the agent's data directory: space, inodes and permissions".to_owned()
         }
     }
 }

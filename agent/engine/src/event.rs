@@ -14,6 +14,8 @@ pub enum Subject {
     Remote,
     /// A volume.
     Volume,
+    /// A network.
+    Network,
     /// The agent.
     Agent,
 }
@@ -27,6 +29,7 @@ impl Subject {
             Self::Image => "image",
             Self::Remote => "remote",
             Self::Volume => "volume",
+            Self::Network => "network",
             Self::Agent => "agent",
         }
     }

@@ -10,10 +10,13 @@
 pub mod engine;
 pub mod error;
 pub mod event;
+mod image_error;
 mod instance;
 mod keeper;
 pub mod ledger;
 pub mod mount_error;
+pub mod network_error;
+mod networks;
 pub mod ports;
 pub mod report;
 mod start_error;

@@ -5,6 +5,7 @@ mod contracts;
 mod faults;
 mod files;
 mod mounts;
+mod networks;
 mod process;
 mod support;
 mod volumes;

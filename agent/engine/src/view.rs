@@ -6,8 +6,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use berth_domain::{
-    Digest, EffectiveConfig, Health, ImageConfig, ImageInfo, InstanceId, InstanceSpec, MacAddress,
-    NetworkSpec, PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner,
+    Digest, EffectiveConfig, Health, ImageConfig, ImageInfo, InstanceId, InstanceSpec, KnownNetwork,
+    MacAddress, PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner,
     VolumeSpec,
 };
 use ipnet::Ipv4Net;
@@ -168,9 +168,11 @@ pub struct InstanceView {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkView {
     /// What the ledger has.
-    pub spec: NetworkSpec,
-    /// The bridge's name.
-    pub bridge: String,
+    pub network: KnownNetwork,
+    /// Of a bridge: its name on the host.
+    pub bridge: Option<String>,
+    /// Instances that are on it.
+    pub used_by: Vec<InstanceId>,
 }
 
 /// A volume.

@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use berth_proto::agent::network_service_client::NetworkServiceClient;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::args::{Format, NetworkVerb};
 use super::error::CliError;
@@ -14,19 +14,58 @@ pub(super) async fn run(cli: &Cli, verb: NetworkVerb) -> Result<(), CliError> {
         NetworkVerb::Ls => {
             let networks = client.list_networks(wire::ListNetworksRequest {}).await?.into_inner().networks;
             if cli.format == Format::Json {
-                return output::json(&Value::Array(networks.iter().map(show::network).collect()));
+                return output::json(&Value::Array(networks.iter().map(shown).collect()));
             }
             let row = |network: &wire::Network| {
                 let network = network.clone();
-                vec![network.name, network.r#type, network.ipv4_subnet, network.bridge]
+                let spec = network.spec.unwrap_or_default();
+                let on = if network.bridge.is_empty() { spec.parent } else { network.bridge };
+                let users = network.used_by.len().to_string();
+                vec![network.name, network.r#type, network.ipv4_subnet, spec.ipv6_subnet, on, users]
             };
             let rows: Vec<_> = networks.iter().map(row).collect();
-            output::table(&["NAME", "TYPE", "IPV4", "BRIDGE"], &rows)
+            output::table(&["NAME", "TYPE", "IPV4", "IPV6", "ON", "USED BY"], &rows)
         }
         NetworkVerb::Inspect { name } => {
             let by = Some(wire::get_network_request::By::Name(name));
             let network = client.get_network(wire::GetNetworkRequest { by }).await?.into_inner();
-            output::json(&show::network(&network))
+            output::json(&shown(&network))
         }
     }
+}
+
+fn shown(network: &wire::Network) -> Value {
+    let spec = network.spec.clone().unwrap_or_default();
+    let rules = |rules: &Option<wire::AccessRules>| {
+        rules.as_ref().map(|rules| Value::Array(rules.rules.iter().map(rule).collect()))
+    };
+    json!({
+        "name": network.name,
+        "id": network.id,
+        "type": network.r#type,
+        "ipv4_subnet": show::text(&network.ipv4_subnet),
+        "ipv6_subnet": show::text(&spec.ipv6_subnet),
+        "bridge": show::text(&network.bridge),
+        "parent": show::text(&spec.parent),
+        "nat": spec.nat,
+        "isolated": spec.isolated,
+        "mtu": (spec.mtu != 0).then_some(spec.mtu),
+        "dns_domain": show::text(&spec.dns_domain),
+        "labels": show::sorted(&spec.labels),
+        "ingress": rules(&spec.ingress),
+        "egress": rules(&spec.egress),
+        "used_by": network.used_by,
+        "generation": network.generation,
+        "created_at": show::text(&network.created_at),
+    })
+}
+
+fn rule(rule: &wire::AccessRule) -> Value {
+    json!({
+        "protocol": show::text(&rule.protocol),
+        "ports": rule.ports,
+        "cidr": show::text(&rule.cidr),
+        "network": show::text(&rule.network),
+        "labels": show::sorted(&rule.labels),
+    })
 }

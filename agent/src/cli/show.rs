@@ -236,17 +236,6 @@ pub(super) fn remote(remote: &wire::Remote) -> Value {
     })
 }
 
-/// A network.
-pub(super) fn network(network: &wire::Network) -> Value {
-    json!({
-        "name": network.name,
-        "id": network.id,
-        "type": network.r#type,
-        "ipv4_subnet": network.ipv4_subnet,
-        "bridge": network.bridge,
-    })
-}
-
 /// Something that happened.
 pub(super) fn event(event: &wire::Event) -> Value {
     json!({

@@ -7,17 +7,18 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, NetworkSpec, Protocol};
+use berth_domain::{InstanceId, KnownNetwork, NetworkKind, Protocol, network::overlap};
 use berth_engine::ports::network::{Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
 use berth_network::forwarding::Forwarding;
 use berth_network::nft::{Nft, NftError};
 use berth_network::ports::{self, HeldPort, PortError};
 use berth_network::subnet::{self, SubnetError};
-use berth_network::{Ipv4Net, Prefix, bridge};
-use berth_sys::netlink::Netlink;
+use berth_network::{Prefix, bridge};
+use berth_sys::netlink::{Netlink, NetlinkError};
+use ipnet::{IpNet, Ipv4Net};
 
-use super::published::{Published, Record};
+use super::published::{Published, Record, Settings};
 use super::{HostError, Place, SHARED_DIR};
 
 /// The engine's lock, by which other agents see that this one lives.
@@ -107,13 +108,20 @@ impl Inner {
         Ok(Firewall::new(nft, &self.place.prefix))
     }
 
-    fn ensure(&self, now: &mut Now, name: &str, subnet: Ipv4Net) -> Result<(), NetworkError> {
+    fn ensure(
+        &self,
+        now: &mut Now,
+        name: &str,
+        network: &KnownNetwork,
+        subnet: Ipv4Net,
+    ) -> Result<(), NetworkError> {
         let mut netlink = open()?;
-        let wanted = bridge::Bridge::new(name.to_owned(), subnet);
+        let mtu = network.spec.mtu;
+        let wanted = bridge::Bridge { mtu, ..bridge::Bridge::new(name.to_owned(), subnet) };
         bridge::ensure(&mut netlink, &wanted).map_err(|error| host("make the bridge", error))?;
         self.forwarding.acquire(&mut netlink).map_err(|error| host("forward packets", error))?;
         let mut record = now.record.clone();
-        record.networks.insert(name.to_owned(), subnet);
+        record.set_network(name, subnet, Settings { nat: network.spec.nat });
         let as_desired = record == now.record && {
             let state = self.firewall()?.observe(&record.desired());
             state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
@@ -123,7 +131,7 @@ impl Inner {
 
     fn release(&self, now: &mut Now, name: &str) -> Result<(), NetworkError> {
         let mut record = now.record.clone();
-        record.networks.remove(name);
+        record.remove_network(name);
         if record.networks.is_empty() {
             record.ports.clear();
             now.held.clear();
@@ -183,12 +191,36 @@ impl Network for Networks {
         .await
     }
 
-    async fn ensure(&self, network: &NetworkSpec) -> Result<(), NetworkError> {
-        let (name, subnet) = (self.host_name(network), network.ipv4_subnet);
-        self.blocking(move |inner, now| inner.ensure(now, &name, subnet)).await
+    async fn conflict(
+        &self,
+        subnet: IpNet,
+        own: Option<&KnownNetwork>,
+    ) -> Result<Option<String>, NetworkError> {
+        let own = own.map(|network| self.host_name(network));
+        self.blocking(move |_, _| {
+            conflict(subnet, own.as_deref()).map_err(|error| host("see which networks it uses", error))
+        })
+        .await
     }
 
-    async fn release(&self, network: &NetworkSpec) -> Result<(), NetworkError> {
+    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError> {
+        let parent = parent.to_owned();
+        self.blocking(move |_, _| {
+            let found = open()?.link(&parent).map_err(|error| host("list its interfaces", error))?;
+            found.map(|_| ()).ok_or(NetworkError::NoParent { parent })
+        })
+        .await
+    }
+
+    async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
+        let kind = network.spec.kind;
+        let subnet = network.spec.ipv4_subnet.filter(|_| kind == NetworkKind::Bridge);
+        let subnet = subnet.ok_or(NetworkError::Unsupported { kind: kind.as_str() })?;
+        let (name, network) = (self.host_name(network), network.clone());
+        self.blocking(move |inner, now| inner.ensure(now, &name, &network, subnet)).await
+    }
+
+    async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
         let name = self.host_name(network);
         self.blocking(move |inner, now| inner.release(now, &name)).await
     }
@@ -220,14 +252,34 @@ impl Network for Networks {
         .await
     }
 
-    fn host_name(&self, _network: &NetworkSpec) -> String {
-        // There is one network so far.
-        self.prefix.bridge(0)
+    fn host_name(&self, network: &KnownNetwork) -> String {
+        self.prefix.bridge(network.number)
     }
 }
 
 fn open() -> Result<Netlink, NetworkError> {
     Netlink::open().map_err(|error| host("talk to the kernel", error))
+}
+
+/// The host's first route or address that overlaps a subnet, but for those of the network's own bridge. The default route
+/// says nothing of what it leads to.
+fn conflict(subnet: IpNet, own: Option<&str>) -> Result<Option<String>, NetlinkError> {
+    let mut netlink = Netlink::open()?;
+    let own = match own {
+        Some(name) => netlink.link(name)?.map(|link| link.index),
+        None => None,
+    };
+    let foreign = |link: Option<u32>| link.is_none() || link != own;
+    let routes = netlink.routes()?.into_iter().filter(|route| foreign(route.link));
+    let routes = routes.map(|route| ("a route", route.destination, route.prefix_len));
+    let addresses = netlink.addresses()?.into_iter().filter(|address| foreign(Some(address.link)));
+    let addresses = addresses.map(|address| ("an address", address.address, address.prefix_len));
+    let mut taken = routes.chain(addresses).filter(|(_, _, prefix_len)| *prefix_len > 0);
+    let found = taken.find_map(|(what, address, prefix_len)| {
+        let net = IpNet::new(address, prefix_len).ok()?.trunc();
+        overlap(&net, &subnet).then(|| format!("{net}, of which the host has {what}"))
+    });
+    Ok(found)
 }
 
 fn ours(protocol: Protocol) -> firewall::Protocol {

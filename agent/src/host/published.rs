@@ -22,6 +22,27 @@ pub(super) struct Record {
     /// Published ports by their instance's id.
     #[serde(default)]
     pub(super) ports: BTreeMap<String, Vec<Published>>,
+    /// Of bridges that are not as a bridge is by default.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) settings: BTreeMap<String, Settings>,
+}
+
+/// How a bridge is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Settings {
+    /// Whether what leaves it has the host's address.
+    #[serde(default = "yes")]
+    pub(super) nat: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { nat: true }
+    }
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// A published port.
@@ -80,6 +101,21 @@ impl Published {
 }
 
 impl Record {
+    /// A bridge is there, and is so.
+    pub(super) fn set_network(&mut self, bridge: &str, subnet: Ipv4Net, settings: Settings) {
+        self.networks.insert(bridge.to_owned(), subnet);
+        self.settings.remove(bridge);
+        if settings != Settings::default() {
+            self.settings.insert(bridge.to_owned(), settings);
+        }
+    }
+
+    /// A bridge is no more.
+    pub(super) fn remove_network(&mut self, bridge: &str) {
+        self.networks.remove(bridge);
+        self.settings.remove(bridge);
+    }
+
     pub(super) fn load(run: &Path) -> Result<Self, RecordError> {
         let path = run.join(FILE);
         match std::fs::read(&path) {
@@ -109,8 +145,10 @@ impl Record {
     /// The whole of the firewall's table.
     pub(super) fn desired(&self) -> Desired {
         let networks = self.networks.iter();
-        let networks =
-            networks.map(|(bridge, subnet)| Network { bridge: bridge.clone(), subnet: *subnet, nat: true });
+        let networks = networks.map(|(bridge, subnet)| {
+            let Settings { nat } = self.settings.get(bridge).copied().unwrap_or_default();
+            Network { bridge: bridge.clone(), subnet: *subnet, nat }
+        });
         let ports = self.ports.values().flatten();
         let target = |port: &Published| Target { address: port.address, port: port.port };
         Desired {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use berth_agent::daemon::Config;
 use berth_agent::host::{self, RootfsDriver};
 use berth_domain::{
-    EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind,
-    NetworkSpec, Protocol, RemoteDraft, RemoteId, RestartPolicy, UidRange, VolumeDraft,
+    EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, KnownNetwork, Limits, MacAddress, NetworkDraft,
+    NetworkId, Protocol, RemoteDraft, RemoteId, RestartPolicy, Timestamp, UidRange, VolumeDraft,
 };
 use berth_engine::ports::images::{Remote, ResolveRequest};
 use berth_engine::ports::network::{Publication, PublishedPort};
@@ -81,7 +81,7 @@ impl World {
         self.ports.images.pull(&resolution, &self.remotes, &Reporter::silent()).await.unwrap()
     }
 
-    fn request(&self, image: &ImageInfo, network: NetworkSpec) -> StartRequest {
+    fn request(&self, image: &ImageInfo, network: KnownNetwork) -> StartRequest {
         let draft = InstanceDraft {
             name: "contract".to_owned(),
             image: "reg:tiny:1".to_owned(),
@@ -101,7 +101,7 @@ impl World {
             settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
             contents: Contents::default(),
             attachment: Attachment {
-                gateway: network.gateway(),
+                gateway: network.spec.ipv4_gateway().unwrap(),
                 network,
                 interface: "eth0".to_owned(),
                 ipv4: "10.231.77.2/24".parse().unwrap(),
@@ -115,13 +115,14 @@ impl World {
     }
 }
 
-fn network(subnet: &str) -> NetworkSpec {
-    NetworkSpec {
-        id: NetworkId::random(),
-        name: Name::new("default").unwrap(),
-        kind: NetworkKind::Bridge,
-        ipv4_subnet: subnet.parse().unwrap(),
-    }
+fn network(subnet: &str) -> KnownNetwork {
+    let draft = NetworkDraft {
+        name: "default".to_owned(),
+        ipv4_subnet: subnet.to_owned(),
+        ..NetworkDraft::default()
+    };
+    let spec = draft.validate().unwrap().0;
+    KnownNetwork { id: NetworkId::random(), number: 0, generation: 1, spec, created_at: Timestamp(0) }
 }
 
 /// All files below, by path: what is there before and what is left after.

@@ -18,3 +18,7 @@ list "berth_remote" "all" {
 list "berth_volume" "all" {
   provider = berth
 }
+
+list "berth_network" "all" {
+  provider = berth
+}

@@ -244,4 +244,20 @@ impl Agent for GrpcAgent {
     async fn delete_volume(&self, id: String) -> Answer<()> {
         self.volume_deleted(id).await
     }
+
+    async fn create_network(&self, spec: wire::NetworkSpec) -> Answer<wire::Network> {
+        self.network_made(spec).await
+    }
+
+    async fn network(&self, by: By) -> Answer<wire::Network> {
+        self.network_found(by).await
+    }
+
+    async fn update_network(&self, request: wire::UpdateNetworkRequest) -> Answer<wire::Network> {
+        self.network_changed(request).await
+    }
+
+    async fn delete_network(&self, id: String) -> Answer<()> {
+        self.network_deleted(id).await
+    }
 }

@@ -14,6 +14,7 @@ pub mod grpc;
 pub mod hosts;
 mod instances;
 pub mod listed;
+mod networks;
 pub mod operations;
 pub mod tls;
 mod upload;
@@ -90,4 +91,13 @@ pub trait Agent: Send + Sync {
     async fn update_volume(&self, request: wire::UpdateVolumeRequest) -> Answer<wire::Volume>;
     /// Removes a volume that nothing uses.
     async fn delete_volume(&self, id: String) -> Answer<()>;
+
+    /// Makes a network.
+    async fn create_network(&self, spec: wire::NetworkSpec) -> Answer<wire::Network>;
+    /// Looks a network up.
+    async fn network(&self, by: By) -> Answer<wire::Network>;
+    /// Changes a network.
+    async fn update_network(&self, request: wire::UpdateNetworkRequest) -> Answer<wire::Network>;
+    /// Removes a network that nothing is on.
+    async fn delete_network(&self, id: String) -> Answer<()>;
 }

@@ -30,6 +30,8 @@ pub trait Operations: Send + Sync {
     async fn instances(&self) -> Answer<Vec<wire::Instance>>;
     /// All volumes.
     async fn volumes(&self) -> Answer<Vec<wire::Volume>>;
+    /// All networks.
+    async fn networks(&self) -> Answer<Vec<wire::Network>>;
     /// Restarts an instance, and tells how far it is.
     async fn restart_instance(&self, id: String, force: bool, told: mpsc::Sender<String>) -> Answer<()>;
     /// Runs a command in an instance, and passes on what it says. Gives its exit code.
@@ -57,6 +59,11 @@ impl Operations for GrpcAgent {
     async fn instances(&self) -> Answer<Vec<wire::Instance>> {
         let answer = self.instances().list_instances(wire::ListInstancesRequest {}).await;
         self.answer("Listing the instances", answer).map(|answer| answer.instances)
+    }
+
+    async fn networks(&self) -> Answer<Vec<wire::Network>> {
+        let answer = self.networks().list_networks(wire::ListNetworksRequest {}).await;
+        self.answer("Listing the networks", answer).map(|answer| answer.networks)
     }
 
     async fn volumes(&self) -> Answer<Vec<wire::Volume>> {

@@ -7,5 +7,6 @@ pub mod instance;
 pub mod instances;
 pub mod logs;
 pub mod look;
+pub mod network;
 pub mod registry;
 pub mod volume;

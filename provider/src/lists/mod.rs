@@ -13,6 +13,7 @@ use crate::resources::session;
 
 pub mod image;
 pub mod instance;
+pub mod network;
 pub mod remote;
 pub mod volume;
 

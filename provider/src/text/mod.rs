@@ -1,6 +1,7 @@
 //! What users write as text: sizes, durations, CPU shares, names and image references.
 //! Pure; each parser names what is wrong and what to write instead.
 
+pub mod cidr;
 pub mod cpu;
 pub mod duration;
 pub mod env_file;

@@ -9,6 +9,7 @@ mod image;
 mod instance;
 mod instance_errors;
 mod interrupt;
+mod network;
 mod reading;
 mod remote;
 mod run;

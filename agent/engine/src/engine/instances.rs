@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth_domain::{EffectiveConfig, ImageInfo, ImageSource, InstanceDraft, InstanceId, InstanceSpec};
+use berth_domain::{
+    EffectiveConfig, ImageInfo, ImageSource, InstanceDraft, InstanceId, InstanceSpec, KnownNetwork,
+};
 
 use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
@@ -105,10 +107,11 @@ impl Inner {
             written: BTreeMap::new(),
             exit: None,
         };
+        let network = self.networks.default_one();
         let inserted = self.ledger.insert_instance(NewInstance {
             id,
             version,
-            network: self.network.clone(),
+            network: KnownNetwork::clone(&network),
             uid_base: self.config.uid_base,
             uid_count: self.config.uid_count,
         });
@@ -119,7 +122,7 @@ impl Inner {
                 return Err(EngineError::Exhausted { what: "range of ids".to_owned(), advice });
             }
             Inserted::NoAddress => {
-                let what = format!("address of {}", self.network.ipv4_subnet);
+                let what = format!("address of the network \"{}\"", network.spec.name);
                 return Err(EngineError::Exhausted { what, advice: "Delete an instance" });
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use berth_domain::{Invalids, Name, NetworkId, NetworkKind, NetworkSpec, Workload};
+use berth_domain::{KnownNetwork, NetworkDraft, NetworkId, NetworkKind, Timestamp, Workload, network};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
@@ -17,13 +17,12 @@ use crate::instance::claims::Claims;
 use crate::instance::directory::Directory;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, Phase, Record};
+use crate::networks::Networks;
 use crate::ports::Ports;
 use crate::ports::runtime::RuntimeEvent;
 
-const DEFAULT: &str = "default";
-
 pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result<Arc<Inner>, EngineError> {
-    let network = default_network(&ports, &ledger).await?;
+    let networks = known_networks(&ports, &ledger).await?;
     let records = ledger.instances().await?;
     let events = ports.runtime.events();
     let observed = ports.runtime.observe_all().await.map_err(|source| EngineError::Runtime {
@@ -37,7 +36,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         config,
         ports,
         ledger,
-        network,
+        networks,
         bus: EventBus::new(),
         keeper,
         claims: Claims::default(),
@@ -80,7 +79,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
 
 /// What is in use from the start, before any task could take or release it; and what nobody uses goes.
 async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
-    let mut attached: HashSet<_> = HashSet::new();
+    let mut attached: HashMap<_, HashSet<_>> = HashMap::new();
     for (record, workload) in adopted {
         let versions = std::iter::once(&record.current).chain(&record.previous);
         for version in versions.clone() {
@@ -90,16 +89,19 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
             }
         }
         if workload.is_live() {
-            attached.insert(record.id);
+            attached.entry(inner.networks.default_one().id).or_default().insert(record.id);
             let ports = versions.flat_map(crate::ledger::Version::published).collect();
             inner.claims.set(record.id, record.name(), ports);
         }
     }
-    if attached.is_empty()
-        && let Err(error) = inner.ports.network.release(&inner.network).await
-    {
-        let error: &dyn std::error::Error = &error;
-        tracing::warn!(error, "what an earlier agent left of the network stays for now");
+    for network in inner.networks.all() {
+        if network.spec.kind == NetworkKind::Bridge
+            && !attached.contains_key(&network.id)
+            && let Err(error) = inner.ports.network.release(&network).await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "what an earlier agent left of a network stays for now");
+        }
     }
     *inner.attached.lock().await = attached;
     inner.sweep_images().await;
@@ -109,18 +111,25 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
     }
 }
 
-async fn default_network(ports: &Ports, ledger: &Ledger) -> Result<NetworkSpec, EngineError> {
-    let known = ledger.networks().await?;
-    if let Some(network) = known.iter().find(|network| network.name.as_str() == DEFAULT) {
-        return Ok(network.clone());
+/// What the ledger has, with the default network, which is made where it is missing.
+async fn known_networks(ports: &Ports, ledger: &Ledger) -> Result<Networks, EngineError> {
+    let mut known = ledger.networks().await?;
+    if let Some(index) = known.iter().position(KnownNetwork::is_default) {
+        let default = known.remove(index);
+        return Ok(Networks::new(default, known));
     }
-    let taken: Vec<_> = known.iter().map(|network| network.ipv4_subnet).collect();
+    let name = network::DEFAULT.to_owned();
+    let taken: Vec<_> = known.iter().filter_map(|network| network.spec.ipv4_subnet).collect();
     let chosen = ports.network.choose_subnet(&taken).await;
-    let ipv4_subnet = chosen.map_err(|source| EngineError::Network { name: DEFAULT.to_owned(), source })?;
-    let name = Name::new(DEFAULT).map_err(Invalids::from)?;
-    let network = NetworkSpec { id: NetworkId::random(), name, kind: NetworkKind::Bridge, ipv4_subnet };
-    ledger.insert_network(network.clone()).await?;
-    Ok(network)
+    let chosen = chosen.map_err(|source| EngineError::Network { name: name.clone(), source })?;
+    let (mut spec, _) = NetworkDraft { name, ..NetworkDraft::default() }.validate()?;
+    spec.ipv4_subnet = Some(chosen);
+    let number = (0..).find(|n| known.iter().all(|network| network.number != *n)).unwrap_or_default();
+    let (id, created_at) = (NetworkId::random(), Timestamp::now());
+    let default = KnownNetwork { id, number, generation: 1, spec, created_at };
+    // Nobody has an address on it yet, so that there is room for all.
+    let _room = ledger.save_network(default.clone()).await?;
+    Ok(Networks::new(default, known))
 }
 
 /// Hands the runtime's events to the tasks of their instances.

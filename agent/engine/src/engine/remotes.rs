@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use berth_domain::{
-    Invalid, Invalids, NetworkId, RemoteDraft, RemoteId, RemoteSecretChanges, RemoteSecrets, RemoteSpec,
+    Invalid, Invalids, RemoteDraft, RemoteId, RemoteSecretChanges, RemoteSecrets, RemoteSpec,
 };
 
 use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
 use crate::event::{Action, Subject};
 use crate::ports::images::Remote;
-use crate::view::{By, NetworkView, RemoteView};
+use crate::view::{By, RemoteView};
 
 fn view(remote: &Remote) -> RemoteView {
     RemoteView {
@@ -125,28 +125,5 @@ impl Engine {
             Ok(())
         })
         .await
-    }
-
-    /// One network.
-    ///
-    /// # Errors
-    /// There is none.
-    pub async fn get_network(&self, by: By<NetworkId>) -> Result<NetworkView, EngineError> {
-        let networks = self.list_networks().await?;
-        let found = networks.into_iter().find(|network| match &by {
-            By::Id(id) => network.spec.id == *id,
-            By::Name(name) => network.spec.name.as_str() == name,
-        });
-        found.ok_or_else(|| EngineError::not_found(Kind::Network, by))
-    }
-
-    /// All networks, by name.
-    ///
-    /// # Errors
-    /// The ledger failed.
-    pub async fn list_networks(&self) -> Result<Vec<NetworkView>, EngineError> {
-        let networks = self.inner.ledger.networks().await?;
-        let view = |spec| NetworkView { bridge: self.inner.ports.network.host_name(&spec), spec };
-        Ok(networks.into_iter().map(view).collect())
     }
 }

@@ -28,6 +28,8 @@ pub(crate) enum Operation {
     Delete(StopMode),
     /// Go on with what the ledger wants.
     Resume,
+    /// Its addresses are others now, in the ledger.
+    Readdress,
 }
 
 impl Operation {
@@ -129,7 +131,7 @@ pub(crate) fn spawn(
         image: image.clone(),
         health: None,
         clamped: Vec::new(),
-        prefix_len: inner.network.ipv4_subnet.prefix_len(),
+        prefix_len: prefix_len(inner),
     };
     let (snapshot, watcher) = watch::channel(Arc::new(first));
     let handle = Handle { id: record.id, inbox, urgent: urgent.clone(), snapshot: watcher };
@@ -151,6 +153,10 @@ pub(crate) fn spawn(
     };
     inner.tasks.spawn(actor.run(messages, urgent, resume));
     handle
+}
+
+fn prefix_len(inner: &Inner) -> u8 {
+    inner.networks.default_one().spec.ipv4_subnet.map_or(32, |subnet| subnet.prefix_len())
 }
 
 impl Actor {
@@ -200,6 +206,7 @@ impl Actor {
             Operation::Stop(mode) => self.stop(mode).await,
             Operation::Restart(mode) => self.restart(mode).await,
             Operation::Delete(mode) => self.delete(mode).await,
+            Operation::Readdress => self.readdress().await,
             Operation::Resume => {
                 self.resume().await;
                 Ok(())
@@ -214,7 +221,7 @@ impl Actor {
             image: self.image.clone(),
             health: self.health.clone(),
             clamped: self.clamped.clone(),
-            prefix_len: self.inner.network.ipv4_subnet.prefix_len(),
+            prefix_len: prefix_len(&self.inner),
         })
     }
 

@@ -1,8 +1,11 @@
 //! Observing, planning, and taking the steps.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use berth_domain::{EffectiveConfig, HealthCheck, ImageInfo, Observed, Step, Wanted, Workload, plan};
+use berth_domain::{
+    EffectiveConfig, HealthCheck, ImageInfo, KnownNetwork, Observed, Step, Wanted, Workload, plan,
+};
 use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
@@ -125,9 +128,10 @@ impl Actor {
 
     async fn ensure_network(&self) -> Result<(), EngineError> {
         let mut attached = self.inner.attached.lock().await;
-        let ensured = self.inner.ports.network.ensure(&self.inner.network).await;
+        let network = self.inner.networks.default_one();
+        let ensured = self.inner.ports.network.ensure(&network).await;
         ensured.map_err(|source| self.network_failed(source))?;
-        attached.insert(self.record.id);
+        attached.entry(network.id).or_default().insert(self.record.id);
         Ok(())
     }
 
@@ -186,8 +190,10 @@ impl Actor {
 
     fn start_request(&self, config: EffectiveConfig, contents: Contents) -> StartRequest {
         let record = &self.record;
-        let network = self.inner.network.clone();
-        let ipv4 = Ipv4Net::new(record.ipv4, network.ipv4_subnet.prefix_len()).unwrap_or(network.ipv4_subnet);
+        let network = self.inner.networks.default_one();
+        let prefix_len = network.spec.ipv4_subnet.map_or(32, |subnet| subnet.prefix_len());
+        // A prefix of a subnet is one.
+        let ipv4 = Ipv4Net::new(record.ipv4, prefix_len).unwrap_or_else(|_| record.ipv4.into());
         StartRequest {
             instance: record.id,
             name: record.current.spec.name.clone(),
@@ -199,8 +205,8 @@ impl Actor {
             config,
             contents,
             attachment: Attachment {
-                gateway: network.gateway(),
-                network,
+                gateway: network.spec.ipv4_gateway().unwrap_or(Ipv4Addr::UNSPECIFIED),
+                network: KnownNetwork::clone(&network),
                 interface: INTERFACE.to_owned(),
                 ipv4,
                 mac: record.mac,
@@ -253,10 +259,13 @@ impl Actor {
         let mut attached = self.inner.attached.lock().await;
         self.inner.ports.network.withdraw(id).await.map_err(|source| self.network_failed(source))?;
         self.inner.claims.clear(id);
-        attached.remove(&id);
-        if attached.is_empty() {
-            let released = self.inner.ports.network.release(&self.inner.network).await;
+        let network = self.inner.networks.default_one();
+        let users = attached.entry(network.id).or_default();
+        users.remove(&id);
+        if users.is_empty() {
+            let released = self.inner.ports.network.release(&network).await;
             released.map_err(|source| self.network_failed(source))?;
+            attached.remove(&network.id);
         }
         self.settings = Some(self.record.generation);
         Ok(())
@@ -312,7 +321,7 @@ impl Actor {
     }
 
     fn network_failed(&self, source: NetworkError) -> EngineError {
-        EngineError::Network { name: self.inner.network.name.to_string(), source }
+        EngineError::Network { name: self.inner.networks.default_one().spec.name.to_string(), source }
     }
 
     pub(super) fn runtime_failed(&self, operation: &'static str, source: RuntimeError) -> EngineError {

@@ -77,6 +77,22 @@ impl Actor {
         self.converge_or_fail().await
     }
 
+    /// Takes up the addresses that the ledger has given it, and is started anew with them where it runs.
+    pub(super) async fn readdress(&mut self) -> Result<(), EngineError> {
+        if let Some((ipv4, mac)) = self.inner.ledger.address(self.record.id).await? {
+            self.record.ipv4 = ipv4;
+            self.record.mac = mac;
+            self.publish();
+        }
+        if self.record.phase != Phase::Settled || !self.workload.is_live() {
+            return Ok(());
+        }
+        self.reporter.line("restarting with other addresses");
+        self.start_anew().await?;
+        self.emit(Action::Restarted, "its network has other addresses");
+        Ok(())
+    }
+
     /// Stops it; nothing but a user starts it again.
     pub(super) async fn stop(&mut self, mode: StopMode) -> Result<(), EngineError> {
         if !self.record.current.spec.running && !self.workload.is_live() {

@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use berth_domain::{InstanceId, MacAddress, NetworkSpec, Timestamp};
+use berth_domain::{InstanceId, KnownNetwork, MacAddress, Timestamp};
+use ipnet::Ipv4Net;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::{LedgerError, failed, parse};
@@ -30,7 +31,7 @@ pub(super) fn free_uid_base(
 /// Gives an instance an address: the one its name had, else the lowest free one, else the one released longest ago.
 pub(super) fn give(
     transaction: &Transaction<'_>,
-    network: &NetworkSpec,
+    network: &KnownNetwork,
     name: &str,
     instance: InstanceId,
 ) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
@@ -71,9 +72,27 @@ pub(super) fn rename(
     Ok(())
 }
 
+/// The address of an instance.
+pub(super) fn of(
+    transaction: &Transaction<'_>,
+    instance: InstanceId,
+) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
+    let sql = "SELECT ipv4, mac FROM address WHERE instance = ?1";
+    let row = transaction.query_row(sql, [instance.to_string()], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    });
+    row.optional().map_err(failed("read an address"))?.map(|(ipv4, mac)| read(&ipv4, &mac)).transpose()
+}
+
+fn read(ipv4: &str, mac: &str) -> Result<(Ipv4Addr, MacAddress), LedgerError> {
+    let entry = format!("address {ipv4}");
+    let mac = mac.parse::<MacAddress>().map_err(berth_domain::Invalids::from);
+    Ok((parse(&entry, ipv4.parse())?, parse(&entry, mac)?))
+}
+
 fn kept(
     transaction: &Transaction<'_>,
-    network: &NetworkSpec,
+    network: &KnownNetwork,
     name: &str,
 ) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
     let sql = "SELECT ipv4, mac FROM address WHERE network = ?1 AND name = ?2 AND instance IS NULL";
@@ -84,27 +103,76 @@ fn kept(
         .optional()
         .map_err(failed("read an address"))?;
     let Some((ipv4, mac)) = row else { return Ok(None) };
-    let entry = format!("address {ipv4}");
-    let mac = mac.parse::<MacAddress>().map_err(berth_domain::Invalids::from);
-    let ipv4: Ipv4Addr = parse(&entry, ipv4.parse())?;
-    let mac = parse(&entry, mac)?;
-    Ok(network.ipv4_subnet.contains(&ipv4).then_some((ipv4, mac)))
+    let (ipv4, mac) = read(&ipv4, &mac)?;
+    let fits = network.spec.ipv4_subnet.is_some_and(|subnet| subnet.contains(&ipv4));
+    Ok(fits.then_some((ipv4, mac)))
 }
 
 fn lowest_free(
     transaction: &Transaction<'_>,
-    network: &NetworkSpec,
+    network: &KnownNetwork,
 ) -> Result<Option<Ipv4Addr>, LedgerError> {
     let failed = failed("read the addresses");
     let mut query =
         transaction.prepare_cached("SELECT ipv4 FROM address WHERE network = ?1").map_err(failed)?;
     let rows = query.query_map([network.id.to_string()], |row| row.get::<_, String>(0)).map_err(failed)?;
     let taken = rows.collect::<rusqlite::Result<HashSet<String>>>().map_err(failed)?;
-    let gateway = network.gateway();
-    Ok(network.ipv4_subnet.hosts().find(|host| *host != gateway && !taken.contains(&host.to_string())))
+    Ok(network.spec.ipv4_subnet.and_then(|subnet| {
+        let gateway = network.spec.ipv4_gateway();
+        subnet.hosts().find(|host| Some(*host) != gateway && !taken.contains(&host.to_string()))
+    }))
 }
 
-fn oldest(transaction: &Transaction<'_>, network: &NetworkSpec) -> Result<Option<Ipv4Addr>, LedgerError> {
+/// Gives everyone on a network an address of its subnet: the one at the same place in it where that is free. False where
+/// the subnet has not enough of them.
+pub(super) fn move_to(transaction: &Transaction<'_>, network: &KnownNetwork) -> Result<bool, LedgerError> {
+    let Some(subnet) = network.spec.ipv4_subnet else { return Ok(true) };
+    let failed = failed("move addresses");
+    let id = network.id.to_string();
+    let mut query = transaction
+        .prepare_cached("SELECT ipv4, instance IS NOT NULL FROM address WHERE network = ?1 ORDER BY instance IS NULL, ipv4")
+        .map_err(failed)?;
+    let rows = query.query_map([&id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)));
+    let rows = rows.map_err(failed)?.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?;
+    let mut all = Vec::new();
+    for (text, held) in rows {
+        let address: Ipv4Addr = parse("address", text.parse())?;
+        all.push((address, held));
+    }
+    let mut taken: HashSet<Ipv4Addr> =
+        all.iter().map(|(address, _)| *address).filter(|address| subnet.contains(address)).collect();
+    taken.extend(network.spec.ipv4_gateway());
+    for (address, held) in all {
+        if subnet.contains(&address) && Some(address) != network.spec.ipv4_gateway() {
+            continue;
+        }
+        let free = |candidate: &Ipv4Addr| !taken.contains(candidate);
+        let same = same_place(address, subnet).filter(free);
+        match same.or_else(|| subnet.hosts().find(free)) {
+            Some(next) => {
+                taken.insert(next);
+                let sql = "UPDATE address SET ipv4 = ?3 WHERE network = ?1 AND ipv4 = ?2";
+                let row = params![id, address.to_string(), next.to_string()];
+                transaction.execute(sql, row).map_err(failed)?;
+            }
+            None if held => return Ok(false),
+            None => {
+                let sql = "DELETE FROM address WHERE network = ?1 AND ipv4 = ?2";
+                transaction.execute(sql, params![id, address.to_string()]).map_err(failed)?;
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// The address at the same place of another subnet, where that has one there.
+fn same_place(address: Ipv4Addr, subnet: Ipv4Net) -> Option<Ipv4Addr> {
+    let place = u32::from(address) & u32::from(subnet.hostmask());
+    let candidate = Ipv4Addr::from(u32::from(subnet.network()) | place);
+    (candidate != subnet.network() && candidate != subnet.broadcast()).then_some(candidate)
+}
+
+fn oldest(transaction: &Transaction<'_>, network: &KnownNetwork) -> Result<Option<Ipv4Addr>, LedgerError> {
     let sql = "SELECT ipv4 FROM address WHERE network = ?1 AND instance IS NULL ORDER BY released_at LIMIT 1";
     let row = transaction.query_row(sql, [network.id.to_string()], |row| row.get::<_, String>(0));
     let text = row.optional().map_err(failed("read an address"))?;
@@ -113,7 +181,7 @@ fn oldest(transaction: &Transaction<'_>, network: &NetworkSpec) -> Result<Option
 
 fn hold(
     transaction: &Transaction<'_>,
-    network: &NetworkSpec,
+    network: &KnownNetwork,
     ipv4: Ipv4Addr,
     mac: MacAddress,
     name: &str,

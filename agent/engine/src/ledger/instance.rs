@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use berth_domain::{
-    Desired, Digest, ExitRecord, InstanceId, InstanceSpec, MacAddress, NetworkSpec, PortSpec, Timestamp,
+    Desired, Digest, ExitRecord, InstanceId, InstanceSpec, KnownNetwork, MacAddress, PortSpec, Timestamp,
     UidRange, VolumeId, Wanted,
 };
 use rusqlite::{Row, Transaction, params};
@@ -121,7 +121,7 @@ pub struct NewInstance {
     /// What is wanted.
     pub version: Version,
     /// Where it gets its address.
-    pub network: NetworkSpec,
+    pub network: KnownNetwork,
     /// Where its ids are from.
     pub uid_base: u32,
     /// How many there are for all instances.
@@ -251,6 +251,14 @@ impl Ledger {
             }
         })
         .await
+    }
+
+    /// The address that an instance has now.
+    pub(crate) async fn address(
+        &self,
+        id: InstanceId,
+    ) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
+        self.call("read an address", move |transaction| address::of(transaction, id)).await
     }
 
     /// Writes what changed of an instance.

@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -108,4 +108,17 @@ ALTER TABLE remote ADD COLUMN client_certificate TEXT;
 ALTER TABLE remote ADD COLUMN client_key TEXT;
 ALTER TABLE remote ADD COLUMN mirrors TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE remote ADD COLUMN verify_keys TEXT NOT NULL DEFAULT '[]';
+";
+
+/// Networks have more than a kind and a subnet: what was asked for is JSON, with its format.
+const V4: &str = "
+ALTER TABLE network ADD COLUMN number INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE network ADD COLUMN generation INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE network ADD COLUMN created_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE network ADD COLUMN spec TEXT NOT NULL DEFAULT '';
+UPDATE network SET spec = json_object('format', 1, 'spec', json_object(
+    'name', name, 'kind', kind, 'ipv4_subnet', ipv4_subnet, 'nat', json('true')));
+ALTER TABLE network DROP COLUMN kind;
+ALTER TABLE network DROP COLUMN ipv4_subnet;
+CREATE UNIQUE INDEX network_number ON network (number);
 ";

@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, NetworkSpec, Protocol};
-use ipnet::Ipv4Net;
+use berth_domain::{InstanceId, KnownNetwork, Protocol};
+use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
 use super::Cause;
@@ -41,11 +41,21 @@ pub trait Network: Send + Sync + 'static {
     /// A subnet that no route of the host and none of `taken` overlaps.
     async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError>;
 
+    /// What of the host has an address of this subnet already, in a few words; the network's own bridge does not count.
+    async fn conflict(
+        &self,
+        subnet: IpNet,
+        own: Option<&KnownNetwork>,
+    ) -> Result<Option<String>, NetworkError>;
+
+    /// The host has such an interface, or bridge, to put a network on.
+    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError>;
+
     /// The network is there and works. Fine where it is already so.
-    async fn ensure(&self, network: &NetworkSpec) -> Result<(), NetworkError>;
+    async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
     /// Nothing of the network is left on the host; no instance is on it any more. Fine where nothing is.
-    async fn release(&self, network: &NetworkSpec) -> Result<(), NetworkError>;
+    async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
     /// The instance's published ports are exactly these; existing connections of ports that stay go on.
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError>;
@@ -58,7 +68,7 @@ pub trait Network: Send + Sync + 'static {
     async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError>;
 
     /// What the network is called on the host: the bridge's name.
-    fn host_name(&self, network: &NetworkSpec) -> String;
+    fn host_name(&self, network: &KnownNetwork) -> String;
 }
 
 /// Why a network could not be made so.
@@ -79,6 +89,18 @@ pub enum NetworkError {
     NotAnAddress {
         /// What was asked for.
         address: Ipv4Addr,
+    },
+    /// The host has no such interface.
+    #[error("The host has no interface {parent}")]
+    NoParent {
+        /// What was asked for.
+        parent: String,
+    },
+    /// Not every kind of network can be used yet.
+    #[error("This agent cannot put an instance on a network of the type \"{kind}\"")]
+    Unsupported {
+        /// The kind.
+        kind: &'static str,
     },
     /// Every private subnet overlaps a route of the host.
     #[error("No private IPv4 subnet is free on this host")]

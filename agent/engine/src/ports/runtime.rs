@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, Limits, MacAddress,
-    Mount, Name, NetworkSpec, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
+    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, KnownNetwork, Limits,
+    MacAddress, Mount, Name, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
 };
 use futures::stream::BoxStream;
 use ipnet::Ipv4Net;
@@ -34,7 +34,7 @@ pub struct RootfsRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attachment {
     /// The network.
-    pub network: NetworkSpec,
+    pub network: KnownNetwork,
     /// The interface's name inside.
     pub interface: String,
     /// Its address with the network's prefix length.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use berth_domain::{InstanceId, NetworkSpec, Workload};
+use berth_domain::{InstanceId, KnownNetwork, Workload};
 
 use crate::ports::images::{ImageError, Images, Remote, ResolveRequest};
 use crate::ports::network::{Network, Publication};
@@ -42,7 +42,7 @@ pub async fn images(port: &dyn Images, remotes: &Arc<[Remote]>, present: &str, a
 }
 
 /// The promises of [`Network`].
-pub async fn network(port: &dyn Network, network: &NetworkSpec, publication: &Publication) {
+pub async fn network(port: &dyn Network, network: &KnownNetwork, publication: &Publication) {
     let fine = |what: &str, result: Result<(), _>| {
         if let Err(error) = result {
             panic!("{what}: {error:?}");

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use berth_domain::{
-    Digest, ExitRecord, Health, HealthState, ImageConfig, ImageInfo, InstanceId, Timestamp, VolumeId,
-    Workload,
+    Digest, ExitRecord, Health, HealthState, ImageConfig, ImageInfo, InstanceId, KnownNetwork, NetworkId,
+    Timestamp, VolumeId, Workload,
 };
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::Faults;
@@ -32,7 +33,9 @@ pub(super) struct State {
     pub(super) damaged: BTreeSet<Digest>,
     pub(super) instances: BTreeMap<InstanceId, Instance>,
     pub(super) volumes: BTreeSet<VolumeId>,
-    pub(super) network_up: bool,
+    pub(super) networks: BTreeMap<NetworkId, KnownNetwork>,
+    /// What the host has addresses of.
+    pub(super) routes: Vec<IpNet>,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) busy: BTreeSet<u16>,
     /// Images whose health checks fail.
@@ -120,6 +123,17 @@ impl FakeHost {
         self.state().busy.insert(port);
     }
 
+    /// The host has a route to these addresses from now on.
+    pub fn route(&self, to: IpNet) {
+        self.state().routes.push(to);
+    }
+
+    /// The networks that the host has now.
+    #[must_use]
+    pub fn networks(&self) -> Vec<KnownNetwork> {
+        self.state().networks.values().cloned().collect()
+    }
+
     /// And no longer.
     pub fn vacate(&self, port: u16) {
         self.state().busy.remove(&port);
@@ -128,7 +142,7 @@ impl FakeHost {
     /// The machine goes down and comes up again: no process, no network, no record of an exit; files stay.
     pub fn reboot(&self) {
         let mut state = self.state();
-        state.network_up = false;
+        state.networks.clear();
         state.published.clear();
         for instance in state.instances.values_mut() {
             instance.workload = None;
@@ -203,9 +217,7 @@ impl FakeHost {
         left.extend(state.published.keys().map(|id| format!("ports of {id}")));
         left.extend(state.store.keys().map(|digest| format!("image {digest}")));
         left.extend(state.volumes.iter().map(|id| format!("volume {id}")));
-        if state.network_up {
-            left.push("network".to_owned());
-        }
+        left.extend(state.networks.values().map(|network| format!("network {}", network.spec.name)));
         left
     }
 

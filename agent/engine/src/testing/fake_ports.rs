@@ -8,11 +8,11 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, ExitRecord, Health, ImageInfo, InstanceId, NetworkSpec, Platform, Protocol, Timestamp, Workload,
+    Digest, ExitRecord, Health, ImageInfo, InstanceId, KnownNetwork, Platform, Protocol, Timestamp, Workload,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 use tokio::sync::mpsc;
 
 use super::fake::FakeHost;
@@ -228,19 +228,34 @@ const O_TMPFILE: i32 = 0o20_200_000;
 
 #[async_trait]
 impl Network for FakeHost {
-    async fn choose_subnet(&self, _taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
-        Ipv4Net::new(Ipv4Addr::new(10, 9, 8, 0), 24).map_err(|_| NetworkError::NoSubnet)
+    async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
+        let mut subnets = (0..=255).filter_map(|n| Ipv4Net::new(Ipv4Addr::new(10, 9, 8 ^ n, 0), 24).ok());
+        subnets.find(|subnet| !taken.iter().any(|other| other.contains(subnet))).ok_or(NetworkError::NoSubnet)
     }
 
-    async fn ensure(&self, _network: &NetworkSpec) -> Result<(), NetworkError> {
+    async fn conflict(
+        &self,
+        subnet: IpNet,
+        _own: Option<&KnownNetwork>,
+    ) -> Result<Option<String>, NetworkError> {
+        let state = self.state();
+        let taken = state.routes.iter().find(|route| berth_domain::network::overlap(route, &subnet));
+        Ok(taken.map(|route| format!("the route {route}")))
+    }
+
+    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError> {
+        if parent == "eth0" { Ok(()) } else { Err(NetworkError::NoParent { parent: parent.to_owned() }) }
+    }
+
+    async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
         self.at_network("ensure network", "before").await?;
-        self.state().network_up = true;
+        self.state().networks.insert(network.id, network.clone());
         self.at_network("ensure network", "after").await
     }
 
-    async fn release(&self, _network: &NetworkSpec) -> Result<(), NetworkError> {
+    async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
         self.at_network("release network", "before").await?;
-        self.state().network_up = false;
+        self.state().networks.remove(&network.id);
         self.at_network("release network", "after").await
     }
 
@@ -264,8 +279,8 @@ impl Network for FakeHost {
         Ok(())
     }
 
-    fn host_name(&self, network: &NetworkSpec) -> String {
-        format!("fake-{}", network.name)
+    fn host_name(&self, network: &KnownNetwork) -> String {
+        format!("fake-{}", network.spec.name)
     }
 }
 

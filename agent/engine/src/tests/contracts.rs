@@ -8,19 +8,20 @@ use crate::ports::network::{Publication, PublishedPort};
 use crate::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use crate::{Reporter, testing};
 use berth_domain::{
-    EffectiveConfig, ImageConfig, InstanceId, Limits, MacAddress, Name, NetworkId, NetworkKind, NetworkSpec,
-    Protocol, RestartPolicy, UidRange,
+    EffectiveConfig, ImageConfig, InstanceId, KnownNetwork, Limits, MacAddress, NetworkDraft, NetworkId,
+    Protocol, RestartPolicy, Timestamp, UidRange,
 };
 
 use crate::tests::support::{WEB, World, draft};
 
-fn default_network() -> NetworkSpec {
-    NetworkSpec {
-        id: NetworkId::random(),
-        name: Name::new("default").unwrap(),
-        kind: NetworkKind::Bridge,
-        ipv4_subnet: "10.9.8.0/24".parse().unwrap(),
-    }
+fn default_network() -> KnownNetwork {
+    let draft = NetworkDraft {
+        name: "default".to_owned(),
+        ipv4_subnet: "10.9.8.0/24".to_owned(),
+        ..NetworkDraft::default()
+    };
+    let spec = draft.validate().unwrap().0;
+    KnownNetwork { id: NetworkId::random(), number: 0, generation: 1, spec, created_at: Timestamp::now() }
 }
 
 #[tokio::test]
@@ -67,7 +68,7 @@ async fn the_fake_runtime_keeps_its_promises() {
         settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
         contents: Contents::default(),
         attachment: Attachment {
-            gateway: network.gateway(),
+            gateway: network.spec.ipv4_gateway().unwrap(),
             network,
             interface: "eth0".to_owned(),
             ipv4: "10.9.8.2/24".parse().unwrap(),

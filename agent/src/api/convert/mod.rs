@@ -3,6 +3,7 @@
 mod contents;
 pub(super) mod image;
 pub(super) mod instance;
+pub(super) mod network;
 pub(super) mod process;
 pub(super) mod remote;
 

@@ -76,12 +76,12 @@ fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
     InterfaceSpec {
         name: attachment.interface.clone(),
         host_name: format!("vb{}{id}0", place.prefix),
-        bridge: place.prefix.bridge(0),
+        bridge: place.prefix.bridge(attachment.network.number),
         mac: attachment.mac.to_string(),
         ipv4_address: attachment.ipv4.addr(),
         ipv4_prefix: attachment.ipv4.prefix_len(),
         ipv4_gateway: Some(attachment.gateway),
-        mtu: MTU,
+        mtu: attachment.network.spec.mtu.unwrap_or(MTU),
     }
 }
 

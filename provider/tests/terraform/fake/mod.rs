@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 
 mod images;
 mod instances;
+mod networks;
 mod remotes;
 mod volumes;
 
@@ -23,6 +24,7 @@ pub struct State {
     pub pins: BTreeMap<String, wire::Pin>,
     pub instances: BTreeMap<String, wire::Instance>,
     pub volumes: BTreeMap<String, wire::Volume>,
+    pub networks: BTreeMap<String, wire::Network>,
     /// What the registry's tags point at: reference to index and image digest.
     pub tags: BTreeMap<String, (String, String)>,
     pub registry_down: bool,
@@ -169,6 +171,7 @@ pub fn router(services: Services) -> tonic::transport::server::Router {
         .add_service(wire::remote_service_server::RemoteServiceServer::new(services.clone()))
         .add_service(wire::image_service_server::ImageServiceServer::new(services.clone()))
         .add_service(wire::instance_service_server::InstanceServiceServer::new(services.clone()))
+        .add_service(wire::network_service_server::NetworkServiceServer::new(services.clone()))
         .add_service(wire::volume_service_server::VolumeServiceServer::new(services))
 }
 

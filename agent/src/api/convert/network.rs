@@ -1,0 +1,89 @@
+//! Networks and access rules.
+
+use berth_domain::{AccessRule, AccessRuleDraft, NetworkDraft};
+use berth_engine::view::NetworkView;
+use berth_proto::agent as wire;
+use tonic::Status;
+
+use super::rfc3339;
+use crate::api::instances::incomplete;
+
+/// What is asked for, before it is checked.
+pub(in crate::api) fn draft(spec: Option<wire::NetworkSpec>) -> Result<NetworkDraft, Status> {
+    let spec = spec.ok_or_else(|| incomplete("spec"))?;
+    Ok(NetworkDraft {
+        name: spec.name,
+        kind: spec.r#type,
+        parent: spec.parent,
+        ipv4_subnet: spec.ipv4_subnet,
+        ipv6_subnet: spec.ipv6_subnet,
+        nat: spec.nat,
+        isolated: spec.isolated,
+        mtu: spec.mtu,
+        dns_domain: spec.dns_domain,
+        labels: spec.labels.into_iter().collect(),
+        ingress: rule_drafts(spec.ingress),
+        egress: rule_drafts(spec.egress),
+    })
+}
+
+/// Access rules, before they are checked.
+pub(in crate::api) fn rule_drafts(rules: Option<wire::AccessRules>) -> Option<Vec<AccessRuleDraft>> {
+    let draft = |rule: wire::AccessRule| AccessRuleDraft {
+        protocol: rule.protocol,
+        ports: rule.ports,
+        cidr: rule.cidr,
+        network: rule.network,
+        labels: rule.labels.into_iter().collect(),
+    };
+    rules.map(|rules| rules.rules.into_iter().map(draft).collect())
+}
+
+/// Access rules.
+pub(in crate::api) fn rules(rules: Option<&[AccessRule]>) -> Option<wire::AccessRules> {
+    let show = |rule: &AccessRule| {
+        let draft = rule.to_draft();
+        wire::AccessRule {
+            protocol: draft.protocol,
+            ports: draft.ports,
+            cidr: draft.cidr,
+            network: draft.network,
+            labels: draft.labels.into_iter().collect(),
+        }
+    };
+    rules.map(|rules| wire::AccessRules { rules: rules.iter().map(show).collect() })
+}
+
+/// A network.
+pub(in crate::api) fn show(view: NetworkView) -> wire::Network {
+    let (network, bridge) = (view.network, view.bridge.unwrap_or_default());
+    let spec = network.spec;
+    let text = |text: Option<String>| text.unwrap_or_default();
+    let (name, kind) = (spec.name.to_string(), spec.kind.as_str().to_owned());
+    let ipv4_subnet = text(spec.ipv4_subnet.map(|net| net.to_string()));
+    wire::Network {
+        id: network.id.to_string(),
+        name: name.clone(),
+        r#type: kind.clone(),
+        ipv4_subnet: ipv4_subnet.clone(),
+        bridge: bridge.clone(),
+        generation: network.generation,
+        used_by: view.used_by.iter().map(ToString::to_string).collect(),
+        // Of one that an earlier agent has made, it is not known.
+        created_at: if network.created_at.0 == 0 { String::new() } else { rfc3339(network.created_at) },
+        spec: Some(wire::NetworkSpec {
+            name,
+            r#type: kind,
+            parent: text(spec.parent),
+            ipv4_subnet,
+            ipv6_subnet: text(spec.ipv6_subnet.map(|net| net.to_string())),
+            nat: (!bridge.is_empty()).then_some(spec.nat),
+            isolated: spec.isolated,
+            mtu: spec.mtu.unwrap_or_default(),
+            dns_domain: text(spec.dns_domain.map(|domain| domain.to_string())),
+            labels: spec.labels.into_iter().collect(),
+            ingress: rules(spec.ingress.as_deref()),
+            egress: rules(spec.egress.as_deref()),
+        }),
+    }
+}
