@@ -1,9 +1,9 @@
 //! The agent's bridges: made, mended and removed.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use berth_sys::netlink::{BridgeSpec, MacAddress, Netlink, NetlinkError};
-use ipnet::Ipv4Net;
+use ipnet::{Ipv4Net, Ipv6Net};
 
 use crate::{
     names::hash,
@@ -17,6 +17,8 @@ pub struct Bridge {
     pub name: String,
     /// The host's address on it, which is the instances' gateway, with the network's prefix.
     pub gateway: Ipv4Net,
+    /// The host's IPv6 address on it; there is no IPv6 on the bridge if absent.
+    pub gateway6: Option<Ipv6Net>,
     /// The MTU; the kernel's default if absent.
     pub mtu: Option<u32>,
 }
@@ -25,7 +27,7 @@ impl Bridge {
     /// A bridge whose gateway is the network's first address.
     #[must_use]
     pub fn new(name: String, subnet: Ipv4Net) -> Self {
-        Self { name, gateway: gateway(subnet), mtu: None }
+        Self { name, gateway: gateway(subnet), gateway6: None, mtu: None }
     }
 
     /// The bridge's own MAC address. It follows from the name, so that what instances know of their gateway holds
@@ -43,6 +45,13 @@ impl Bridge {
 pub fn gateway(subnet: Ipv4Net) -> Ipv4Net {
     let first = subnet.hosts().next().unwrap_or_else(|| subnet.addr());
     Ipv4Net::new(first, subnet.prefix_len()).unwrap_or(subnet)
+}
+
+/// The gateway of an IPv6 network: its first address after the one that means all its routers.
+#[must_use]
+pub fn gateway6(subnet: Ipv6Net) -> Ipv6Net {
+    let first = Ipv6Addr::from(u128::from(subnet.network()) | 1);
+    Ipv6Net::new(first, subnet.prefix_len()).unwrap_or(subnet)
 }
 
 /// Why a bridge is not as it should be.
@@ -156,30 +165,42 @@ fn configure(netlink: &mut Netlink, bridge: &Bridge) -> Result<bool, BridgeError
 }
 
 fn addresses(netlink: &mut Netlink, bridge: &Bridge) -> Result<bool, BridgeError> {
+    let v4 = (IpAddr::V4(bridge.gateway.addr()), bridge.gateway.prefix_len());
+    let v6 = bridge.gateway6.map(|net| (IpAddr::V6(net.addr()), net.prefix_len()));
+    let changed = of_family(netlink, bridge, IpAddr::is_ipv4, Some(v4))?;
+    Ok(of_family(netlink, bridge, IpAddr::is_ipv6, v6)? || changed)
+}
+
+/// Gives the bridge its one address of a family; its link-local one is the kernel's.
+fn of_family(
+    netlink: &mut Netlink,
+    bridge: &Bridge,
+    family: fn(&IpAddr) -> bool,
+    wanted: Option<(IpAddr, u8)>,
+) -> Result<bool, BridgeError> {
     let failed = |source| BridgeError::Netlink { bridge: bridge.name.clone(), source };
-    let wanted = (bridge.gateway.addr(), bridge.gateway.prefix_len());
     let present = addresses_of(netlink, &bridge.name).map_err(failed)?;
-    if present == [wanted] {
+    let present: Vec<_> = present.into_iter().filter(|(address, _)| family(address)).collect();
+    if present.as_slice() == wanted.as_slice() {
         return Ok(false);
     }
-    for (address, prefix_len) in present.into_iter().filter(|present| *present != wanted) {
-        netlink.delete_address(&bridge.name, IpAddr::V4(address), prefix_len).map_err(failed)?;
+    for (address, prefix_len) in present.into_iter().filter(|present| Some(*present) != wanted) {
+        netlink.delete_address(&bridge.name, address, prefix_len).map_err(failed)?;
     }
+    let Some((address, prefix_len)) = wanted else { return Ok(true) };
     // With a network's first address the kernel may have dropped the others of it, so what is left is not known.
-    match netlink.add_address(&bridge.name, IpAddr::V4(wanted.0), wanted.1) {
+    match netlink.add_address(&bridge.name, address, prefix_len) {
         Err(error) if !error.is_exists() => Err(failed(error)),
         _ => Ok(true),
     }
 }
 
-fn addresses_of(netlink: &mut Netlink, name: &str) -> Result<Vec<(Ipv4Addr, u8)>, NetlinkError> {
+fn addresses_of(netlink: &mut Netlink, name: &str) -> Result<Vec<(IpAddr, u8)>, NetlinkError> {
     let Some(link) = netlink.link(name)? else { return Ok(Vec::new()) };
-    let addresses = netlink.addresses()?.into_iter().filter(|address| address.link == link.index);
-    let v4 = addresses.filter_map(|address| match address.address {
-        IpAddr::V4(v4) => Some((v4, address.prefix_len)),
-        IpAddr::V6(_) => None,
-    });
-    Ok(v4.collect())
+    let link_local = |address: IpAddr| matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local());
+    let addresses = netlink.addresses()?.into_iter();
+    let own = addresses.filter(|address| address.link == link.index && !link_local(address.address));
+    Ok(own.map(|address| (address.address, address.prefix_len)).collect())
 }
 
 /// The kernel settings of the bridge; they vanish with it. True if one was another.
@@ -191,10 +212,14 @@ fn settings(bridge: &Bridge) -> Result<bool, BridgeError> {
     // An instance must not move its neighbours to another gateway, nor the host to another route.
     changed |= setting(name, "ipv4", "send_redirects", "0")?;
     changed |= setting(name, "ipv4", "accept_redirects", "0")?;
-    // The network has no IPv6: without this the host's services were reachable at its link-local address, and an
-    // instance's router advertisement gave the host a route.
+    // An instance's router advertisement gave the host a route.
     changed |= setting(name, "ipv6", "accept_ra", "0")?;
-    changed |= setting(name, "ipv6", "disable_ipv6", "1")?;
+    changed |= setting(name, "ipv6", "accept_redirects", "0")?;
+    // The addresses are of a ledger: nobody is asked for them, and they are usable before there is a port.
+    changed |= setting(name, "ipv6", "accept_dad", "0")?;
+    // A network without IPv6: without this the host's services were reachable at its link-local address.
+    let disabled = if bridge.gateway6.is_some() { "0" } else { "1" };
+    changed |= setting(name, "ipv6", "disable_ipv6", disabled)?;
     Ok(changed)
 }
 

@@ -40,7 +40,7 @@ impl Prefix {
         number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
     }
 
-    /// The name of the agent's nftables table, in the family `inet`.
+    /// The name of the agent's nftables tables, in the families `inet` and `bridge`.
     #[must_use]
     pub fn table(&self) -> String {
         format!("berth{}", self.0)

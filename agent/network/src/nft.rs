@@ -1,8 +1,6 @@
 //! Running `nft`.
 //!
-//! Rules are composed with the `nftables` crate's types and given to `nft -j` on its standard input. The crate's own
-//! runner is not used: it leaves nft's messages on the agent's stderr and out of the error, and reads foreign rulesets
-//! into types that do not know every statement.
+//! Rules are given to `nft -j` as JSON on its standard input.
 
 use std::{
     env,
@@ -13,7 +11,6 @@ use std::{
     thread,
 };
 
-use nftables::schema::Nftables;
 use serde_json::Value;
 
 /// Where `nft` is when `PATH` does not lead to it, as a service's or a user's often does not.
@@ -80,12 +77,12 @@ impl Nft {
     }
 
     /// Applies a document, all of it or nothing.
-    pub(crate) fn apply(&self, document: &Nftables<'_>, operation: &'static str) -> Result<(), NftError> {
+    pub(crate) fn apply(&self, document: &Value, operation: &'static str) -> Result<(), NftError> {
         self.send(document, &["-j", "-f", "-"], operation)
     }
 
     /// Has the kernel check a document without applying it.
-    pub(crate) fn check(&self, document: &Nftables<'_>) -> Result<(), NftError> {
+    pub(crate) fn check(&self, document: &Value) -> Result<(), NftError> {
         self.send(document, &["-j", "-c", "-f", "-"], "check rules")
     }
 
@@ -105,12 +102,7 @@ impl Nft {
         }
     }
 
-    fn send(
-        &self,
-        document: &Nftables<'_>,
-        arguments: &[&str],
-        operation: &'static str,
-    ) -> Result<(), NftError> {
+    fn send(&self, document: &Value, arguments: &[&str], operation: &'static str) -> Result<(), NftError> {
         let input = serde_json::to_vec(document).map_err(NftError::Input)?;
         self.run(arguments, operation, input).map(drop)
     }

@@ -10,9 +10,12 @@
 
 use std::{
     fmt, fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     ops::RangeInclusive,
+    os::fd::{AsRawFd, OwnedFd},
 };
+
+use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 
 use crate::firewall::{HostPort, Protocol};
 
@@ -20,7 +23,7 @@ use crate::firewall::{HostPort, Protocol};
 #[derive(Debug)]
 pub struct HeldPort {
     port: HostPort,
-    _socket: Socket,
+    _socket: OwnedFd,
 }
 
 impl HeldPort {
@@ -29,12 +32,6 @@ impl HeldPort {
     pub fn port(&self) -> HostPort {
         self.port
     }
-}
-
-#[derive(Debug)]
-enum Socket {
-    Tcp(#[allow(dead_code, reason = "held for what it keeps others from")] TcpListener),
-    Udp(#[allow(dead_code, reason = "held for what it keeps others from")] UdpSocket),
 }
 
 /// The process that has a port.
@@ -65,12 +62,12 @@ pub enum PortError {
     },
     /// It is at an address that the host does not have.
     #[error("the host has no address {0}: use one that `ip address` shows, or 0.0.0.0 for all")]
-    NoSuchAddress(Ipv4Addr),
+    NoSuchAddress(IpAddr),
     /// All ports of a range are taken.
     #[error("no {protocol} port from {} to {} is free at {address}", range.start(), range.end())]
     NoneFree {
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The protocol.
         protocol: Protocol,
         /// The range.
@@ -96,11 +93,7 @@ fn by(holder: Option<&Holder>) -> String {
 /// # Errors
 /// If somebody has it, or the host does not have the address.
 pub fn hold(port: HostPort) -> Result<HeldPort, PortError> {
-    let address = SocketAddrV4::new(port.address, port.port);
-    let bound = match port.protocol {
-        Protocol::Tcp => TcpListener::bind(address).map(Socket::Tcp),
-        Protocol::Udp => UdpSocket::bind(address).map(Socket::Udp),
-    };
+    let bound = bind(SocketAddr::new(port.address, port.port), port.protocol);
     match bound {
         Ok(socket) => Ok(HeldPort { port, _socket: socket }),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
@@ -113,11 +106,36 @@ pub fn hold(port: HostPort) -> Result<HeldPort, PortError> {
     }
 }
 
+/// Binds without a packet of the other family ever counting: `::` would hold `0.0.0.0` as well.
+fn bind(address: SocketAddr, protocol: Protocol) -> io::Result<OwnedFd> {
+    let (family, storage) = match address {
+        SocketAddr::V4(v4) => (AddressFamily::Inet, SockaddrStorage::from(v4)),
+        SocketAddr::V6(v6) => (AddressFamily::Inet6, SockaddrStorage::from(v6)),
+    };
+    let kind = match protocol {
+        Protocol::Tcp => SockType::Stream,
+        Protocol::Udp => SockType::Datagram,
+    };
+    let socket = socket::socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    if address.is_ipv6() {
+        socket::setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+    }
+    if protocol == Protocol::Tcp {
+        // As the standard library's listeners have it: connections that are closing are in nobody's way.
+        socket::setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    }
+    socket::bind(socket.as_raw_fd(), &storage)?;
+    if protocol == Protocol::Tcp {
+        socket::listen(&socket, Backlog::new(128)?)?;
+    }
+    Ok(socket)
+}
+
 /// Tells whether a port could be taken now.
 ///
 /// # Errors
 /// Those of [`hold`].
-pub fn check_free(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), PortError> {
+pub fn check_free(address: IpAddr, port: u16, protocol: Protocol) -> Result<(), PortError> {
     hold(HostPort { address, protocol, port }).map(drop)
 }
 
@@ -126,7 +144,7 @@ pub fn check_free(address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<()
 /// # Errors
 /// If none is free, or the host does not have the address.
 pub fn hold_any(
-    address: Ipv4Addr,
+    address: IpAddr,
     protocol: Protocol,
     range: RangeInclusive<u16>,
     avoid: impl Fn(u16) -> bool,
@@ -159,8 +177,17 @@ fn inodes(table: &str, port: HostPort) -> Vec<u64> {
         let mut fields = line.split_whitespace().skip(1);
         let (local, state) = (socket_address(fields.next()?)?, fields.nth(1)?);
         let clashes = match local.ip() {
-            IpAddr::V4(v4) => v4 == port.address || v4.is_unspecified() || port.address.is_unspecified(),
-            IpAddr::V6(v6) => v6.is_unspecified() || v6.to_ipv4_mapped() == Some(port.address),
+            IpAddr::V4(v4) => {
+                port.address.is_ipv4()
+                    && (v4 == port.address || v4.is_unspecified() || port.address.is_unspecified())
+            }
+            IpAddr::V6(v6) => {
+                let mapped = v6.to_ipv4_mapped().map(IpAddr::V4) == Some(port.address);
+                v6.is_unspecified()
+                    || mapped
+                    || v6 == port.address
+                    || (port.address.is_ipv6() && port.address.is_unspecified())
+            }
         };
         let open = port.protocol == Protocol::Udp || state == LISTENS;
         (open && clashes && local.port() == port.port).then(|| fields.nth(5)?.parse().ok())?
@@ -201,10 +228,12 @@ fn process_with_socket(inode: u64) -> Option<Holder> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn loopback(port: u16, protocol: Protocol) -> HostPort {
-        HostPort { address: Ipv4Addr::LOCALHOST, protocol, port }
+        HostPort { address: Ipv4Addr::LOCALHOST.into(), protocol, port }
     }
 
     #[test]
@@ -228,11 +257,12 @@ mod tests {
     #[test]
     fn a_held_port_is_free_again_when_it_is_let_go() {
         for protocol in [Protocol::Tcp, Protocol::Udp] {
-            let held = hold_any(Ipv4Addr::LOCALHOST, protocol, 20_000..=29_999, |_| false).unwrap();
+            let held = hold_any(Ipv4Addr::LOCALHOST.into(), protocol, 20_000..=29_999, |_| false).unwrap();
             let port = held.port();
             assert!(matches!(hold(port), Err(PortError::Taken { .. })));
             let next =
-                hold_any(Ipv4Addr::LOCALHOST, protocol, port.port..=29_999, |p| p == port.port + 1).unwrap();
+                hold_any(Ipv4Addr::LOCALHOST.into(), protocol, port.port..=29_999, |p| p == port.port + 1)
+                    .unwrap();
             assert!(next.port().port > port.port + 1);
             drop(held);
             check_free(port.address, port.port, protocol).unwrap();
@@ -241,11 +271,11 @@ mod tests {
 
     #[test]
     fn a_full_range_and_a_foreign_address_are_errors() {
-        let held = hold_any(Ipv4Addr::LOCALHOST, Protocol::Tcp, 20_000..=29_999, |_| false).unwrap();
+        let held = hold_any(Ipv4Addr::LOCALHOST.into(), Protocol::Tcp, 20_000..=29_999, |_| false).unwrap();
         let port = held.port().port;
-        let error = hold_any(Ipv4Addr::LOCALHOST, Protocol::Tcp, port..=port, |_| false).unwrap_err();
+        let error = hold_any(Ipv4Addr::LOCALHOST.into(), Protocol::Tcp, port..=port, |_| false).unwrap_err();
         assert!(error.to_string().starts_with("no tcp port from"), "{error}");
-        let foreign = Ipv4Addr::new(192, 0, 2, 1);
+        let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         let error = check_free(foreign, 8080, Protocol::Tcp).unwrap_err();
         assert!(matches!(error, PortError::NoSuchAddress(address) if address == foreign));
     }

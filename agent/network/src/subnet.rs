@@ -1,9 +1,9 @@
 //! Choosing an IPv4 network that nothing on the host uses.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use berth_sys::netlink::{Netlink, NetlinkError};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::Prefix;
 
@@ -25,6 +25,9 @@ pub enum SubnetError {
         "no private IPv4 /24 is free of the host's routes: give the network a subnet that the host does not need"
     )]
     NoneFree,
+    /// Likewise of IPv6.
+    #[error("no IPv6 /64 of the agent's own is free of the host's routes: give the network a subnet")]
+    NoneFree6,
 }
 
 /// Chooses a /24 that overlaps neither a route or address of the host nor a network of `taken`.
@@ -35,20 +38,49 @@ pub enum SubnetError {
 /// # Errors
 /// If the host's routes cannot be listed, or they leave nothing free.
 pub fn choose(netlink: &mut Netlink, prefix: &Prefix, taken: &[Ipv4Net]) -> Result<Ipv4Net, SubnetError> {
-    let mut used = used(netlink).map_err(SubnetError::Observe)?;
+    let used = used(netlink).map_err(SubnetError::Observe)?;
+    let mut used: Vec<Ipv4Net> = used.into_iter().filter_map(v4).collect();
     used.extend_from_slice(taken);
     first_free(prefix, &used).ok_or(SubnetError::NoneFree)
 }
 
+/// Chooses an IPv6 /64 of the agent's own /48 of unique local addresses (RFC 4193), likewise.
+///
+/// # Errors
+/// If the host's routes cannot be listed, or they leave nothing free.
+pub fn choose6(netlink: &mut Netlink, prefix: &Prefix, taken: &[Ipv6Net]) -> Result<Ipv6Net, SubnetError> {
+    let used = used(netlink).map_err(SubnetError::Observe)?;
+    let mut used: Vec<Ipv6Net> = used.into_iter().filter_map(v6).collect();
+    used.extend_from_slice(taken);
+    first_free6(prefix, &used).ok_or(SubnetError::NoneFree6)
+}
+
+fn first_free6(prefix: &Prefix, used: &[Ipv6Net]) -> Option<Ipv6Net> {
+    let site = (0xfd_u128 << 120) | (u128::from(prefix.hash() >> 24) << 80);
+    (0..=u128::from(u16::MAX)).find_map(|number| {
+        let candidate = Ipv6Net::new(Ipv6Addr::from(site | (number << 64)), 64).ok()?;
+        let overlaps =
+            |other: &&Ipv6Net| candidate.contains(&other.network()) || other.contains(&candidate.network());
+        used.iter().find(overlaps).is_none().then_some(candidate)
+    })
+}
+
+fn v4(net: IpNet) -> Option<Ipv4Net> {
+    if let IpNet::V4(net) = net { Some(net) } else { None }
+}
+
+fn v6(net: IpNet) -> Option<Ipv6Net> {
+    if let IpNet::V6(net) = net { Some(net) } else { None }
+}
+
 /// The networks that the host has a route to or an address in. The default route says nothing of what it leads to.
-fn used(netlink: &mut Netlink) -> Result<Vec<Ipv4Net>, NetlinkError> {
+fn used(netlink: &mut Netlink) -> Result<Vec<IpNet>, NetlinkError> {
     let routes = netlink.routes()?.into_iter().map(|route| (route.destination, route.prefix_len));
     let addresses = netlink.addresses()?.into_iter().map(|address| (address.address, address.prefix_len));
-    let networks = routes.chain(addresses).filter_map(|(address, prefix_len)| match address {
-        IpAddr::V4(address) if prefix_len > 0 => Ipv4Net::new(address, prefix_len).ok(),
-        _ => None,
-    });
-    Ok(networks.collect())
+    let networks = routes.chain(addresses).filter(|(_, prefix_len)| *prefix_len > 0);
+    Ok(networks
+        .filter_map(|(address, prefix_len): (IpAddr, u8)| IpNet::new(address, prefix_len).ok())
+        .collect())
 }
 
 fn first_free(prefix: &Prefix, used: &[Ipv4Net]) -> Option<Ipv4Net> {
@@ -90,6 +122,20 @@ mod tests {
         assert!(net("10.0.0.0/8").contains(&first));
         let others = ["aaab", "aaac", "zzzz", "2345"].map(|text| first_free(&prefix(text), &[]).unwrap());
         assert!(others.iter().all(|other| *other != first), "{first} {others:?}");
+    }
+
+    #[test]
+    fn ipv6_networks_are_of_the_agents_own_site() {
+        let first = first_free6(&prefix("aaaa"), &[]).unwrap();
+        assert_eq!((first.prefix_len(), first.addr().octets()[0]), (64, 0xfd));
+        let second = first_free6(&prefix("aaaa"), &[first]).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(first.addr().octets()[..6], second.addr().octets()[..6]);
+        assert_ne!(
+            first_free6(&prefix("aaab"), &[]).unwrap().addr().octets()[..6],
+            first.addr().octets()[..6]
+        );
+        assert_eq!(first_free6(&prefix("aaaa"), &["fc00::/7".parse().unwrap()]), None);
     }
 
     #[test]

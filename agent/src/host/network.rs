@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -81,9 +81,16 @@ impl Inner {
     fn apply(&self, now: &mut Now, record: Record) -> Result<(), NetworkError> {
         record.save(&self.place.run).map_err(|error| host("record what is published", error))?;
         let applied = self.firewall().and_then(|firewall| {
-            let desired = record.desired();
-            if desired.networks.is_empty() { firewall.remove() } else { firewall.apply(&desired) }
-                .map_err(|error| filtered("set up the firewall", error))
+            let (before, desired) = (now.record.desired(), record.desired());
+            let done = if desired.networks.is_empty() {
+                firewall.remove()
+            } else if before.networks.is_empty() || before == desired {
+                firewall.apply(&desired)
+            } else {
+                // Where somebody changed the tables, the difference does not fit.
+                firewall.change(&before, &desired).or_else(|_| firewall.apply(&desired))
+            };
+            done.map_err(|error| filtered("set up the firewall", error))
         });
         match applied {
             Ok(()) => {
@@ -121,7 +128,7 @@ impl Inner {
         bridge::ensure(&mut netlink, &wanted).map_err(|error| host("make the bridge", error))?;
         self.forwarding.acquire(&mut netlink).map_err(|error| host("forward packets", error))?;
         let mut record = now.record.clone();
-        record.set_network(name, subnet, Settings { nat: network.spec.nat });
+        record.set_network(name, subnet, Settings { nat: network.spec.nat, isolated: network.spec.isolated });
         let as_desired = record == now.record && {
             let state = self.firewall()?.observe(&record.desired());
             state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
@@ -149,10 +156,10 @@ impl Inner {
     fn publish(&self, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
         let instance = publication.instance.to_string();
         let ports = publication.ports.iter().map(|port| Published {
-            host_address: port.host_address,
+            host_address: port.host_address.into(),
             host_port: port.host_port,
             protocol: ours(port.protocol),
-            address: publication.ipv4,
+            address: publication.ipv4.into(),
             port: port.container_port,
         });
         let ports = ports.collect::<Vec<_>>();
@@ -185,7 +192,7 @@ impl Network for Networks {
         self.blocking(move |inner, _| {
             subnet::choose(&mut open()?, &inner.place.prefix, &taken).map_err(|error| match error {
                 SubnetError::Observe(_) => host("see which networks it uses", error),
-                SubnetError::NoneFree => NetworkError::NoSubnet,
+                SubnetError::NoneFree | SubnetError::NoneFree6 => NetworkError::NoSubnet,
             })
         })
         .await
@@ -239,15 +246,16 @@ impl Network for Networks {
         let protocol = ours(protocol);
         self.blocking(move |_, now| {
             let overlaps = |held: &HostPort| {
-                let address =
-                    held.address == address || held.address.is_unspecified() || address.is_unspecified();
+                let address = held.address == IpAddr::V4(address)
+                    || held.address.is_unspecified()
+                    || address.is_unspecified();
                 address && held.port == port && held.protocol == protocol
             };
             if now.held.keys().any(overlaps) {
                 return Ok(());
             }
-            let port = HostPort { address, protocol, port };
-            ports::check_free(address, port.port, protocol).map_err(|error| unheld(port, error))
+            let port = HostPort { address: address.into(), protocol, port };
+            ports::check_free(port.address, port.port, protocol).map_err(|error| unheld(port, error))
         })
         .await
     }
@@ -303,16 +311,18 @@ fn filtered(operation: &str, error: FirewallError) -> NetworkError {
 }
 
 fn unheld(port: HostPort, error: PortError) -> NetworkError {
+    // Specs have none of the other family so far.
+    let IpAddr::V4(address) = port.address else { return host("hold a port", error) };
     match error {
         PortError::Taken { .. } | PortError::NoneFree { .. } => NetworkError::PortTaken {
-            address: port.address,
+            address,
             port: port.port,
             protocol: match port.protocol {
                 firewall::Protocol::Tcp => Protocol::Tcp,
                 firewall::Protocol::Udp => Protocol::Udp,
             },
         },
-        PortError::NoSuchAddress(address) => NetworkError::NotAnAddress { address },
+        PortError::NoSuchAddress(_) => NetworkError::NotAnAddress { address },
         PortError::Refused { .. } => host("hold a port", error),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use berth_network::Ipv4Net;
@@ -33,11 +33,14 @@ pub(super) struct Settings {
     /// Whether what leaves it has the host's address.
     #[serde(default = "yes")]
     pub(super) nat: bool,
+    /// Whether its instances reach nobody beyond it.
+    #[serde(default)]
+    pub(super) isolated: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { nat: true }
+        Self { nat: true, isolated: false }
     }
 }
 
@@ -48,10 +51,10 @@ fn yes() -> bool {
 /// A published port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Published {
-    pub(super) host_address: Ipv4Addr,
+    pub(super) host_address: IpAddr,
     pub(super) host_port: u16,
     pub(super) protocol: Protocol,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     pub(super) port: u16,
 }
 
@@ -146,13 +149,14 @@ impl Record {
     pub(super) fn desired(&self) -> Desired {
         let networks = self.networks.iter();
         let networks = networks.map(|(bridge, subnet)| {
-            let Settings { nat } = self.settings.get(bridge).copied().unwrap_or_default();
-            Network { bridge: bridge.clone(), subnet: *subnet, nat }
+            let Settings { nat, isolated } = self.settings.get(bridge).copied().unwrap_or_default();
+            Network { nat, isolated, ..Network::new(bridge.clone(), *subnet) }
         });
         let ports = self.ports.values().flatten();
         let target = |port: &Published| Target { address: port.address, port: port.port };
         Desired {
             networks: networks.collect(),
+            interfaces: Vec::new(),
             ports: ports.map(|port| (port.host(), target(port))).collect(),
         }
     }

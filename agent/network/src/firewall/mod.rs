@@ -1,111 +1,70 @@
-//! The agent's own nftables table.
+//! The agent's own nftables tables.
 //!
-//! All rules are in one table, `inet berth<XXXX>`, and speak of the agent's own bridges only. It is replaced as a whole
-//! in one transaction ([`Firewall::apply`]), so that there is no moment without rules; a published port is an element
-//! of four maps and is added and removed alone ([`Firewall::publish`], [`Firewall::unpublish`]). No chain has a policy
-//! of drop, nothing of anybody else's is read, changed or flushed. [`Firewall::observe`] tells whether the table is as
-//! it should be; if somebody flushed it, applying it again puts it back. Open connections go on through a replacement:
-//! the kernel remembers their translation.
+//! All rules are in two tables of the agent's name, `inet berth<XXXX>` and `bridge berth<XXXX>`, and speak of the agent's
+//! own bridges and their ports only. Both are replaced as a whole in one transaction ([`Firewall::apply`]), or changed by
+//! what differs from what is there ([`Firewall::change`]), so that there is no moment without rules. No chain has a policy
+//! of drop, nothing of anybody else's is read, changed or flushed. [`Firewall::observe`] tells whether the tables are as
+//! they should be; if somebody flushed one, applying them again puts it back. Open connections go on through a
+//! replacement: the kernel remembers their translation.
 //!
 //! ```text
+//! inet
 //! prerouting, raw     guard        from a bridge: only its network's addresses, nothing to 127.0.0.0/8
-//! prerouting, dstnat  prerouting   to a local address but 127.0.0.0/8   -> published
-//! output, dstnat      output       to a local address                   -> published
+//! prerouting, dstnat  prerouting   to a local address but 127.0.0.0/8   -> published, published6
+//! output, dstnat      output       to a local address                   -> published, published6
 //!                     published    maps (address, protocol, port) and (protocol, port) to instances
-//! forward, filter     forward      out of a bridge: replies, published ports, the bridge itself; else drop
+//! input, filter       input        from a bridge, where lists are: replies, names, what may go out; else drop
+//! forward, filter     forward      isolated networks: drop. Replies. Lists of networks and instances. Out of a bridge:
+//!                                  published ports, the bridge itself; else drop
 //! postrouting, srcnat postrouting  masquerade: what leaves a bridge's network; what came from 127.0.0.1 or comes back
 //!                                  to the network it came from through a published port
+//! bridge
+//! prerouting, dstnat  guard        from an instance's port -> own: its MAC and addresses alone, in Ethernet, ARP, IP and
+//!                                  neighbour discovery; no DHCP answer, no router advertisement; else counted and dropped
+//! forward, filter     forward      between ports of a bridge, where lists are: what begins a connection is asked about
 //! ```
+//!
+//! What an instance sent that is not its own is counted by its interface ([`Firewall::refused`]). Replacing the tables
+//! begins the counts anew.
 
-mod observe;
-mod rules;
+mod access;
+mod desired;
+mod inet;
+mod json;
+mod link;
+mod table;
 
-use std::{collections::BTreeMap, fmt, net::Ipv4Addr};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, Ipv4Addr},
+};
 
+use berth_sys::netlink::MacAddress;
 use ipnet::Ipv4Net;
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-pub use observe::State;
+pub use desired::{
+    Access, AccessProtocol, AccessRule, Desired, HostPort, Interface, Network, Protocol, Target, link_local,
+};
 
 use crate::{
     Prefix,
     nft::{Nft, NftError},
 };
+use table::Table;
 
-/// A bridge's network as the rules see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
-    /// The bridge's name.
-    pub bridge: String,
-    /// Its network.
-    pub subnet: Ipv4Net,
-    /// Whether what leaves the network gets the host's address.
-    pub nat: bool,
+/// What [`Firewall::observe`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    /// The tables are as desired.
+    AsDesired,
+    /// They are there, and something of them is not as desired.
+    Differs,
+    /// One is not there.
+    Missing,
 }
 
-/// A transport protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// Its name, as users and nft write it.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A port of the host that is published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct HostPort {
-    /// The host's address; `0.0.0.0` means all that it has.
-    pub address: Ipv4Addr,
-    /// The protocol.
-    pub protocol: Protocol,
-    /// The port.
-    pub port: u16,
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}/{}", self.address, self.port, self.protocol)
-    }
-}
-
-/// Where a published port leads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Target {
-    /// The instance's address.
-    pub address: Ipv4Addr,
-    /// The port in the instance.
-    pub port: u16,
-}
-
-/// All that the table should hold.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Desired {
-    /// The agent's networks.
-    pub networks: Vec<Network>,
-    /// The published ports. A map, since a port leads to one instance.
-    pub ports: BTreeMap<HostPort, Target>,
-}
-
-/// Why the table could not be changed or seen.
+/// Why the tables could not be changed or seen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} the firewall table {table}")]
 pub struct FirewallError {
@@ -118,7 +77,7 @@ pub struct FirewallError {
     pub source: NftError,
 }
 
-/// The table of one agent.
+/// The tables of one agent.
 #[derive(Debug, Clone)]
 pub struct Firewall {
     nft: Nft,
@@ -126,56 +85,79 @@ pub struct Firewall {
 }
 
 impl Firewall {
-    /// The table of the agent with this prefix; nothing is done yet.
+    /// The tables of the agent with this prefix; nothing is done yet.
     #[must_use]
     pub fn new(nft: Nft, prefix: &Prefix) -> Self {
         Self { nft, table: prefix.table() }
     }
 
-    /// Makes the table what is desired, whatever it was, in one transaction.
+    /// Makes the tables what is desired, whatever they were, in one transaction.
     ///
     /// # Errors
-    /// If nft refuses; the table is as before then.
+    /// If nft refuses; the tables are as before then.
     pub fn apply(&self, desired: &Desired) -> Result<(), FirewallError> {
-        let document = rules::replace(&self.table, desired);
-        self.nft.apply(&document, "replace the table").map_err(self.failed("apply"))
+        let commands = self.tables(desired).iter().flat_map(Table::replace).collect();
+        self.nft.apply(&document(commands), "replace the table").map_err(self.failed("apply"))
     }
 
-    /// Adds one published port to the table, and touches nothing else.
+    /// Changes tables that hold `from` into what is desired, in one transaction that touches only what differs: its time
+    /// is that of the difference, and what instances were refused stays counted.
     ///
     /// # Errors
-    /// If nft refuses: the table is not there, or the port leads elsewhere. Then [`Firewall::apply`] mends it.
-    pub fn publish(&self, port: HostPort, target: Target) -> Result<(), FirewallError> {
-        let document = rules::add_port(&self.table, port, target);
-        self.nft.apply(&document, "add a published port").map_err(self.failed("change"))
+    /// If nft refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
+    pub fn change(&self, from: &Desired, desired: &Desired) -> Result<(), FirewallError> {
+        let (old, new) = (self.tables(from), self.tables(desired));
+        let commands: Vec<Value> = new.iter().zip(&old).flat_map(|(new, old)| new.change(old)).collect();
+        if commands.is_empty() {
+            return Ok(());
+        }
+        self.nft.apply(&document(commands), "change the table").map_err(self.failed("change"))
     }
 
-    /// Takes one published port from the table. Connections that are open through it go on.
+    /// Tells whether the tables are what is desired.
     ///
     /// # Errors
-    /// If nft refuses: the table or the port is not there. Then [`Firewall::apply`] mends it.
-    pub fn unpublish(&self, port: HostPort, target: Target) -> Result<(), FirewallError> {
-        let document = rules::remove_port(&self.table, port, target);
-        self.nft.apply(&document, "remove a published port").map_err(self.failed("change"))
-    }
-
-    /// Tells whether the table is what is desired.
-    ///
-    /// # Errors
-    /// If nft cannot list it.
+    /// If nft cannot list them.
     pub fn observe(&self, desired: &Desired) -> Result<State, FirewallError> {
-        let listed = self.nft.list(&["table", "inet", &self.table]).map_err(self.failed("list"))?;
-        let Some(objects) = listed else { return Ok(State::Missing) };
-        Ok(observe::compare(&objects, &rules::replace(&self.table, desired)))
+        let mut seen = State::AsDesired;
+        for (family, table) in ["inet", "bridge"].into_iter().zip(self.tables(desired)) {
+            let listed = self.nft.list(&["table", family, &self.table]).map_err(self.failed("list"))?;
+            match listed.map(|objects| table.compare(&objects)) {
+                None => return Ok(State::Missing),
+                Some(State::AsDesired) => {}
+                Some(other) => seen = other,
+            }
+        }
+        Ok(seen)
     }
 
-    /// Removes the table; that it is not there is no error.
+    /// How many packets each interface sent that were not its own to send.
+    ///
+    /// # Errors
+    /// If nft cannot list them; where the table is not there, nothing is counted.
+    pub fn refused(&self) -> Result<BTreeMap<String, u64>, FirewallError> {
+        let listed =
+            self.nft.list(&["set", "bridge", &self.table, link::REFUSED]).map_err(self.failed("list"))?;
+        let objects = listed.unwrap_or_default();
+        let elements = objects.iter().filter_map(|object| object["set"]["elem"].as_array()).flatten();
+        let counts = elements.filter_map(|element| {
+            let element = &element["elem"];
+            Some((element["val"].as_str()?.to_owned(), element["counter"]["packets"].as_u64()?))
+        });
+        Ok(counts.collect())
+    }
+
+    /// Removes the tables; that they are not there is no error.
     ///
     /// # Errors
     /// If nft refuses.
     pub fn remove(&self) -> Result<(), FirewallError> {
-        // Adding it first makes the deletion of a missing table none that fails, still in one transaction.
-        self.nft.apply(&rules::remove(&self.table), "remove the table").map_err(self.failed("remove"))
+        let commands = self.tables(&Desired::default()).iter().flat_map(Table::remove).collect();
+        self.nft.apply(&document(commands), "remove the table").map_err(self.failed("remove"))
+    }
+
+    fn tables(&self, desired: &Desired) -> [Table; 2] {
+        tables(&self.table, desired)
     }
 
     fn failed(&self, operation: &'static str) -> impl FnOnce(NftError) -> FirewallError {
@@ -183,13 +165,33 @@ impl Firewall {
     }
 }
 
-/// Has the kernel check rules like those of a network with a published port, without applying them.
+fn tables(name: &str, desired: &Desired) -> [Table; 2] {
+    [inet::table(name, desired), link::table(name, desired)]
+}
+
+fn document(commands: Vec<Value>) -> Value {
+    json!({ "nftables": commands })
+}
+
+/// Has the kernel check rules like those of a network with a published port and an instance, without applying them.
 pub(crate) fn probe(nft: &Nft) -> Result<(), NftError> {
-    let network = Network { bridge: "berthprobe".to_owned(), subnet: PROBE, nat: true };
-    let port = HostPort { address: Ipv4Addr::LOCALHOST, protocol: Protocol::Tcp, port: 1 };
-    let target = Target { address: PROBE.addr(), port: 1 };
-    let desired = Desired { networks: vec![network], ports: BTreeMap::from([(port, target)]) };
-    nft.check(&rules::replace("berthprobe", &desired))
+    let bridge = "berthprobe".to_owned();
+    let address = IpAddr::V4(PROBE.addr());
+    let access = Access { egress: Some(vec![AccessRule::default()]), ingress: None };
+    let port = HostPort { address: Ipv4Addr::LOCALHOST.into(), protocol: Protocol::Tcp, port: 1 };
+    let interface = Interface {
+        name: "berthprobe0".to_owned(),
+        bridge: bridge.clone(),
+        mac: MacAddress([2, 0, 0, 0, 0, 1]),
+        addresses: vec![address],
+        access,
+    };
+    let desired = Desired {
+        networks: vec![Network::new(bridge, PROBE)],
+        interfaces: vec![interface],
+        ports: BTreeMap::from([(port, Target { address, port: 1 })]),
+    };
+    nft.check(&document(tables("berthprobe", &desired).iter().flat_map(Table::replace).collect()))
 }
 
 /// A network that is in no use: TEST-NET-1 of RFC 5737.

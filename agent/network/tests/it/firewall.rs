@@ -32,7 +32,7 @@ table inet bertha {
 END"#;
 
 fn tcp(address: Ipv4Addr, port: u16) -> HostPort {
-    HostPort { address, protocol: Protocol::Tcp, port }
+    HostPort { address: address.into(), protocol: Protocol::Tcp, port }
 }
 
 #[test]
@@ -78,8 +78,8 @@ fn a_port_at_one_address_is_reached_there() {
 fn udp_is_published_as_well() {
     let mut world = World::new();
     let dns = world.instance(2);
-    let port = HostPort { address: Ipv4Addr::LOCALHOST, protocol: Protocol::Udp, port: 5353 };
-    world.agent.desired.ports.insert(port, Target { address: dns.address, port: 53 });
+    let port = HostPort { address: Ipv4Addr::LOCALHOST.into(), protocol: Protocol::Udp, port: 5353 };
+    world.agent.desired.ports.insert(port, Target { address: dns.address.into(), port: 53 });
     world.agent.apply(&world.host);
     let server = dns.netns.run(|| UdpSocket::bind("0.0.0.0:53").unwrap());
     let client = world.host.run(|| UdpSocket::bind("0.0.0.0:0").unwrap());
@@ -110,26 +110,27 @@ fn what_leaves_the_network_has_the_hosts_address() {
 
 #[test]
 fn one_port_is_added_and_removed_alone() {
-    let world = World::new();
+    let mut world = World::new();
     let web = world.instance(2);
     web.serve(80);
     let (host, firewall) = (&world.host, &world.agent.firewall);
-    let target = Target { address: web.address, port: 80 };
+    let target = Target { address: web.address.into(), port: 80 };
+    let none = world.agent.desired.clone();
     let before = host.ruleset();
     for address in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-        let port = tcp(address, 8080);
-        host.run(|| firewall.publish(port, target).unwrap());
+        let mut with = none.clone();
+        with.ports.insert(tcp(address, 8080), target);
+        host.run(|| firewall.change(&none, &with).unwrap());
         assert_eq!(host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1");
-        // Again is no error; elsewhere is.
-        host.run(|| firewall.publish(port, target).unwrap());
-        let elsewhere = Target { port: 81, ..target };
-        let error = host.run(|| firewall.publish(port, elsewhere).unwrap_err());
-        assert_eq!(error.to_string(), "cannot change the firewall table berthtest");
-        host.run(|| firewall.unpublish(port, target).unwrap());
+        assert_eq!(host.run(|| firewall.observe(&with).unwrap()), State::AsDesired);
+        host.run(|| firewall.change(&with, &none).unwrap());
         assert!(host.ask("127.0.0.1:8080").is_err());
-        assert!(host.run(|| firewall.unpublish(port, target)).is_err());
+        // What is there is not what it is said to be.
+        let error = host.run(|| firewall.change(&with, &none).unwrap_err());
+        assert_eq!(error.to_string(), "cannot change the firewall table berthtest");
     }
     assert_eq!(host.ruleset(), before);
+    world.agent.desired = none;
 }
 
 #[test]
@@ -172,6 +173,9 @@ fn a_changed_table_is_seen_and_put_back() {
         ("nft flush ruleset", State::Missing),
         ("nft delete table inet berthtest", State::Missing),
         ("nft flush table inet berthtest", State::Differs),
+        ("nft delete table bridge berthtest", State::Missing),
+        ("nft flush table bridge berthtest", State::Differs),
+        ("nft add element bridge berthtest ports { vx }", State::Differs),
         ("nft flush chain inet berthtest guard", State::Differs),
         ("nft delete element inet berthtest address_hosts { 127.0.0.1 . tcp . 8080 }", State::Differs),
         ("nft add element inet berthtest any_ports { tcp . 1 : 2 }", State::Differs),
@@ -187,7 +191,9 @@ fn a_changed_table_is_seen_and_put_back() {
         assert_eq!(observe(), State::AsDesired, "after {damage}");
     }
     let port = tcp(Ipv4Addr::LOCALHOST, 7070);
-    host.run(|| agent.firewall.publish(port, Target { address: web.address, port: 70 }).unwrap());
+    let mut more = agent.desired.clone();
+    more.ports.insert(port, Target { address: web.address.into(), port: 70 });
+    host.run(|| agent.firewall.change(&agent.desired, &more).unwrap());
     assert_eq!(observe(), State::Differs, "one port more than desired");
 }
 
@@ -252,7 +258,7 @@ fn a_refused_table_leaves_the_old_one() {
 fn changes_are_quick_with_a_thousand_ports() {
     let mut world = World::new();
     for number in 0..1000 {
-        let target = Target { address: Ipv4Addr::new(10, 77, 1, 2), port: 80 };
+        let target = Target { address: Ipv4Addr::new(10, 77, 1, 2).into(), port: 80 };
         world.agent.desired.ports.insert(tcp(Ipv4Addr::LOCALHOST, 10_000 + number), target);
     }
     let (host, firewall, desired) = (&world.host, &world.agent.firewall, &world.agent.desired);
@@ -270,19 +276,66 @@ fn changes_are_quick_with_a_thousand_ports() {
         times[5]
     };
     let (port, target) =
-        (tcp(Ipv4Addr::LOCALHOST, 9999), Target { address: Ipv4Addr::new(10, 77, 1, 3), port: 1 });
+        (tcp(Ipv4Addr::LOCALHOST, 9999), Target { address: Ipv4Addr::new(10, 77, 1, 3).into(), port: 1 });
+    let mut more = desired.clone();
+    more.ports.insert(port, target);
     let apply = timed("replace a table of 1,000 ports", &|firewall| firewall.apply(desired).unwrap());
     let observe = timed("observe it", &|firewall| {
         assert_eq!(firewall.observe(desired).unwrap(), State::AsDesired);
     });
     let change = timed("add a port to it and remove it", &|firewall| {
         let started = Instant::now();
-        firewall.publish(port, target).unwrap();
+        firewall.change(desired, &more).unwrap();
         let added = started.elapsed();
-        firewall.unpublish(port, target).unwrap();
+        firewall.change(&more, desired).unwrap();
         println!("added in {added:?}, removed in {:?}", started.elapsed() - added);
     });
     // Far above what it takes, so that only another order of magnitude fails.
     let bounds = [(apply, 300), (observe, 300), (change, 100)];
     assert!(bounds.iter().all(|(took, most)| *took < Duration::from_millis(*most)), "{bounds:?}");
+}
+
+#[test]
+fn ports_of_ipv6_lead_to_instances_and_what_leaves_has_the_hosts_address() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    world.agent.bridge.gateway6 = Some("fd77::1/64".parse().unwrap());
+    let wanted = world.agent.bridge.clone();
+    let ensure = || {
+        world
+            .host
+            .run(|| berth_network::bridge::ensure(&mut berth_sys::netlink::Netlink::open().unwrap(), &wanted))
+    };
+    ensure().unwrap();
+    assert_eq!(ensure().unwrap(), berth_network::bridge::Ensured::Unchanged);
+    world
+        .host
+        .sh("sysctl -qw net.ipv6.conf.all.forwarding=1; ip -6 address add 2001:db8::1/64 dev eth0 nodad");
+    world.outside.sh("ip -6 address add 2001:db8::2/64 dev eth0 nodad");
+    web.netns.sh("ip -6 address add fd77::2/64 dev eth0 nodad; ip -6 route add default via fd77::1");
+    web.netns.serve("[fd77::2]:80");
+    world.outside.serve("[2001:db8::2]:80");
+    world.agent.desired.networks[0].ipv6 = Some("fd77::/64".parse().unwrap());
+    let target = Target { address: "fd77::2".parse().unwrap(), port: 80 };
+    for (address, port) in [("::", 8080), ("2001:db8::1", 8081)] {
+        let port = HostPort { address: address.parse().unwrap(), protocol: Protocol::Tcp, port };
+        world.agent.desired.ports.insert(port, target);
+    }
+    world.agent.apply(&world.host);
+    for port in [8080, 8081] {
+        assert_eq!(world.outside.ask(&format!("[2001:db8::1]:{port}")).unwrap(), "2001:db8::2");
+        assert!(world.host.ask(&format!("[2001:db8::1]:{port}")).is_ok());
+    }
+    assert_eq!(web.netns.ask("[2001:db8::1]:8080").unwrap(), "fd77::1", "its own way back");
+    assert_eq!(web.netns.ask("[2001:db8::2]:80").unwrap(), "2001:db8::1");
+    world.outside.sh("ip -6 route add fd77::/64 via 2001:db8::1");
+    world.outside.hears_nothing_from("[fd77::2]:80");
+    // Without IPv6 again nothing is left of it.
+    world.agent.bridge.gateway6 = None;
+    let wanted = world.agent.bridge.clone();
+    world
+        .host
+        .run(|| berth_network::bridge::ensure(&mut berth_sys::netlink::Netlink::open().unwrap(), &wanted))
+        .unwrap();
+    assert_eq!(world.host.sh("ip -6 -o address show dev berthtest0"), "");
 }

@@ -2,6 +2,8 @@
 //! however it ends, and nothing of the machine's own network is touched.
 
 #[cfg(test)]
+mod access;
+#[cfg(test)]
 mod bridge;
 #[cfg(test)]
 mod check;
@@ -13,5 +15,7 @@ mod forwarding;
 mod isolation;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod spoofing;
 #[cfg(test)]
 mod world;

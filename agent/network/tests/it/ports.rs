@@ -17,13 +17,13 @@ fn a_held_port_is_refused_to_others_and_still_leads_to_the_instance() {
     let mut world = World::new();
     let web = world.instance(2);
     web.serve(80);
-    let port = HostPort { address: Ipv4Addr::LOCALHOST, protocol: Protocol::Tcp, port: 8080 };
+    let port = HostPort { address: Ipv4Addr::LOCALHOST.into(), protocol: Protocol::Tcp, port: 8080 };
     let held = world.host.run(|| ports::hold(port).unwrap());
-    world.publish(port.address, port.port, &web, 80);
+    world.publish(Ipv4Addr::LOCALHOST, port.port, &web, 80);
     assert_eq!(world.host.ask("127.0.0.1:8080").unwrap(), "10.77.1.1", "the instance, not the holder");
     let error = world.host.run(|| TcpListener::bind("127.0.0.1:8080").unwrap_err());
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    let wildcard = world.host.run(|| ports::check_free(Ipv4Addr::UNSPECIFIED, 8080, Protocol::Tcp));
+    let wildcard = world.host.run(|| ports::check_free(Ipv4Addr::UNSPECIFIED.into(), 8080, Protocol::Tcp));
     assert!(matches!(wildcard, Err(PortError::Taken { .. })));
     let shown = world.host.sh("ss -ltnpH 'sport = :8080'");
     assert!(shown.contains(&format!("pid={}", std::process::id())), "{shown}");
@@ -44,7 +44,7 @@ fn a_taken_port_names_the_program_that_has_it() {
     let mut ready = String::new();
     std::io::BufRead::read_line(&mut std::io::BufReader::new(program.stdout.take().unwrap()), &mut ready)
         .unwrap();
-    let error = world.host.run(|| ports::check_free(Ipv4Addr::LOCALHOST, 8080, Protocol::Tcp));
+    let error = world.host.run(|| ports::check_free(Ipv4Addr::LOCALHOST.into(), 8080, Protocol::Tcp));
     // Its input ends, and so does it.
     drop(program.stdin.take());
     program.wait().unwrap();

@@ -13,7 +13,7 @@ use std::{
 use berth_network::{
     Ipv4Net, Prefix,
     bridge::{self, Bridge},
-    firewall::{Desired, Firewall, HostPort, Network, Protocol, Target},
+    firewall::{Access, Desired, Firewall, HostPort, Interface, Network, Protocol, Target},
     nft::Nft,
 };
 use berth_sys::netlink::{Namespace, Netlink, VethEnd, VethSpec};
@@ -151,8 +151,8 @@ impl World {
 
     /// Publishes and applies the whole table.
     pub fn publish(&mut self, address: Ipv4Addr, port: u16, instance: &Instance, to: u16) {
-        let port = HostPort { address, protocol: Protocol::Tcp, port };
-        self.agent.desired.ports.insert(port, Target { address: instance.address, port: to });
+        let port = HostPort { address: address.into(), protocol: Protocol::Tcp, port };
+        self.agent.desired.ports.insert(port, Target { address: instance.address.into(), port: to });
         self.agent.apply(&self.host);
     }
 }
@@ -184,7 +184,7 @@ impl Agent {
         let bridge = Bridge::new(prefix.bridge(0), subnet);
         host.run(|| bridge::ensure(&mut Netlink::open().unwrap(), &bridge)).unwrap();
         let firewall = Firewall::new(Nft::find().unwrap(), &prefix);
-        let network = Network { bridge: bridge.name.clone(), subnet, nat: true };
+        let network = Network::new(bridge.name.clone(), subnet);
         let desired = Desired { networks: vec![network], ..Desired::default() };
         let agent = Self { prefix, bridge, subnet, firewall, desired };
         agent.apply(host);
@@ -212,16 +212,26 @@ impl Agent {
         inside.set_up("eth0").unwrap();
         inside.add_address("eth0", address.into(), self.subnet.prefix_len()).unwrap();
         inside.add_default_route(self.bridge.gateway.addr().into(), "eth0").unwrap();
-        Instance { netns, address }
+        Instance { netns, address, port: host_end }
     }
 }
 
 pub struct Instance {
     pub netns: Netns,
     pub address: Ipv4Addr,
+    /// The host's end.
+    pub port: String,
 }
 
 impl Instance {
+    /// Itself as the rules know it, with no lists.
+    pub fn interface(&self, bridge: &str) -> Interface {
+        let mac = self.netns.netlink().link("eth0").unwrap().unwrap().mac.unwrap();
+        let addresses = vec![self.address.into()];
+        let access = Access::default();
+        Interface { name: self.port.clone(), bridge: bridge.to_owned(), mac, addresses, access }
+    }
+
     /// Serves at this port of the instance.
     pub fn serve(&self, port: u16) {
         self.netns.serve(&format!("{}:{port}", self.address));
