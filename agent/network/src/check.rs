@@ -216,9 +216,9 @@ impl BlockingChain {
 
 fn blocking_chains(objects: &[Value]) -> Vec<BlockingChain> {
     let chains: Vec<&Value> = objects.iter().filter_map(|object| object.get("chain")).collect();
-    let forwards = chains
-        .iter()
-        .filter(|chain| chain["hook"] == "forward" && matches!(text(&chain["family"]), "ip" | "inet"));
+    let forwards = chains.iter().filter(|chain| {
+        chain["hook"] == "forward" && matches!(text(&chain["family"]), "ip" | "ip6" | "inet")
+    });
     let blocking = forwards.filter_map(|chain| {
         let (family, table, name) = (&chain["family"], &chain["table"], &chain["name"]);
         let of_chain =

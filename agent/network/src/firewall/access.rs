@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use super::{
-    desired::{Access, AccessProtocol, AccessRule, Interface},
+    desired::{Access, AccessProtocol, AccessRule, Desired},
     json::{count, drop, equal, give_back, meta, payload, prefix_or_address, set},
     table::Table,
 };
@@ -48,9 +48,27 @@ impl Direction {
     }
 }
 
-/// Whether any interface has a list of this direction.
-pub(super) fn any(interfaces: &[Interface], direction: Direction) -> bool {
-    interfaces.iter().any(|interface| direction.of(&interface.access).is_some())
+/// Whether any interface of the agent's has lists, by direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Listed {
+    ingress: bool,
+    egress: bool,
+}
+
+impl Listed {
+    pub(super) fn of(desired: &Desired) -> Self {
+        let any = |direction: Direction| {
+            desired.interfaces.iter().any(|interface| direction.of(&interface.access).is_some())
+        };
+        Self { ingress: any(Direction::Ingress), egress: any(Direction::Egress) }
+    }
+
+    pub(super) fn has(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Ingress => self.ingress,
+            Direction::Egress => self.egress,
+        }
+    }
 }
 
 /// Adds the chain of one list.

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde_json::{Value, json};
 
 use super::{
-    access::{self, Direction},
+    access::{self, Direction, Listed},
     desired::{Desired, HostPort, LOOPBACK, Network, Target},
     json::{
         accept, concat, count, drop, equal, family, fib_local, in_state, is_not, jump, masquerade, meta,
@@ -42,7 +42,7 @@ fn maps(address: IpAddr) -> Maps {
     if address.is_ipv4() { MAPS } else { MAPS6 }
 }
 
-pub(super) fn table(name: &str, desired: &Desired) -> Table {
+pub(super) fn table(name: &str, desired: &Desired, listed: Listed) -> Table {
     let mut table = Table::new("inet", name);
     declare_maps(&mut table, desired);
     for name in [PUBLISHED, PUBLISHED6] {
@@ -55,15 +55,15 @@ pub(super) fn table(name: &str, desired: &Desired) -> Table {
     table.base("forward", "filter", "forward", 0);
     table.base("postrouting", "nat", "postrouting", 100);
     publishing(&mut table);
-    lists(&mut table, desired);
+    lists(&mut table, desired, listed);
     for network in &desired.networks {
         guard(&mut table, network);
         isolate(&mut table, network);
-        input(&mut table, network, desired);
+        input(&mut table, network, listed);
         source_translation(&mut table, network);
     }
     desired.networks.iter().for_each(|network| open_connections(&mut table, network));
-    desired.networks.iter().for_each(|network| ask_lists(&mut table, network, desired));
+    desired.networks.iter().for_each(|network| ask_lists(&mut table, network, listed));
     // What may enter each network is decided before what may leave any, so that one network's right to leave is none
     // to enter another.
     desired.networks.iter().for_each(|network| entering(&mut table, network));
@@ -143,14 +143,14 @@ fn translate(family: &str, key: Vec<Value>, [hosts, ports]: [&str; 2]) -> Value 
 
 /// The lists of networks, and those of interfaces by the addresses of these: here a bridge is all that is seen of where
 /// a packet comes from.
-fn lists(table: &mut Table, desired: &Desired) {
+fn lists(table: &mut Table, desired: &Desired, listed: Listed) {
     for direction in Direction::BOTH {
         for network in &desired.networks {
             if let Some(rules) = direction.of(&network.access) {
                 access::chain(table, &network.bridge, direction, rules);
             }
         }
-        if !access::any(&desired.interfaces, direction) {
+        if !listed.has(direction) {
             continue;
         }
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
@@ -221,7 +221,7 @@ fn open_connections(table: &mut Table, network: &Network) {
     table.rule("forward", "replies", vec![from_bridge(network), open(), accept()]);
 }
 
-fn ask_lists(table: &mut Table, network: &Network, desired: &Desired) {
+fn ask_lists(table: &mut Table, network: &Network, listed: Listed) {
     let elsewhere = |key: &str| is_not(meta(key), network.bridge.as_str());
     for direction in Direction::BOTH {
         let (link, other) = match direction {
@@ -232,16 +232,16 @@ fn ask_lists(table: &mut Table, network: &Network, desired: &Desired) {
             let chain = jump(&direction.chain(&network.bridge));
             table.rule("forward", "lists of the network", vec![link.clone(), elsewhere(other), chain]);
         }
-        if access::any(&desired.interfaces, direction) {
+        if listed.has(direction) {
             ask_interfaces(table, "forward", direction, &link);
         }
     }
 }
 
 /// What an instance sends to the host is restricted by what may go out, but for names and neighbour discovery.
-fn input(table: &mut Table, network: &Network, desired: &Desired) {
+fn input(table: &mut Table, network: &Network, listed: Listed) {
     let of_network = Direction::Egress.of(&network.access).is_some();
-    let of_interfaces = access::any(&desired.interfaces, Direction::Egress);
+    let of_interfaces = listed.has(Direction::Egress);
     if !of_network && !of_interfaces {
         return;
     }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    access::{self, Direction},
+    access::{self, Direction, Listed},
     desired::{Desired, Interface},
     json::{
         accept, concat, count, drop, equal, go_to, is_not, jump, matching, meta, payload, set,
@@ -19,7 +19,7 @@ pub(super) const REFUSED: &str = "refused";
 const ANSWER_SECONDS: u32 = 180;
 const ANSWERS: u32 = 65_536;
 
-pub(super) fn table(name: &str, desired: &Desired) -> Table {
+pub(super) fn table(name: &str, desired: &Desired, listed: Listed) -> Table {
     let mut table = Table::new("bridge", name);
     declare_sets(&mut table, &desired.interfaces);
     for chain in ["own", "arp", "ipv4", "ipv6", "refuse"] {
@@ -35,7 +35,7 @@ pub(super) fn table(name: &str, desired: &Desired) -> Table {
     table.rule("refuse", "count by interface", vec![equal(iifname(), format!("@{REFUSED}")), drop()]);
     table.rule("refuse", "drop", vec![drop()]);
     table.base("forward", "filter", "forward", 0);
-    if Direction::BOTH.iter().any(|direction| access::any(&desired.interfaces, *direction)) {
+    if Direction::BOTH.iter().any(|direction| listed.has(*direction)) {
         between(&mut table, &desired.interfaces);
     }
     table

@@ -35,7 +35,7 @@ mod link;
 mod table;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     net::{IpAddr, Ipv4Addr},
 };
 
@@ -51,6 +51,7 @@ use crate::{
     Prefix,
     nft::{Nft, NftError},
 };
+use access::Listed;
 use table::Table;
 
 /// What [`Firewall::observe`] found.
@@ -106,7 +107,9 @@ impl Firewall {
     /// # Errors
     /// If nft refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
     pub fn change(&self, from: &Desired, desired: &Desired) -> Result<(), FirewallError> {
-        let (old, new) = (self.tables(from), self.tables(desired));
+        let (old, new) = differing(from, desired);
+        let old = tables_listed(&self.table, &old, Listed::of(from));
+        let new = tables_listed(&self.table, &new, Listed::of(desired));
         let commands: Vec<Value> = new.iter().zip(&old).flat_map(|(new, old)| new.change(old)).collect();
         if commands.is_empty() {
             return Ok(());
@@ -166,7 +169,32 @@ impl Firewall {
 }
 
 fn tables(name: &str, desired: &Desired) -> [Table; 2] {
-    [inet::table(name, desired), link::table(name, desired)]
+    tables_listed(name, desired, Listed::of(desired))
+}
+
+fn tables_listed(name: &str, desired: &Desired, listed: Listed) -> [Table; 2] {
+    [inet::table(name, desired, listed), link::table(name, desired, listed)]
+}
+
+/// Both without the interfaces and ports that are the same in them: what these are in the tables is theirs alone, so that
+/// it need not be written to be found equal.
+fn differing(from: &Desired, desired: &Desired) -> (Desired, Desired) {
+    let without = |these: &Desired, others: &Desired| {
+        let known: HashMap<&str, &Interface> =
+            others.interfaces.iter().map(|interface| (interface.name.as_str(), interface)).collect();
+        let new = |interface: &&Interface| known.get(interface.name.as_str()) != Some(interface);
+        Desired {
+            networks: these.networks.clone(),
+            interfaces: these.interfaces.iter().filter(new).cloned().collect(),
+            ports: these
+                .ports
+                .iter()
+                .filter(|(port, target)| others.ports.get(port) != Some(target))
+                .map(|(p, t)| (*p, *t))
+                .collect(),
+        }
+    };
+    (without(from, desired), without(desired, from))
 }
 
 fn document(commands: Vec<Value>) -> Value {

@@ -8,6 +8,8 @@ mod bridge;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod coexistence;
+#[cfg(test)]
 mod firewall;
 #[cfg(test)]
 mod forwarding;
@@ -15,6 +17,8 @@ mod forwarding;
 mod isolation;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod scale;
 #[cfg(test)]
 mod spoofing;
 #[cfg(test)]

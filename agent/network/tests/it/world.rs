@@ -80,6 +80,25 @@ impl Netns {
         self.sh("nft -j list ruleset")
     }
 
+    /// A bridge of somebody else's, with one namespace on it.
+    pub fn plug_into(&self, other: &Self, bridge: &str, own: &str, theirs: &str) {
+        self.sh(&format!(
+            "ip link add {bridge} type bridge; ip address add {own} dev {bridge}; ip link set {bridge} up"
+        ));
+        let spec = VethSpec {
+            host: VethEnd { name: "theirs0", mac: None },
+            master: Some(bridge),
+            peer: VethEnd { name: "eth0", mac: None },
+            peer_namespace: Some(Namespace::Fd(other.0.as_fd())),
+            mtu: None,
+        };
+        self.netlink().create_veth(&spec).unwrap();
+        let gateway = own.split('/').next().unwrap();
+        other.sh(&format!(
+            "ip link set eth0 up; ip address add {theirs} dev eth0; ip route add default via {gateway}"
+        ));
+    }
+
     /// Serves TCP inside: answers each connection with the client's address. It ends with the test's process.
     pub fn serve(&self, address: &str) {
         let listener = self.run(|| TcpListener::bind(address).unwrap());
@@ -151,9 +170,7 @@ impl World {
 
     /// Publishes and applies the whole table.
     pub fn publish(&mut self, address: Ipv4Addr, port: u16, instance: &Instance, to: u16) {
-        let port = HostPort { address: address.into(), protocol: Protocol::Tcp, port };
-        self.agent.desired.ports.insert(port, Target { address: instance.address.into(), port: to });
-        self.agent.apply(&self.host);
+        self.agent.publish(&self.host, address, port, instance, to);
     }
 }
 
@@ -189,6 +206,13 @@ impl Agent {
         let agent = Self { prefix, bridge, subnet, firewall, desired };
         agent.apply(host);
         agent
+    }
+
+    /// Publishes and applies the whole table.
+    pub fn publish(&mut self, host: &Netns, address: Ipv4Addr, port: u16, instance: &Instance, to: u16) {
+        let port = HostPort { address: address.into(), protocol: Protocol::Tcp, port };
+        self.desired.ports.insert(port, Target { address: instance.address.into(), port: to });
+        self.apply(host);
     }
 
     pub fn apply(&self, host: &Netns) {
