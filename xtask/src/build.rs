@@ -5,25 +5,31 @@ use crate::step::{self, command, file, programs, target, timed};
 
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Builds all programs; the supervisor, which outlives updates of the host's libraries, needs none of them.
+/// The supervisor outlives updates of the host's libraries, and pid 1 of a guest has none.
+const STATIC: [&str; 2] = ["berth-supervisor", "berth-guest-init"];
+
+/// Builds all programs; the static ones by themselves.
 pub fn run() -> Outcome {
     timed("Build the programs", || {
-        let arguments =
-            ["build", "--release", "--locked", "--bins", "--workspace", "--exclude", "berth-supervisor"];
+        let mut arguments = vec!["build", "--release", "--locked", "--bins", "--workspace"];
+        arguments.extend(STATIC.iter().flat_map(|package| ["--exclude", package]));
         step::run(&mut command("cargo", &arguments))
     })?;
-    timed("Build the static supervisor", || {
+    timed("Build the static programs", || {
         let directory = target().join("static");
-        let arguments =
-            ["build", "--release", "--locked", "--package", "berth-supervisor", "--target", STATIC_TARGET];
+        let mut arguments = vec!["build", "--release", "--locked", "--target", STATIC_TARGET];
+        arguments.extend(STATIC.iter().flat_map(|package| ["--package", package]));
         let mut cargo = command("cargo", &arguments);
         cargo.env("RUSTFLAGS", "-C target-feature=+crt-static").env("CARGO_TARGET_DIR", &directory);
         step::run(&mut cargo)?;
-        let from = directory.join(STATIC_TARGET).join("release/berth-supervisor");
-        let to = programs().join("berth-supervisor");
-        // Replaced by name: the old one may be running.
-        let new = programs().join("berth-supervisor.new");
-        std::fs::copy(&from, &new).map_err(file("copy", &from))?;
-        std::fs::rename(&new, &to).map_err(file("replace", &to))
+        for program in STATIC {
+            let from = directory.join(STATIC_TARGET).join("release").join(program);
+            let to = programs().join(program);
+            // Replaced by name: the old one may be running.
+            let new = programs().join(format!("{program}.new"));
+            std::fs::copy(&from, &new).map_err(file("copy", &from))?;
+            std::fs::rename(&new, &to).map_err(file("replace", &to))?;
+        }
+        Ok(())
     })
 }

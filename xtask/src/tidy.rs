@@ -11,7 +11,7 @@ use crate::step::{self, StepError, command, root};
 const LINES: usize = 500;
 
 /// What a crate of this workspace may depend on, beside crates of others'.
-const DEPENDENCIES: [(&str, &[&str]); 14] = [
+const DEPENDENCIES: [(&str, &[&str]); 17] = [
     ("berth-proto", &[]),
     ("tfplugin", &["berth-proto"]),
     ("terraform-provider-berth", &["berth-proto", "tfplugin"]),
@@ -22,7 +22,10 @@ const DEPENDENCIES: [(&str, &[&str]); 14] = [
     ("berth-storage", &["berth-sys"]),
     ("berth-network", &["berth-sys"]),
     ("berth-runtime", &["berth-storage", "berth-sys", "berth-runtime"]),
-    ("berth-supervisor", &["berth-runtime", "berth-storage", "berth-sys"]),
+    ("berth-process", &["berth-runtime", "berth-sys"]),
+    ("berth-guest-protocol", &["berth-runtime"]),
+    ("berth-guest-init", &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-sys"]),
+    ("berth-supervisor", &["berth-process", "berth-runtime", "berth-storage", "berth-sys"]),
     (
         "berth-agent",
         &[

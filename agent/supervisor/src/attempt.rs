@@ -4,12 +4,12 @@ use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use berth_process::program::Stdio;
 use berth_runtime::health::Probe;
 use berth_sys::process::{Child, signal_pidfd};
 use nix::sys::signal::Signal;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
-use crate::container::session::Stdio;
 use crate::host::inside;
 
 /// How a try ended, and what it said.

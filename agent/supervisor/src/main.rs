@@ -14,7 +14,6 @@
 mod attempt;
 mod container;
 mod control;
-mod failure;
 mod host;
 mod log;
 mod probe;
@@ -24,6 +23,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 
+use berth_process::failure;
 use berth_runtime::launch::{LaunchError, Report, Stage};
 use berth_runtime::spec::LaunchSpec;
 

@@ -14,6 +14,8 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
+use berth_process::program::{Stdio, become_program};
+use berth_process::rlimits;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::LaunchSpec;
 use berth_sys::process::{Child, enter, open_pidfd, spawn};
@@ -21,10 +23,9 @@ use nix::sched::CloneFlags;
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Gid, Pid, Uid};
 
+use super::Profile;
 use super::attach::Attached;
 use super::mounts::{self, Prepared};
-use super::session::{self, Stdio};
-use super::{Profile, rlimits};
 use crate::failure::{FailurePipe, errno_at, launch_error};
 use crate::host::Host;
 
@@ -159,7 +160,7 @@ impl Start<'_> {
             return Ok(());
         }
         let workload = spawn(CloneFlags::CLONE_PARENT, None, || {
-            session::become_program(&self.spec.process, self.stdio, self.profile, &self.failures)
+            become_program(&self.spec.process, self.stdio, self.profile.programs(), &self.failures)
         })
         .map_err(at(Stage::Exec))?;
         write_pid(pids, workload.pid);

@@ -4,10 +4,7 @@ pub mod attach;
 pub mod files;
 pub mod init;
 mod mounts;
-mod privileges;
-pub mod rlimits;
 mod seccomp;
 pub mod session;
-mod users;
 
 pub use seccomp::Profile;

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use berth_process::Filter;
 use berth_runtime::launch::{LaunchError, Stage};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen as Len, SeccompCmpOp as Op, SeccompCondition, SeccompFilter,
@@ -321,7 +322,7 @@ const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
 
 /// The filter, compiled once for all programs of an instance.
 pub struct Profile {
-    programs: Vec<Vec<libc::sock_filter>>,
+    programs: Vec<Filter>,
 }
 
 impl Profile {
@@ -344,8 +345,8 @@ impl Profile {
     }
 
     /// The programs, in the order in which they are installed.
-    pub fn programs(&self) -> impl Iterator<Item = &[libc::sock_filter]> {
-        self.programs.iter().map(Vec::as_slice)
+    pub fn programs(&self) -> &[Filter] {
+        &self.programs
     }
 }
 
@@ -357,7 +358,7 @@ fn compile(rules: Rules, otherwise: SeccompAction, matched: SeccompAction) -> Re
     SeccompFilter::new(rules, otherwise, matched, arch)?.try_into()
 }
 
-fn to_kernel(program: &BpfProgram) -> Vec<libc::sock_filter> {
+fn to_kernel(program: &BpfProgram) -> Filter {
     program
         .iter()
         .map(|filter| libc::sock_filter { code: filter.code, jt: filter.jt, jf: filter.jf, k: filter.k })

@@ -4,14 +4,15 @@ use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Instant;
 
+use berth_process::program::Stdio;
+use berth_process::rlimits;
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
 use berth_runtime::spec::{ProcessSpec, VERSION};
 use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
-use crate::container::rlimits;
-use crate::container::session::{self, Stdio};
+use crate::container::session;
 
 impl Supervisor {
     pub(super) fn answer(&mut self, index: usize, request: Request) {

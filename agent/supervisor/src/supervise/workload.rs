@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use berth_process::program::Stdio;
 use berth_runtime::control::{Event, Response};
 use berth_runtime::exit::ExitRecord;
 use berth_runtime::launch::{LaunchError, Stage};
@@ -17,7 +18,6 @@ use super::{Supervisor, Workload};
 use crate::container::Profile;
 use crate::container::attach::Attached;
 use crate::container::init::{self, Init};
-use crate::container::session::Stdio;
 use crate::failure::launch_error;
 use crate::host::Host;
 use crate::log::{Log, Stream};

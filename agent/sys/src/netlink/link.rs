@@ -124,6 +124,20 @@ impl Netlink {
         self.change(name, |message| message.attributes.push(mac_attribute(mac)))
     }
 
+    /// Gives a link another name. It must be down.
+    ///
+    /// # Errors
+    /// If there is no such link, the name is taken, or it is none that a link may have.
+    pub fn set_name(&mut self, name: &str, new_name: &str) -> Result<(), NetlinkError> {
+        let operation = Operation::ChangeLink;
+        let new_name = valid(new_name, operation)?;
+        let mut message = LinkMessage::default();
+        // By its number: the one name that a message can carry is the new one.
+        message.header.index = self.index(name, operation, name)?;
+        message.attributes.push(new_name.attribute());
+        self.request(RouteNetlinkMessage::SetLink(message), 0, operation, name)
+    }
+
     /// Makes a link a port of a bridge, or of none.
     ///
     /// # Errors

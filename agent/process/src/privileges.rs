@@ -6,9 +6,9 @@ use berth_sys::process::install_seccomp;
 use caps::{CapSet, Capability};
 use nix::unistd::{Gid, Uid};
 
-use super::seccomp::Profile;
-use super::users::User;
+use crate::Filter;
 use crate::failure::{errno_at, launch_error};
+use crate::users::User;
 
 /// Docker's default set. All of them count only inside the container's own user namespace.
 const ALLOWED: [Capability; 14] = [
@@ -29,7 +29,7 @@ const ALLOWED: [Capability; 14] = [
 ];
 
 /// Gives up all that the program may not have. What is left over takes effect at its exec.
-pub fn drop_to(user: &User, profile: &Profile, process: &ProcessSpec) -> Result<(), LaunchError> {
+pub fn drop_to(user: &User, filters: &[Filter], process: &ProcessSpec) -> Result<(), LaunchError> {
     let allowed = allowed(process)?;
     for capability in caps::all() {
         if !allowed.contains(&capability) {
@@ -43,7 +43,7 @@ pub fn drop_to(user: &User, profile: &Profile, process: &ProcessSpec) -> Result<
         nix::sys::prctl::set_no_new_privs().map_err(errno_at(Stage::Privileges, "no_new_privs"))?;
     }
     // The filter needs a privilege that goes with the user, so it comes first and lets the rest of this through.
-    for program in profile.programs().filter(|_| !process.unfiltered) {
+    for program in filters.iter().filter(|_| !process.unfiltered) {
         install_seccomp(program).map_err(launch_error(Stage::Privileges, "the system call filter"))?;
     }
     become_user(user).map_err(errno_at(Stage::Privileges, "the user"))

@@ -1,0 +1,420 @@
+//! One end of the channel: frames, sessions and credit. [`Host`] is strict, [`Guest`] forgives what crossed an end.
+//!
+//! ```text
+//! host: new -> Hello came -> start() -> exec()... -> Exited of session 0
+//! ```
+
+use std::collections::BTreeMap;
+
+use berth_runtime::launch::LaunchError;
+use berth_runtime::spec::ProcessSpec;
+
+use crate::flow::{ReceiveCredit, SendCredit};
+use crate::frame::{self, Decoder, Frame, FrameError, Stream};
+use crate::message::{GuestSpec, Size, Stats, ToGuest, ToHost};
+use crate::{VERSION, WORKLOAD};
+
+/// The most programs at a time.
+pub const MAX_SESSIONS: usize = 256;
+
+/// Why a channel is of no more use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LinkError {
+    /// Its bytes are no frames.
+    #[error("the guest sends garbage")]
+    Frame(#[source] FrameError),
+    /// The other speaks another version.
+    #[error("the guest speaks version {theirs} of the protocol, not {VERSION}")]
+    Version {
+        /// The other's.
+        theirs: u32,
+    },
+    /// A message that does not belong there.
+    #[error("the guest said {what} out of turn")]
+    Turn {
+        /// Which.
+        what: &'static str,
+    },
+    /// A session that there is not.
+    #[error("the guest speaks of session {session}, which there is not")]
+    Session {
+        /// Which.
+        session: u16,
+    },
+    /// More than was granted.
+    #[error("the guest exceeds its credit on session {session}")]
+    Credit {
+        /// Whose.
+        session: u16,
+    },
+}
+
+/// What the host hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The guest has booted and waits for [`Host::start`].
+    Booted,
+    /// A program was executed.
+    Started {
+        /// Whose.
+        session: u16,
+    },
+    /// It was not.
+    Failed {
+        /// Whose.
+        session: u16,
+        /// Why.
+        error: LaunchError,
+    },
+    /// Output; none is its end. To be acknowledged by [`Host::consumed`].
+    Data {
+        /// Whose.
+        session: u16,
+        /// Which.
+        stream: Stream,
+        /// It.
+        bytes: Vec<u8>,
+    },
+    /// Input can be sent again.
+    InputTaken {
+        /// Whose.
+        session: u16,
+    },
+    /// A program has ended.
+    Exited {
+        /// Whose.
+        session: u16,
+        /// 128 + n where signal n ended it.
+        code: i32,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// To [`Host::stats`].
+    Stats(Stats),
+}
+
+#[derive(Debug)]
+struct HostSession {
+    stdin: SendCredit,
+    stdout: ReceiveCredit,
+    stderr: ReceiveCredit,
+}
+
+/// The supervisor's end.
+#[derive(Debug)]
+pub struct Host {
+    decoder: Decoder<ToHost>,
+    sessions: BTreeMap<u16, HostSession>,
+    greeted: bool,
+    next: u16,
+    out: Vec<u8>,
+}
+
+impl Default for Host {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Host {
+    /// Of a guest that has not said anything.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            decoder: Decoder::new(frame::MAX_TO_HOST),
+            sessions: BTreeMap::new(),
+            greeted: false,
+            next: WORKLOAD,
+            out: Vec::new(),
+        }
+    }
+
+    /// Takes what was read from the port.
+    ///
+    /// # Errors
+    /// Whatever the guest does that it may not; the channel is of no more use.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Event>, LinkError> {
+        self.decoder.push(bytes);
+        let mut events = Vec::new();
+        while let Some(frame) = self.decoder.next_frame().map_err(LinkError::Frame)? {
+            match frame {
+                Frame::Message(message) => events.push(self.message(message)?),
+                Frame::Data { session, stream, bytes } => {
+                    let credit = self.receiving(session, stream)?;
+                    credit.receive(bytes.len()).ok_or(LinkError::Credit { session })?;
+                    events.push(Event::Data { session, stream, bytes });
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    fn message(&mut self, message: ToHost) -> Result<Event, LinkError> {
+        if let ToHost::Hello { version } = message {
+            if self.greeted {
+                return Err(LinkError::Turn { what: "hello" });
+            }
+            if version != VERSION {
+                return Err(LinkError::Version { theirs: version });
+            }
+            self.greeted = true;
+            return Ok(Event::Booted);
+        }
+        if !self.greeted {
+            return Err(LinkError::Turn { what: "something before hello" });
+        }
+        match message {
+            ToHost::Hello { .. } => Err(LinkError::Turn { what: "hello" }),
+            ToHost::Started { session } => self.session(session).map(|_| Event::Started { session }),
+            ToHost::Failed { session, error } => {
+                self.session(session)?;
+                self.sessions.remove(&session);
+                Ok(Event::Failed { session, error })
+            }
+            ToHost::Exited { session, code, signal } => {
+                self.session(session)?;
+                self.sessions.remove(&session);
+                Ok(Event::Exited { session, code, signal })
+            }
+            ToHost::Credit { session, stream: Stream::Stdin, bytes } => {
+                self.session(session)?.stdin.grant(bytes).ok_or(LinkError::Credit { session })?;
+                Ok(Event::InputTaken { session })
+            }
+            ToHost::Credit { .. } => Err(LinkError::Turn { what: "credit for an output of its own" }),
+            ToHost::Stats(stats) => Ok(Event::Stats(stats)),
+        }
+    }
+
+    fn session(&mut self, session: u16) -> Result<&mut HostSession, LinkError> {
+        self.sessions.get_mut(&session).ok_or(LinkError::Session { session })
+    }
+
+    fn receiving(&mut self, session: u16, stream: Stream) -> Result<&mut ReceiveCredit, LinkError> {
+        let found = self.session(session)?;
+        match stream {
+            Stream::Stdin => Err(LinkError::Turn { what: "input" }),
+            Stream::Stdout => Ok(&mut found.stdout),
+            Stream::Stderr => Ok(&mut found.stderr),
+        }
+    }
+
+    /// After [`Event::Booted`].
+    ///
+    /// # Errors
+    /// Where it is longer than a message may be.
+    pub fn start(&mut self, spec: GuestSpec) -> Result<(), FrameError> {
+        self.send(&ToGuest::Start(Box::new(spec)))?;
+        self.open(WORKLOAD);
+        Ok(())
+    }
+
+    /// Begins a program beside the workload; `None` where there are too many.
+    ///
+    /// # Errors
+    /// Where it is longer than a message may be.
+    pub fn exec(&mut self, process: ProcessSpec, terminal: Option<Size>) -> Result<Option<u16>, FrameError> {
+        if self.sessions.len() >= MAX_SESSIONS {
+            return Ok(None);
+        }
+        // Fewer run than there are numbers: one is free.
+        while self.sessions.contains_key(&self.next) || self.next == WORKLOAD {
+            self.next = self.next.wrapping_add(1);
+        }
+        let session = self.next;
+        self.send(&ToGuest::Exec { session, process: Box::new(process), terminal })?;
+        self.next = self.next.wrapping_add(1);
+        self.open(session);
+        Ok(Some(session))
+    }
+
+    fn open(&mut self, session: u16) {
+        let (stdout, stderr) = (ReceiveCredit::new(), ReceiveCredit::new());
+        self.sessions.insert(session, HostSession { stdin: SendCredit::new(), stdout, stderr });
+    }
+
+    /// Signals a program.
+    pub fn signal(&mut self, session: u16, signal: i32) {
+        self.send_short(&ToGuest::Signal { session, signal });
+    }
+
+    /// Tells a program's terminal its size.
+    pub fn resize(&mut self, session: u16, size: Size) {
+        self.send_short(&ToGuest::Resize { session, size });
+    }
+
+    /// Asks what the guest uses.
+    pub fn stats(&mut self) {
+        self.send_short(&ToGuest::Stats);
+    }
+
+    /// Asks the guest to end.
+    pub fn shut_down(&mut self) {
+        self.send_short(&ToGuest::Shutdown);
+    }
+
+    /// How much input a session takes now.
+    #[must_use]
+    pub fn input_room(&self, session: u16) -> usize {
+        self.sessions.get(&session).map_or(0, |session| session.stdin.left())
+    }
+
+    /// Sends input, no more than [`Self::input_room`]; none is its end.
+    pub fn input(&mut self, session: u16, bytes: &[u8]) {
+        if let Some(found) = self.sessions.get_mut(&session) {
+            let length = found.stdin.take(bytes.len());
+            frame::write_data(&mut self.out, session, Stream::Stdin, &bytes[..length]);
+        }
+    }
+
+    /// Output was passed on: the guest may send as much again.
+    pub fn consumed(&mut self, session: u16, stream: Stream, bytes: usize) {
+        let granted = self.receiving(session, stream).ok().and_then(|credit| credit.consume(bytes));
+        if let Some(bytes) = granted {
+            self.send_short(&ToGuest::Credit { session, stream, bytes });
+        }
+    }
+
+    fn send(&mut self, message: &ToGuest) -> Result<(), FrameError> {
+        frame::write_message(&mut self.out, message, frame::MAX_TO_GUEST)
+    }
+
+    fn send_short(&mut self, message: &ToGuest) {
+        // Numbers alone: never too long.
+        let _ = self.send(message);
+    }
+
+    /// What is to be written to the port.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// So much of it was.
+    pub fn sent(&mut self, bytes: usize) {
+        self.out.drain(..bytes.min(self.out.len()));
+    }
+}
+
+#[derive(Debug)]
+struct GuestSession {
+    stdin: ReceiveCredit,
+    stdout: SendCredit,
+    stderr: SendCredit,
+}
+
+/// The guest's end.
+#[derive(Debug)]
+pub struct Guest {
+    decoder: Decoder<ToGuest>,
+    sessions: BTreeMap<u16, GuestSession>,
+    out: Vec<u8>,
+}
+
+impl Default for Guest {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Guest {
+    /// Says hello.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut guest =
+            Self { decoder: Decoder::new(frame::MAX_TO_GUEST), sessions: BTreeMap::new(), out: Vec::new() };
+        guest.say(&ToHost::Hello { version: VERSION });
+        guest
+    }
+
+    /// Takes what was read from the port. `Start` and `Exec` open their sessions, which [`Self::close`] closes.
+    ///
+    /// # Errors
+    /// Where it is no frame.
+    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Frame<ToGuest>>, FrameError> {
+        self.decoder.push(bytes);
+        let mut frames = Vec::new();
+        while let Some(frame) = self.decoder.next_frame()? {
+            match &frame {
+                Frame::Message(ToGuest::Credit { session, stream, bytes }) => {
+                    if let Some(credit) = self.sending(*session, *stream) {
+                        let _ = credit.grant(*bytes);
+                    }
+                }
+                Frame::Data { session, bytes, .. } => {
+                    let found = self.sessions.get_mut(session);
+                    if found.and_then(|found| found.stdin.receive(bytes.len())).is_some() {
+                        frames.push(frame);
+                    }
+                }
+                Frame::Message(message) => {
+                    // At once: its input may be in the same bytes.
+                    if let ToGuest::Exec { session, .. } = message {
+                        self.open(*session);
+                    } else if let ToGuest::Start(_) = message {
+                        self.open(WORKLOAD);
+                    }
+                    frames.push(frame);
+                }
+            }
+        }
+        Ok(frames)
+    }
+
+    fn open(&mut self, session: u16) {
+        let (stdout, stderr) = (SendCredit::new(), SendCredit::new());
+        self.sessions.insert(session, GuestSession { stdin: ReceiveCredit::new(), stdout, stderr });
+    }
+
+    /// A session's last word.
+    pub fn close(&mut self, session: u16, last: &ToHost) {
+        self.say(last);
+        self.sessions.remove(&session);
+    }
+
+    fn sending(&mut self, session: u16, stream: Stream) -> Option<&mut SendCredit> {
+        let found = self.sessions.get_mut(&session)?;
+        match stream {
+            Stream::Stdin => None,
+            Stream::Stdout => Some(&mut found.stdout),
+            Stream::Stderr => Some(&mut found.stderr),
+        }
+    }
+
+    /// How much of an output may be sent now.
+    pub fn output_room(&mut self, session: u16, stream: Stream) -> usize {
+        self.sending(session, stream).map_or(0, |credit| credit.left())
+    }
+
+    /// Sends output, no more than [`Self::output_room`]; none is its end.
+    pub fn data(&mut self, session: u16, stream: Stream, bytes: &[u8]) {
+        if let Some(credit) = self.sending(session, stream) {
+            let length = credit.take(bytes.len());
+            frame::write_data(&mut self.out, session, stream, &bytes[..length]);
+        }
+    }
+
+    /// Input was passed on.
+    pub fn consumed(&mut self, session: u16, bytes: usize) {
+        let found = self.sessions.get_mut(&session);
+        if let Some(bytes) = found.and_then(|found| found.stdin.consume(bytes)) {
+            self.say(&ToHost::Credit { session, stream: Stream::Stdin, bytes });
+        }
+    }
+
+    /// Sends a message.
+    pub fn say(&mut self, message: &ToHost) {
+        // A path in an error is all that could be long, and no path is as long as this.
+        let _ = frame::write_message(&mut self.out, message, frame::MAX_TO_HOST);
+    }
+
+    /// What is to be written to the port.
+    #[must_use]
+    pub fn output(&self) -> &[u8] {
+        &self.out
+    }
+
+    /// So much of it was.
+    pub fn sent(&mut self, bytes: usize) {
+        self.out.drain(..bytes.min(self.out.len()));
+    }
+}

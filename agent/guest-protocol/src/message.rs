@@ -1,0 +1,152 @@
+//! The messages, as JSON. Both sides are of one build, so that nothing here is optional.
+
+use std::net::IpAddr;
+
+use berth_runtime::launch::LaunchError;
+use berth_runtime::spec::ProcessSpec;
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Stream;
+
+/// To the guest.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "to-guest", rename_all = "kebab-case")]
+pub enum ToGuest {
+    /// The answer to `Hello`: become this machine and start its workload, as session 0.
+    Start(Box<GuestSpec>),
+    /// Run a program beside the workload.
+    Exec {
+        /// Of the host's choice; of no program that runs.
+        session: u16,
+        /// It.
+        process: Box<ProcessSpec>,
+        /// Its terminal's size, if it gets one.
+        terminal: Option<Size>,
+    },
+    /// Signal a session's program.
+    Signal {
+        /// Whose.
+        session: u16,
+        /// The signal's number.
+        signal: i32,
+    },
+    /// A session's terminal is of another size.
+    Resize {
+        /// Whose.
+        session: u16,
+        /// From now on.
+        size: Size,
+    },
+    /// That much of an output was taken.
+    Credit {
+        /// Whose.
+        session: u16,
+        /// Which.
+        stream: Stream,
+        /// How much.
+        bytes: u32,
+    },
+    /// What the guest uses.
+    Stats,
+    /// Kill all and turn the power off.
+    Shutdown,
+}
+
+/// To the host.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "to-host", rename_all = "kebab-case")]
+pub enum ToHost {
+    /// The first message: the guest has booted.
+    Hello {
+        /// [`crate::VERSION`] of the guest.
+        version: u32,
+    },
+    /// A session's program was executed.
+    Started {
+        /// Whose.
+        session: u16,
+    },
+    /// It was not; the session is over.
+    Failed {
+        /// Whose.
+        session: u16,
+        /// Why.
+        error: LaunchError,
+    },
+    /// A session's program has ended, after all that it wrote; the session is over.
+    Exited {
+        /// Whose.
+        session: u16,
+        /// 128 + n where signal n ended it.
+        code: i32,
+        /// The signal that ended it.
+        signal: Option<i32>,
+    },
+    /// That much of an input was taken.
+    Credit {
+        /// Whose.
+        session: u16,
+        /// Which: always the input.
+        stream: Stream,
+        /// How much.
+        bytes: u32,
+    },
+    /// To `Stats`.
+    Stats(Stats),
+}
+
+/// What the guest is to become.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct GuestSpec {
+    /// [`crate::VERSION`] of the host.
+    pub version: u32,
+    /// Its host name.
+    pub hostname: String,
+    /// Its interfaces.
+    pub interfaces: Vec<GuestInterface>,
+    /// Names with dots, and values.
+    pub sysctls: Vec<(String, String)>,
+    /// Of /dev/shm, in bytes; 64 MiB where it is absent.
+    pub shm_bytes: Option<u64>,
+    /// The workload.
+    pub process: ProcessSpec,
+}
+
+/// One interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestInterface {
+    /// By which it is found: six bytes with colons between them.
+    pub mac: String,
+    /// What it is called from then on.
+    pub name: String,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+    /// Its addresses, each with the length of its network's prefix.
+    pub addresses: Vec<(IpAddr, u8)>,
+    /// Routers to everywhere else.
+    pub gateways: Vec<IpAddr>,
+}
+
+/// A terminal's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Size {
+    /// Lines.
+    pub rows: u16,
+    /// Of a line.
+    pub columns: u16,
+}
+
+/// What a guest uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stats {
+    /// Bytes that programs use.
+    pub memory_bytes: u64,
+    /// Bytes that there are.
+    pub memory_total: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// Received on all its interfaces, in bytes.
+    pub received_bytes: u64,
+    /// Sent on all its interfaces, in bytes.
+    pub sent_bytes: u64,
+}
