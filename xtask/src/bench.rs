@@ -2,6 +2,7 @@
 //!
 //! Each figure and its peer's are taken in one run, in turn: a shared machine is noisy, and only ratios say something.
 
+mod network;
 mod pull;
 
 use std::fs;
@@ -30,14 +31,20 @@ pub(crate) fn failed(error: berth_acceptance_tests::Error) -> StepError {
 pub enum Which {
     /// Pulls: time, memory and disk.
     Pull,
+    /// Networks: a published port's throughput, and changes of the firewall.
+    Network,
 }
 
 /// Runs all of them, or those of one kind.
 pub fn run(which: Option<Which>) -> Outcome {
     setup::run()?;
     build::run()?;
-    for (package, example) in [("berth-image", "pull"), ("berth-image", "bound"), ("berth-runtime", "start")]
-    {
+    for (package, example) in [
+        ("berth-image", "pull"),
+        ("berth-image", "bound"),
+        ("berth-runtime", "start"),
+        ("berth-network", "network"),
+    ] {
         let example = ["build", "--release", "--locked", "--package", package, "--example", example];
         step::run(&mut cargo("cargo", &example))?;
     }
@@ -45,7 +52,12 @@ pub fn run(which: Option<Which>) -> Outcome {
     if which.is_none() {
         benches.extend([("provider", provider()?), ("start", start()?)]);
     }
-    benches.extend(pull::run()?);
+    if matches!(which, None | Some(Which::Pull)) {
+        benches.extend(pull::run()?);
+    }
+    if matches!(which, None | Some(Which::Network)) {
+        benches.extend(network::run()?);
+    }
     println!("{:<14} {:>10} {:>10} {:>7}  more", "bench", "ours ms", "peer ms", "ratio");
     for (name, bench) in &benches {
         let figure = |side: &str| bench[side]["median"].as_f64().map_or("-".into(), |ms| format!("{ms:.1}"));

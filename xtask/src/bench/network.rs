@@ -1,0 +1,30 @@
+//! Networks: throughput through a published port against the plain veth pair, and what a change of the firewall takes.
+
+use std::process::Command;
+
+use berth_acceptance_tests::command;
+use serde_json::{Value, json};
+
+use super::{compared, failed, spread};
+use crate::step::{StepError, find, programs};
+
+const ROUNDS: &str = "5";
+
+/// All of them, by name.
+pub fn run() -> Result<Vec<(&'static str, Value)>, StepError> {
+    find("iperf3").ok_or_else(|| StepError::Rule("install the package iperf3".into()))?;
+    let mut program = Command::new(programs().join("examples/network"));
+    let figures = command::json(program.arg(ROUNDS)).map_err(failed)?;
+    let list = |value: &Value| -> Vec<f64> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_f64).collect()
+    };
+    let published = &figures["published"];
+    let more = json!({ "unit": "Gbit/s", "peer_is": "the same veth pair without a published port" });
+    let published = compared(&mut list(&published["ours"]), &mut list(&published["peer"]), more);
+    let crowd = "200 instances, 5 ports each";
+    Ok(vec![
+        ("published port", published),
+        ("rule change", json!({ "ours": spread(&mut list(&figures["change"])), "among": crowd })),
+        ("all rules", json!({ "ours": spread(&mut list(&figures["apply"])), "among": crowd })),
+    ])
+}
