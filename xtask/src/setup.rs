@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::step::{self, StepError, command, find, target, timed};
 
 /// A program that shows whether a package is there, and the package.
-const PACKAGES: [(&str, &str); 16] = [
+const PACKAGES: [(&str, &str); 17] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
@@ -23,10 +23,15 @@ const PACKAGES: [(&str, &str); 16] = [
     ("git", "git"),
     ("openssl", "openssl"),
     ("strace", "strace"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
 /// Packages without a program of their own.
-const LIBRARIES: [(&str, &str); 1] = [("/usr/include/openssl/ssl.h", "libssl-dev")];
+const LIBRARIES: [(&str, &str); 3] = [
+    ("/usr/include/openssl/ssl.h", "libssl-dev"),
+    ("/usr/lib/qemu/virtiofsd", "qemu-system-common"),
+    ("/var/lib/dpkg/info/linux-image-cloud-amd64.list", "linux-image-cloud-amd64"),
+];
 
 /// Installs what is missing, or says what it is.
 pub fn run() -> Outcome {

@@ -11,7 +11,7 @@ use crate::step::{self, StepError, command, root};
 const LINES: usize = 500;
 
 /// What a crate of this workspace may depend on, beside crates of others'.
-const DEPENDENCIES: [(&str, &[&str]); 17] = [
+const DEPENDENCIES: [(&str, &[&str]); 18] = [
     ("berth-proto", &[]),
     ("tfplugin", &["berth-proto"]),
     ("terraform-provider-berth", &["berth-proto", "tfplugin"]),
@@ -24,6 +24,7 @@ const DEPENDENCIES: [(&str, &[&str]); 17] = [
     ("berth-runtime", &["berth-storage", "berth-sys", "berth-runtime"]),
     ("berth-process", &["berth-runtime", "berth-sys"]),
     ("berth-guest-protocol", &["berth-runtime"]),
+    ("berth-vm", &["berth-guest-protocol", "berth-runtime"]),
     ("berth-guest-init", &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-sys"]),
     ("berth-supervisor", &["berth-process", "berth-runtime", "berth-storage", "berth-sys"]),
     (

@@ -1,0 +1,4 @@
+//! What a virtual machine boots from: the initramfs with the guest's pid 1 and the few modules that it needs.
+
+pub mod initramfs;
+pub mod modules;
