@@ -2,6 +2,7 @@
 
 pub mod cgroup;
 pub mod fs;
+pub mod kvm;
 pub mod mount;
 pub mod netlink;
 pub mod node;

@@ -1,4 +1,6 @@
-//! What a virtual machine boots from: the initramfs with the guest's pid 1 and the few modules that it needs.
+//! What a virtual machine boots from: the initramfs with the guest's pid 1 and the few modules that it needs, and what runs
+//! its instructions.
 
+pub mod accelerator;
 pub mod initramfs;
 pub mod modules;
