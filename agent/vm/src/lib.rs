@@ -3,4 +3,5 @@
 
 pub mod accelerator;
 pub mod initramfs;
+pub mod kernel;
 pub mod modules;

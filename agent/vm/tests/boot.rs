@@ -17,6 +17,7 @@ use berth_guest_protocol::{PORT, ROOT_TAG, VERSION, WORKLOAD};
 use berth_runtime::launch::Stage;
 use berth_runtime::spec::ProcessSpec;
 use berth_vm::initramfs::{self, Module};
+use berth_vm::kernel::{self, KernelError};
 use berth_vm::modules;
 
 const VIRTIOFSD: &str = "/usr/lib/qemu/virtiofsd";
@@ -40,7 +41,7 @@ struct Machine {
 }
 
 /// The newest cloud kernel of the host.
-fn kernel() -> String {
+fn release() -> String {
     let mut releases: Vec<_> = fs::read_dir("/lib/modules")
         .expect("linux-image-cloud-amd64 is missing: run `cargo xtask setup`")
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -82,9 +83,16 @@ fn write_rootfs(root: &Path) {
 fn boot() -> Machine {
     let directory = tempfile::Builder::new().prefix("berth-vm-").tempdir().unwrap();
     let path = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
-    let release = kernel();
+    let release = release();
     write_initramfs(&release, Path::new(&path("initramfs")));
     write_rootfs(Path::new(&path("rootfs")));
+    let image = fs::read(format!("/boot/vmlinuz-{release}")).unwrap();
+    // As it is where it is packed in another way, which any kernel of a distribution may be.
+    let extracted = match kernel::extract(&image) {
+        Err(KernelError::Packing(_)) => image,
+        extracted => extracted.unwrap(),
+    };
+    fs::write(path("kernel"), extracted).unwrap();
     let share = UnixListener::bind(path("share")).unwrap();
     let virtiofsd = Command::new("sh")
         .args([
@@ -102,7 +110,7 @@ fn boot() -> Machine {
         .args(["-machine", "q35,memory-backend=memory", "-accel", "tcg", "-cpu", "qemu64"])
         .args(["-object", "memory-backend-memfd,id=memory,size=256M,share=on"])
         .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"])
-        .args(["-kernel", &format!("/boot/vmlinuz-{release}"), "-initrd", &path("initramfs")])
+        .args(["-kernel", &path("kernel"), "-initrd", &path("initramfs")])
         .args(["-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests"])
         .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
         .args(["-chardev", &format!("socket,id=channel,path={}", path("channel"))])
