@@ -11,7 +11,7 @@ use crate::file::FileWrite;
 use crate::health::{Health, HealthSpec};
 use crate::launch::LaunchError;
 use crate::mount::MountSpec;
-use crate::spec::{CgroupSpec, ProcessSpec, RestartSpec, StopSpec};
+use crate::spec::{CgroupSpec, InterfaceSpec, ProcessSpec, RestartSpec, StopSpec};
 
 /// The socket's name in the instance's run directory.
 pub const SOCKET: &str = "control.sock";
@@ -63,6 +63,9 @@ pub struct Update {
     /// What is mounted in it from now on; absent: what was.
     #[serde(default)]
     pub mounts: Option<Vec<MountSpec>>,
+    /// Its interfaces from now on; absent: what were.
+    #[serde(default)]
+    pub networks: Option<Vec<InterfaceSpec>>,
     /// What is written into it now; where nothing runs, before the next start.
     #[serde(default)]
     pub writes: Vec<FileWrite>,

@@ -48,6 +48,9 @@ pub enum Stage {
     /// The interfaces.
     #[error("set up the network interface")]
     Network,
+    /// The link of the host's that an interface is connected to.
+    #[error("find the host's interface")]
+    NetworkParent,
     /// The log.
     #[error("open the log")]
     Log,

@@ -3,7 +3,7 @@
 //! It is written to `spec.json` (mode 0600) in the instance's run directory and given to the supervisor on an inherited
 //! descriptor. Supervisors outlive agents: fields are only ever added, each with a default.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use berth_storage::rootfs::RootfsSpec;
@@ -154,26 +154,57 @@ pub struct CgroupSpec {
     pub io_weight: Option<u16>,
 }
 
-/// One interface on a bridge.
+/// One interface. Its addresses are fixed here, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceSpec {
     /// Its name inside, such as "eth0".
     pub name: String,
-    /// The name of its other end on the host.
+    /// The name of its other end on the host, where it has one.
     pub host_name: String,
-    /// The bridge that the other end is a port of.
+    /// How it is connected.
+    #[serde(default)]
+    pub kind: InterfaceKind,
+    /// The link of the host's that it is connected to: a bridge, or what a macvlan is on top of.
     pub bridge: String,
     /// Six bytes with colons between them.
     pub mac: String,
     /// Its address.
-    pub ipv4_address: Ipv4Addr,
+    #[serde(default)]
+    pub ipv4_address: Option<Ipv4Addr>,
     /// The length of its network's prefix, in bits.
+    #[serde(default)]
     pub ipv4_prefix: u8,
     /// The default route, on at most one interface.
     #[serde(default)]
     pub ipv4_gateway: Option<Ipv4Addr>,
-    /// The largest packet, in bytes.
-    pub mtu: u32,
+    /// Its address.
+    #[serde(default)]
+    pub ipv6_address: Option<Ipv6Addr>,
+    /// The length of its network's prefix, in bits.
+    #[serde(default)]
+    pub ipv6_prefix: u8,
+    /// The default route, on at most one interface.
+    #[serde(default)]
+    pub ipv6_gateway: Option<Ipv6Addr>,
+    /// Whether it takes addresses and routes from the network's router advertisements.
+    #[serde(default)]
+    pub ipv6_autoconf: bool,
+    /// The largest packet, in bytes; absent: that of the link of the host's.
+    #[serde(default)]
+    pub mtu: Option<u32>,
+}
+
+/// How an interface is connected to a link of the host's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InterfaceKind {
+    /// One end of a pair whose other end is a port of the link, which is a bridge.
+    #[default]
+    Bridge,
+    /// As `Bridge` where the link is one, else as `Macvlan`.
+    Physical,
+    /// A link with a MAC address of its own on top of the host's.
+    Macvlan,
 }
 
 /// A file of the host's seen at a path inside.

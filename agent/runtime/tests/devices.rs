@@ -42,6 +42,7 @@ async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> R
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),
         mounts: Some(mounts.to_vec()),
+        networks: None,
         writes: Vec::new(),
         notify: None,
     };

@@ -45,6 +45,7 @@ async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> R
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),
         mounts: Some(mounts.to_vec()),
+        networks: None,
         writes: Vec::new(),
         notify: None,
     };
@@ -260,7 +261,16 @@ async fn update_files(
     let (restart, stop, cgroup) = (spec.restart, spec.stop, spec.cgroup.clone());
     spawned
         .supervisor
-        .update(Update { health: None, restart, stop, cgroup, mounts: None, writes, notify: Some(1) })
+        .update(Update {
+            health: None,
+            restart,
+            stop,
+            cgroup,
+            mounts: None,
+            networks: None,
+            writes,
+            notify: Some(1),
+        })
         .await
 }
 

@@ -15,6 +15,7 @@ use support::{Instance, texts};
 fn update(spec: &LaunchSpec) -> Update {
     Update {
         mounts: None,
+        networks: None,
         writes: Vec::new(),
         notify: None,
         restart: spec.restart,

@@ -6,18 +6,18 @@
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_runtime::spec::{CgroupSpec, IdRange, InterfaceSpec, LaunchSpec};
+use berth_runtime::spec::{CgroupSpec, InterfaceSpec, LaunchSpec};
 use berth_storage::rootfs;
 use berth_sys::cgroup::{Cgroup, Device, Layout, Limits};
-use berth_sys::netlink::{MacAddress, Namespace, Netlink, NetlinkError, VethEnd, VethSpec};
 use berth_sys::process::{IdMap, Namespaces, make_namespaces};
 use nix::sched::CloneFlags;
 
 use crate::container::attach::Ground;
 use crate::failure::{errno_at, launch_error};
+use crate::interfaces::{self, Interfaces};
 
 /// What the supervisor holds for its instance.
 pub struct Host {
@@ -27,7 +27,7 @@ pub struct Host {
     pub cgroup: Cgroup,
     /// Where the root file system is mounted, in this process's mount namespace only.
     pub rootfs: PathBuf,
-    interfaces: Vec<String>,
+    interfaces: Interfaces,
 }
 
 /// The limits of a spec as the control group takes them.
@@ -52,8 +52,8 @@ impl Host {
         let rootfs = mount_rootfs(spec, &namespaces)?;
         hand_over_files(spec)?;
         let cgroup = make_cgroup(&spec.cgroup)?;
-        let mut host = Self { namespaces, cgroup, rootfs, interfaces: Vec::new() };
-        match host.connect(&spec.networks, spec.ids) {
+        let mut host = Self { namespaces, cgroup, rootfs, interfaces: Interfaces::default() };
+        match host.connect(spec) {
             Ok(()) => Ok(host),
             Err(error) => {
                 host.tear_down();
@@ -62,19 +62,15 @@ impl Host {
         }
     }
 
-    fn connect(&mut self, interfaces: &[InterfaceSpec], ids: IdRange) -> Result<(), LaunchError> {
-        let mut netlink = Netlink::open().map_err(|error| network_error(&error, "netlink"))?;
-        for interface in interfaces {
-            // One of the same name can only be left from a supervisor of this instance that was killed.
-            netlink
-                .delete_link(&interface.host_name)
-                .or_else(ignore_missing)
-                .map_err(|error| network_error(&error, &interface.host_name))?;
-            add_veth(&mut netlink, interface, &self.namespaces.network)?;
-            self.interfaces.push(interface.host_name.clone());
-        }
-        inside(&self.namespaces.network, || configure(interfaces, ids))
-            .map_err(launch_error(Stage::Network, "the network namespace"))?
+    fn connect(&mut self, spec: &LaunchSpec) -> Result<(), LaunchError> {
+        inside(&self.namespaces.network, || interfaces::prepare(spec.ids))
+            .map_err(launch_error(Stage::Network, "the network namespace"))??;
+        self.interfaces.change(&spec.networks, &self.namespaces.network)
+    }
+
+    /// Makes the interfaces these: all of it, or nothing.
+    pub fn change_interfaces(&mut self, wanted: &[InterfaceSpec]) -> Result<(), LaunchError> {
+        self.interfaces.change(wanted, &self.namespaces.network)
     }
 
     /// Where things of the host's are opened for the instance.
@@ -96,26 +92,10 @@ impl Host {
 
     /// Removes what would outlive this process.
     pub fn tear_down(self) {
-        // Each failure below leaves something that the next start of this instance, or the agent, removes.
-        if let Ok(mut netlink) = Netlink::open() {
-            for name in &self.interfaces {
-                let _ = netlink.delete_link(name);
-            }
-        }
+        self.interfaces.remove_all();
+        // A failure below leaves something that the next start of this instance, or the agent, removes.
         let _ = self.cgroup.kill();
         let _ = self.cgroup.remove();
-    }
-}
-
-fn ignore_missing(error: NetlinkError) -> Result<(), NetlinkError> {
-    if error.is_missing() { Ok(()) } else { Err(error) }
-}
-
-fn network_error(error: &NetlinkError, path: &str) -> LaunchError {
-    LaunchError {
-        stage: Stage::Network,
-        errno: error.errno().map_or(0, |errno| errno as i32),
-        path: path.into(),
     }
 }
 
@@ -164,27 +144,6 @@ fn make_cgroup(spec: &CgroupSpec) -> Result<Cgroup, LaunchError> {
     })
 }
 
-fn add_veth(
-    netlink: &mut Netlink,
-    interface: &InterfaceSpec,
-    namespace: &OwnedFd,
-) -> Result<(), LaunchError> {
-    let mac: MacAddress = interface.mac.parse().map_err(|_| LaunchError {
-        stage: Stage::Network,
-        errno: libc::EINVAL,
-        path: (&interface.mac).into(),
-    })?;
-    netlink
-        .create_veth(&VethSpec {
-            host: VethEnd { name: &interface.host_name, mac: None },
-            master: Some(&interface.bridge),
-            peer: VethEnd { name: &interface.name, mac: Some(mac) },
-            peer_namespace: Some(Namespace::Fd(namespace.as_fd())),
-            mtu: Some(interface.mtu),
-        })
-        .map_err(|error| network_error(&error, &interface.host_name))
-}
-
 /// Runs `body` in a network namespace and comes back: this process has one thread only.
 pub fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T> {
     let home = fs::File::open("/proc/self/ns/net")?;
@@ -192,29 +151,4 @@ pub fn inside<T>(namespace: &OwnedFd, body: impl FnOnce() -> T) -> io::Result<T>
     let result = body();
     berth_sys::process::enter(home.as_fd(), CloneFlags::CLONE_NEWNET)?;
     Ok(result)
-}
-
-fn configure(interfaces: &[InterfaceSpec], ids: IdRange) -> Result<(), LaunchError> {
-    let at = |name: &str| {
-        let name = name.to_owned();
-        move |error: NetlinkError| network_error(&error, &name)
-    };
-    let mut netlink = Netlink::open().map_err(at("netlink"))?;
-    netlink.set_up("lo").map_err(at("lo"))?;
-    for interface in interfaces {
-        let name = interface.name.as_str();
-        netlink.add_address(name, interface.ipv4_address.into(), interface.ipv4_prefix).map_err(at(name))?;
-        netlink.set_up(name).map_err(at(name))?;
-        if let Some(gateway) = interface.ipv4_gateway {
-            netlink.add_default_route(gateway.into(), name).map_err(at(name))?;
-        }
-    }
-    // As Docker has it: ports below 1024 and ping need no privilege inside a namespace of one's own. The writer's user
-    // namespace says what a group's number means, and that is the host's here.
-    let groups = format!("{} {}", ids.host_base, ids.host_base.saturating_add(ids.count.saturating_sub(1)));
-    for (file, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", &groups)] {
-        let path = Path::new("/proc/sys/net/ipv4").join(file);
-        fs::write(&path, value).map_err(launch_error(Stage::Network, path))?;
-    }
-    Ok(())
 }

@@ -15,6 +15,7 @@ mod attempt;
 mod container;
 mod control;
 mod host;
+mod interfaces;
 mod log;
 mod probe;
 mod supervise;

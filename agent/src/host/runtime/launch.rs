@@ -9,7 +9,7 @@ use berth_image::store::Store;
 use berth_runtime::client::ClientError;
 use berth_runtime::launch::Stage;
 use berth_runtime::spec::{
-    self, CgroupSpec, IdRange, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
+    self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
 };
 use berth_storage::rootfs::{Lower, RootfsSpec};
 use nix::errno::Errno;
@@ -76,12 +76,17 @@ fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
     InterfaceSpec {
         name: attachment.interface.clone(),
         host_name: format!("vb{}{id}0", place.prefix),
+        kind: InterfaceKind::Bridge,
         bridge: place.prefix.bridge(attachment.network.number),
         mac: attachment.mac.to_string(),
-        ipv4_address: attachment.ipv4.addr(),
+        ipv4_address: Some(attachment.ipv4.addr()),
         ipv4_prefix: attachment.ipv4.prefix_len(),
         ipv4_gateway: Some(attachment.gateway),
-        mtu: attachment.network.spec.mtu.unwrap_or(MTU),
+        mtu: Some(attachment.network.spec.mtu.unwrap_or(MTU)),
+        ipv6_address: None,
+        ipv6_prefix: 0,
+        ipv6_gateway: None,
+        ipv6_autoconf: false,
     }
 }
 

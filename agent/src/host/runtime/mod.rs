@@ -275,6 +275,7 @@ impl Runtime for Supervisors {
             stop: spec.stop,
             cgroup: spec.cgroup.clone(),
             mounts: Some(spec.mounts.clone()),
+            networks: None,
             health: spec.health.clone(),
         };
         match supervisor.update(update).await {

@@ -5,13 +5,14 @@
 //! ```
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use berth_runtime::control::Event;
 use berth_runtime::health::{Health, HealthSpec, Probe, State};
 use berth_runtime::launch::LaunchError;
-use berth_runtime::spec::ProcessSpec;
+use berth_runtime::spec::{InterfaceSpec, ProcessSpec};
 
 use super::{Supervisor, Workload, workload};
 use crate::attempt::{self, Exec, Stream, Verdict};
@@ -149,7 +150,7 @@ impl Supervisor {
                 Ok(Trying::Exec(Exec::new(started.map_err(launched)?, output)))
             }
             Probe::Http { .. } | Probe::Tcp { .. } => {
-                let own = self.spec.networks.iter().map(|interface| interface.ipv4_address.into());
+                let own = self.spec.networks.iter().flat_map(own_addresses);
                 let stream = Stream::new(probe, own, &self.host.namespaces.network);
                 stream.map(Trying::Stream).map_err(said)
             }
@@ -168,4 +169,9 @@ impl Supervisor {
     pub(super) fn present_health(&self) -> Option<Event> {
         self.health().filter(|health| health.state != State::Starting).cloned().map(Event::Health)
     }
+}
+
+fn own_addresses(interface: &InterfaceSpec) -> impl Iterator<Item = IpAddr> {
+    let v4 = interface.ipv4_address.map(IpAddr::from);
+    v4.into_iter().chain(interface.ipv6_address.map(IpAddr::from))
 }

@@ -80,11 +80,18 @@ impl Supervisor {
             return Response::LimitRefused { limit, errno: error.source.raw_os_error().unwrap_or(0) };
         }
         self.allow_devices();
-        if let Err(error) = self.change_contents(update.mounts, update.writes) {
+        let networks = update.networks.unwrap_or_else(|| self.spec.networks.clone());
+        let changed = self.host.change_interfaces(&networks).and_then(|()| {
+            // Last, since what was written cannot be unwritten.
+            self.change_contents(update.mounts, update.writes)
+                .inspect_err(|_| drop(self.host.change_interfaces(&self.spec.networks)))
+        });
+        if let Err(error) = changed {
             let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
             return Response::UpdateFailed(error);
         }
         self.notify(update.notify);
+        self.spec.networks = networks;
         self.spec.restart = update.restart;
         self.spec.stop = update.stop;
         self.spec.cgroup = update.cgroup;

@@ -75,6 +75,8 @@ pub enum Operation {
     CreateBridge,
     /// Making a pair of veths.
     CreateVeth,
+    /// Making a macvlan.
+    CreateMacvlan,
     /// Deleting a link.
     DeleteLink,
     /// Changing a link: its state, name, MAC, MTU, bridge or namespace.
@@ -103,6 +105,7 @@ impl fmt::Display for Operation {
             Self::Open => "open",
             Self::CreateBridge => "create the bridge",
             Self::CreateVeth => "create the veth pair",
+            Self::CreateMacvlan => "create the macvlan",
             Self::DeleteLink => "delete the link",
             Self::ChangeLink => "change the link",
             Self::FindLink => "look up the link",

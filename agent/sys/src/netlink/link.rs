@@ -6,8 +6,8 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth, LinkAttribute,
-        LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
+        InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
+        LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage, MacVlanMode,
     },
 };
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use nix::errno::Errno;
 use super::{
     error::{Cause, NetlinkError, Operation},
     socket::Netlink,
-    types::{BridgeSpec, Link, LinkName, MacAddress, Namespace, VethEnd, VethSpec},
+    types::{BridgeSpec, Link, LinkName, MacAddress, MacvlanSpec, Namespace, VethEnd, VethSpec},
 };
 
 const RTM_NEWLINK: u16 = 16;
@@ -79,6 +79,25 @@ impl Netlink {
             })?;
         }
         Ok(())
+    }
+
+    /// Makes a macvlan in one request, already in its namespace under its name, and down. Those on one parent reach each
+    /// other; the parent's own host they do not reach, which is how macvlans are.
+    ///
+    /// # Errors
+    /// If the name is taken, the parent or the namespace is not there, or the kernel refuses.
+    pub fn create_macvlan(&mut self, spec: &MacvlanSpec<'_>) -> Result<(), NetlinkError> {
+        let operation = Operation::CreateMacvlan;
+        let end = VethEnd { name: spec.name, mac: spec.mac };
+        let mut message = veth_end(&end, spec.mtu, operation)?;
+        message.attributes.push(LinkAttribute::Link(self.index(spec.parent, operation, spec.name)?));
+        message.attributes.extend(spec.namespace.map(Namespace::attribute));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::MacVlan),
+            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
+        ]));
+        let flags = NLM_F_CREATE | NLM_F_EXCL;
+        self.request(RouteNetlinkMessage::NewLink(message), flags, operation, spec.name)
     }
 
     /// Deletes a link; with a veth goes its peer.

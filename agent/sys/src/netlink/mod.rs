@@ -22,5 +22,6 @@ pub use netlink_packet_route::link::InfoKind as LinkKind;
 pub use error::{Cause, NetlinkError, Operation};
 pub use socket::Netlink;
 pub use types::{
-    Address, BridgeSpec, InvalidMac, Link, LinkName, MacAddress, Namespace, Route, VethEnd, VethSpec,
+    Address, BridgeSpec, InvalidMac, Link, LinkName, MacAddress, MacvlanSpec, Namespace, Route, VethEnd,
+    VethSpec,
 };

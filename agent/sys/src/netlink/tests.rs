@@ -236,6 +236,27 @@ fn packets_pass_from_one_namespace_to_another() {
 }
 
 #[test]
+fn a_macvlan_appears_in_its_namespace_beside_its_parent() {
+    let (host, inside) = (Netns::new(), Netns::new());
+    let mut netlink = host.netlink();
+    netlink.create_veth(&VethSpec { mtu: Some(1400), ..pair("nic0", "wire0") }).unwrap();
+    let spec = MacvlanSpec {
+        name: "lan0",
+        parent: "nic0",
+        mac: Some(MAC),
+        namespace: Some(Namespace::Fd(inside.0.as_fd())),
+        mtu: None,
+    };
+    netlink.create_macvlan(&spec).unwrap();
+    assert!(netlink.link("lan0").unwrap().is_none(), "nothing of it stays behind");
+    let link = inside.netlink().link("lan0").unwrap().unwrap();
+    assert_eq!((link.kind.as_deref(), link.mac, link.mtu), (Some("macvlan"), Some(MAC), 1400));
+    assert!(netlink.create_macvlan(&spec).unwrap_err().is_exists());
+    let missing = MacvlanSpec { parent: "nowhere0", ..spec };
+    assert!(netlink.create_macvlan(&missing).unwrap_err().is_missing());
+}
+
+#[test]
 fn the_socket_stays_in_the_namespace_it_was_opened_in() {
     let (first, second) = (Netns::new(), Netns::new());
     let mut netlink = first.netlink();

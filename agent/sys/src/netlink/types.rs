@@ -118,6 +118,21 @@ pub struct VethSpec<'a> {
     pub mtu: Option<u32>,
 }
 
+/// A macvlan to be made: a link with a MAC address of its own on top of another, which it reaches the same network by.
+#[derive(Debug, Clone, Copy)]
+pub struct MacvlanSpec<'a> {
+    /// Its name, in the namespace where it ends up.
+    pub name: &'a str,
+    /// The link that it is on top of.
+    pub parent: &'a str,
+    /// Its MAC address; random if absent.
+    pub mac: Option<MacAddress>,
+    /// Where it goes; it stays here if absent.
+    pub namespace: Option<Namespace<'a>>,
+    /// Its MTU, at most its parent's; the parent's if absent.
+    pub mtu: Option<u32>,
+}
+
 /// A link as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
