@@ -10,6 +10,7 @@ use crate::exit::ExitRecord;
 use crate::file::FileWrite;
 use crate::health::{Health, HealthSpec};
 use crate::launch::LaunchError;
+use crate::lease::InterfaceStatus;
 use crate::mount::MountSpec;
 use crate::spec::{CgroupSpec, InterfaceSpec, ProcessSpec, RestartSpec, StopSpec};
 
@@ -153,6 +154,9 @@ pub struct Status {
     /// What was asked for and is in force only in part, a line each.
     #[serde(default)]
     pub clamped: Vec<String>,
+    /// Its interfaces as they are now.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
 }
 
 /// The states of a workload under a supervisor.
@@ -192,6 +196,11 @@ pub enum Event {
     },
     /// Its health is another.
     Health(Health),
+    /// A lease of one of its interfaces is another, was renewed, or is gone.
+    Addresses {
+        /// All of them.
+        interfaces: Vec<InterfaceStatus>,
+    },
     /// It ended and will be started again.
     Restarting {
         /// How it ended.

@@ -18,6 +18,7 @@ pub mod exit;
 pub mod file;
 pub mod health;
 pub mod launch;
+pub mod lease;
 pub mod logs;
 pub mod mount;
 pub mod spec;

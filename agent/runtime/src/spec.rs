@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::file::FileWrite;
 use crate::health::HealthSpec;
+use crate::lease::DhcpSpec;
 use crate::mount::MountSpec;
 use crate::text::Text;
 
@@ -154,7 +155,7 @@ pub struct CgroupSpec {
     pub io_weight: Option<u16>,
 }
 
-/// One interface. Its addresses are fixed here, or none.
+/// One interface. Its addresses are fixed here, taken from the network, or none.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceSpec {
     /// Its name inside, such as "eth0".
@@ -186,6 +187,9 @@ pub struct InterfaceSpec {
     /// The default route, on at most one interface.
     #[serde(default)]
     pub ipv6_gateway: Option<Ipv6Addr>,
+    /// How it takes its IPv4 address from a DHCP server.
+    #[serde(default)]
+    pub dhcp: Option<DhcpSpec>,
     /// Whether it takes addresses and routes from the network's router advertisements.
     #[serde(default)]
     pub ipv6_autoconf: bool,

@@ -44,6 +44,7 @@ fn interface() -> InterfaceSpec {
         ipv6_address: None,
         ipv6_prefix: 0,
         ipv6_gateway: None,
+        dhcp: None,
         ipv6_autoconf: false,
         mtu: Some(1400),
     }

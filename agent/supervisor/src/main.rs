@@ -14,6 +14,7 @@
 mod attempt;
 mod container;
 mod control;
+mod dhcp;
 mod host;
 mod interfaces;
 mod log;

@@ -6,6 +6,7 @@ pub mod kvm;
 pub mod mount;
 pub mod netlink;
 pub mod node;
+pub mod packet;
 pub mod process;
 pub mod sha256;
 pub mod socket;

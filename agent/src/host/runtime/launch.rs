@@ -86,6 +86,7 @@ fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
         ipv6_address: None,
         ipv6_prefix: 0,
         ipv6_gateway: None,
+        dhcp: None,
         ipv6_autoconf: false,
     }
 }

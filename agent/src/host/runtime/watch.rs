@@ -61,8 +61,8 @@ impl Watch {
                         self.tell(workload.clone());
                     }
                 }
-                // Told when the supervisor is gone too.
-                Event::Gone(_) => {}
+                // Addresses are asked for where they are shown; the end is told when the supervisor is gone too.
+                Event::Addresses { .. } | Event::Gone(_) => {}
             }
         }
         Ok(())
@@ -91,7 +91,7 @@ pub(super) async fn settled(supervisor: &Supervisor) -> Result<Option<Health>, C
                 return Ok(Some(process::told(health)));
             }
             Event::Restarting { .. } | Event::Gone(_) => return Ok(None),
-            Event::Health(_) | Event::Started { .. } => {}
+            Event::Health(_) | Event::Addresses { .. } | Event::Started { .. } => {}
         }
     }
     Ok(None)

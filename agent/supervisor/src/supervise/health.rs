@@ -151,6 +151,8 @@ impl Supervisor {
             }
             Probe::Http { .. } | Probe::Tcp { .. } => {
                 let own = self.spec.networks.iter().flat_map(own_addresses);
+                let leases = self.leases.iter().filter_map(|client| Some(client.lease()?.address.into()));
+                let own = own.chain(leases);
                 let stream = Stream::new(probe, own, &self.host.namespaces.network);
                 stream.map(Trying::Stream).map_err(said)
             }

@@ -7,6 +7,7 @@
 //! ```
 
 mod health;
+mod leases;
 mod mounts;
 mod requests;
 mod usage;
@@ -25,10 +26,11 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::health::Watch;
-pub use self::workload::reap;
 use self::workload::{Running, Waiting};
+pub use self::workload::{now_ms, reap};
 use crate::container::Profile;
 use crate::control::{self, Connection};
+use crate::dhcp::Client;
 use crate::failure::{errno_at, launch_error};
 use crate::host::Host;
 use crate::log::{Log, Stream};
@@ -44,6 +46,7 @@ pub struct Supervisor {
     connections: Vec<Connection>,
     workload: Workload,
     check: Option<Watch>,
+    leases: Vec<Client>,
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
@@ -65,6 +68,7 @@ enum Token {
     Connection(usize),
     Exec(usize),
     Check { writing: bool },
+    Lease(usize),
 }
 
 impl Supervisor {
@@ -97,10 +101,12 @@ impl Supervisor {
             connections: Vec::new(),
             workload: Workload::Running(running),
             check: None,
+            leases: Vec::new(),
             restarts: 0,
             in_a_row: 0,
         };
         supervisor.watch_health();
+        supervisor.take_leases();
         Ok((supervisor, pid))
     }
 
@@ -112,6 +118,7 @@ impl Supervisor {
                 self.handle(token, flags);
             }
             self.after_deadlines();
+            self.leases_due();
             self.drop_closed();
         }
         self.finish();
@@ -126,6 +133,9 @@ impl Supervisor {
             let check = self.check.iter().flat_map(Watch::waits_for);
             tokens.extend(check.map(|(fd, writing)| (Token::Check { writing }, fd)));
         }
+        tokens.extend(
+            self.leases.iter().enumerate().map(|(index, client)| (Token::Lease(index), client.as_fd())),
+        );
         for (index, connection) in self.connections.iter().enumerate() {
             tokens.push((Token::Connection(index), connection.as_fd()));
             if let Some(child) = &connection.exec {
@@ -163,6 +173,8 @@ impl Supervisor {
             Workload::Waiting(waiting) => Some(waiting.until),
             Workload::Gone(_) => None,
         };
+        let lease = self.leases.iter().filter_map(Client::due).min();
+        let deadline = deadline.into_iter().chain(lease).min();
         let Some(deadline) = deadline else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only spin.
         let wait = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -184,6 +196,7 @@ impl Supervisor {
             }
             Token::Workload => self.workload_ended(),
             Token::Check { .. } => self.check_progressed(),
+            Token::Lease(index) => self.lease_answered(index),
             Token::Connection(index) => {
                 if flags.contains(PollFlags::POLLOUT) {
                     self.connections[index].flush();
@@ -221,6 +234,7 @@ impl Supervisor {
         self.log.flush();
         let run_dir = self.spec.run_dir.clone();
         let mut connections = std::mem::take(&mut self.connections);
+        self.give_leases_back(|_| true);
         // Removed before anyone is told: who hears that an instance is gone finds nothing of it.
         self.host.tear_down();
         let _ = std::fs::remove_file(run_dir.join(berth_runtime::control::SOCKET));

@@ -52,7 +52,14 @@ impl Supervisor {
             Workload::Gone(_) => State::Stopping,
         };
         let (health, clamped) = (self.health().cloned(), rlimits::clamped(&self.spec.process.rlimits));
-        Status { version: VERSION, state, restarts: self.restarts, health, clamped }
+        Status {
+            version: VERSION,
+            state,
+            restarts: self.restarts,
+            health,
+            clamped,
+            interfaces: self.interfaces(),
+        }
     }
 
     /// The event that brought about how things are.
@@ -81,17 +88,22 @@ impl Supervisor {
         }
         self.allow_devices();
         let networks = update.networks.unwrap_or_else(|| self.spec.networks.clone());
+        // An interface that differs in anything is taken out: its lease ends before it.
+        let stay: Vec<_> = networks.iter().filter(|one| self.spec.networks.contains(one)).collect();
+        let stay: Vec<String> = stay.into_iter().map(|one| one.name.clone()).collect();
+        self.give_leases_back(|name| !stay.iter().any(|one| one == name));
         let changed = self.host.change_interfaces(&networks).and_then(|()| {
             // Last, since what was written cannot be unwritten.
             self.change_contents(update.mounts, update.writes)
                 .inspect_err(|_| drop(self.host.change_interfaces(&self.spec.networks)))
         });
         if let Err(error) = changed {
+            self.take_leases();
             let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
             return Response::UpdateFailed(error);
         }
         self.notify(update.notify);
-        self.spec.networks = networks;
+        self.interfaces_changed(networks);
         self.spec.restart = update.restart;
         self.spec.stop = update.stop;
         self.spec.cgroup = update.cgroup;

@@ -1,0 +1,100 @@
+//! The leases of an instance's interfaces: they last over restarts of the workload, and are given back at its end.
+
+use berth_runtime::control::Event;
+use berth_runtime::lease::InterfaceStatus;
+use berth_runtime::spec::InterfaceSpec;
+use berth_sys::netlink::Netlink;
+
+use super::Supervisor;
+use crate::dhcp::Client;
+use crate::host::inside;
+
+impl Supervisor {
+    /// Begins to ask for the leases that are wanted and not asked for.
+    pub(super) fn take_leases(&mut self) {
+        for interface in &self.spec.networks {
+            if !self.leases.iter().any(|client| client.name == interface.name) {
+                let client = Client::open(&self.spec, interface, &self.host.namespaces.network);
+                self.leases.extend(client);
+            }
+        }
+    }
+
+    pub(super) fn lease_answered(&mut self, index: usize) {
+        let namespace = &self.host.namespaces.network;
+        if self.leases.get_mut(index).is_some_and(|client| client.receive(namespace)) {
+            self.addresses_changed();
+        }
+    }
+
+    pub(super) fn leases_due(&mut self) {
+        let namespace = &self.host.namespaces.network;
+        let changed = self.leases.iter_mut().fold(false, |changed, client| client.tick(namespace) | changed);
+        if changed {
+            self.addresses_changed();
+        }
+    }
+
+    /// Gives back the leases of interfaces that go, or are to be others.
+    pub(super) fn give_leases_back(&mut self, goes: impl Fn(&str) -> bool) {
+        let namespace = &self.host.namespaces.network;
+        for client in self.leases.iter_mut().filter(|client| goes(&client.name)) {
+            client.release(namespace);
+        }
+        self.leases.retain(|client| !goes(&client.name));
+    }
+
+    /// Leases of the interfaces that stay, and of those that came, after a change to others.
+    pub(super) fn interfaces_changed(&mut self, networks: Vec<InterfaceSpec>) {
+        if networks == self.spec.networks {
+            return;
+        }
+        self.spec.networks = networks;
+        self.take_leases();
+        self.addresses_changed();
+    }
+
+    fn addresses_changed(&mut self) {
+        let event = Event::Addresses { interfaces: self.interfaces() };
+        self.announce(&event);
+    }
+
+    /// The interfaces as they are now.
+    pub(super) fn interfaces(&self) -> Vec<InterfaceStatus> {
+        let namespace = &self.host.namespaces.network;
+        let netlink = inside(namespace, Netlink::open).ok().and_then(Result::ok);
+        let mut netlink = netlink;
+        let mut all = Vec::new();
+        for interface in &self.spec.networks {
+            let client = self.leases.iter().find(|client| client.name == interface.name);
+            let asked = interface.dhcp.is_some() && client.is_none();
+            all.push(InterfaceStatus {
+                name: interface.name.clone(),
+                mac: interface.mac.clone(),
+                addresses: netlink
+                    .as_mut()
+                    .map(|netlink| addresses(netlink, &interface.name))
+                    .unwrap_or_default(),
+                lease: client.and_then(Client::lease).cloned(),
+                trouble: match client {
+                    Some(client) => client.trouble(),
+                    None => asked.then(|| "the interface cannot be used for DHCP".to_owned()),
+                },
+            });
+        }
+        all
+    }
+}
+
+/// What the kernel has, without the link-local ones; nothing where it cannot be asked.
+fn addresses(netlink: &mut Netlink, name: &str) -> Vec<String> {
+    let Ok(Some(link)) = netlink.link(name) else { return Vec::new() };
+    let mut found: Vec<_> = netlink.addresses().unwrap_or_default();
+    found.retain(|one| one.link == link.index);
+    let local = |address: std::net::IpAddr| match address {
+        std::net::IpAddr::V4(v4) => v4.is_link_local(),
+        std::net::IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    };
+    let found = found.into_iter().filter(|one| !local(one.address));
+    found.map(|one| format!("{}/{}", one.address, one.prefix_len)).collect()
+}

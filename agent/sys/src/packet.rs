@@ -1,0 +1,119 @@
+//! A packet socket for DHCP: it can speak before its link has an address.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// IPv4 packets to and from one link of the namespace that it was opened in; of what comes, only UDP to port 68.
+#[derive(Debug)]
+pub struct PacketSocket {
+    fd: OwnedFd,
+    link: u32,
+}
+
+/// Classic BPF: unfragmented UDP over IPv4 to port 68, of any header length; else nothing.
+const FILTER: [libc::sock_filter; 8] = [
+    instruction(0x30, 0, 0, 9),      // the protocol
+    instruction(0x15, 0, 5, 17),     // UDP?
+    instruction(0x28, 0, 0, 6),      // flags and offset
+    instruction(0x45, 3, 0, 0x3fff), // a fragment?
+    instruction(0xb1, 0, 0, 0),      // x = the header's length
+    instruction(0x48, 0, 0, 2),      // the destination port
+    instruction(0x15, 1, 0, 68),
+    instruction(0x06, 0, 0, 0),
+];
+const ACCEPT: libc::sock_filter = instruction(0x06, 0, 0, 0xffff);
+
+const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
+    libc::sock_filter { code, jt, jf, k }
+}
+
+const ETH_P_IP: u16 = 0x0800;
+
+impl PacketSocket {
+    /// Opens a socket on the link of this number, in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[allow(unsafe_code)]
+    pub fn open(link: u32) -> io::Result<Self> {
+        // SAFETY: no memory is passed.
+        let raw = unsafe {
+            libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
+        };
+        if raw < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just made it for us.
+        let fd = unsafe { OwnedFd::from_raw_fd(raw) };
+        let mut code: Vec<_> = FILTER.to_vec();
+        code.push(ACCEPT);
+        let program =
+            libc::sock_fprog { len: u16::try_from(code.len()).unwrap_or(0), filter: code.as_mut_ptr() };
+        // SAFETY: the program and its instructions live through the call, and the length is the program's.
+        let set = unsafe {
+            libc::setsockopt(
+                raw,
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                size_of::<libc::sock_fprog>() as libc::socklen_t,
+            )
+        };
+        if set < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let address = link_address(link);
+        // SAFETY: the address lives through the call, and the length is its own.
+        let bound = unsafe { libc::bind(raw, (&raw const address).cast(), ADDRESS_LENGTH) };
+        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { fd, link }) }
+    }
+
+    /// Sends an IPv4 packet to all on the link.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[allow(unsafe_code)]
+    pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
+        let address = link_address(self.link);
+        // SAFETY: packet and address live through the call, and the lengths are theirs.
+        let sent = unsafe {
+            libc::sendto(
+                self.fd.as_raw_fd(),
+                packet.as_ptr().cast(),
+                packet.len(),
+                libc::MSG_NOSIGNAL,
+                (&raw const address).cast(),
+                ADDRESS_LENGTH,
+            )
+        };
+        if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// Takes the next IPv4 packet; one that is longer than the buffer is cut.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is none, or what the kernel says.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::io::read(&self.fd, buffer)?)
+    }
+}
+
+impl AsFd for PacketSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+
+fn link_address(link: u32) -> libc::sockaddr_ll {
+    libc::sockaddr_ll {
+        sll_family: libc::AF_PACKET as u16,
+        sll_protocol: ETH_P_IP.to_be(),
+        sll_ifindex: i32::try_from(link).unwrap_or(0),
+        sll_hatype: 0,
+        sll_pkttype: 0,
+        sll_halen: 6,
+        sll_addr: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
+    }
+}
