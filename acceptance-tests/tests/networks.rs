@@ -7,6 +7,10 @@ under_each_terraform!(
     a_network_is_made_changed_imported_and_removed,
     a_network_that_cannot_be_is_refused_at_its_argument,
     another_subnet_of_the_default_network_restarts_who_is_on_it,
+    instances_on_a_network_reach_each_other_and_no_one_on_another,
+    an_interface_comes_and_goes_and_the_process_stays,
+    an_address_stays_over_rebuild_and_replacement,
+    what_an_interface_cannot_have_is_refused_at_its_argument,
 );
 
 mod cases {
@@ -65,12 +69,10 @@ mod cases {
 
     pub fn a_network_is_made_changed_imported_and_removed(terraform: &Terraform) {
         let world = World::new(terraform);
-        let rule = "ingress = [{ protocol = \"tcp\", ports = [\"80\"], cidr = \"10.0.0.0/8\" }]";
-        world.project.write(&network(&format!("name = \"web\"\n  {rule}"))).unwrap();
+        world.project.write(&network("name = \"web\"")).unwrap();
         world.project.apply_settled();
         let first = world.network("web");
         assert_ne!(first["ipv4_subnet"], world.network("default")["ipv4_subnet"]);
-        assert_eq!(first["ingress"][0]["ports"][0], "80");
         world
             .project
             .write(&network("name = \"front\"\n  nat = false\n  mtu = 1400\n  ipv6_subnet = \"none\""))
@@ -145,5 +147,149 @@ mod cases {
         world.project.assert_empty_plan();
         world.project.destroy_ok();
         assert_eq!(world.network("default")["ipv4_subnet"], format!("{subnet}0/24"));
+    }
+
+    const BACK: &str = "resource \"berth_network\" \"back\" {\n  name = \"back\"\n}\n";
+    const OTHER: &str = "resource \"berth_network\" \"other\" {\n  name = \"other\"\n}\n";
+    const ON_BACK: &str = "networks = { eth0 = { network = berth_network.back.id } }";
+    const ON_OTHER: &str = "networks = { eth0 = { network = berth_network.other.id } }";
+    const ON_BOTH: &str = "networks = {\n    eth0 = { network = \"default\" }\n    eth1 = { network = berth_network.back.id }\n  }";
+
+    /// All that the state says of addresses is what `ip` shows inside.
+    fn assert_as_inside(world: &World, name: &str) {
+        let state = world.project.attributes(&format!("berth_instance.{name}")).unwrap();
+        let mut shown = serde_json::Map::new();
+        for line in world.sh(name, "busybox ip -4 -o address show scope global").lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            shown.insert(words[1].to_owned(), serde_json::json!([words[3]]));
+        }
+        assert_eq!(state["addresses"], serde_json::Value::Object(shown.clone()));
+        for interface in shown.keys() {
+            let mac = world.sh(name, &format!("cat /sys/class/net/{interface}/address"));
+            assert_eq!(state["mac_addresses"][interface], mac.as_str());
+        }
+    }
+
+    fn address(world: &World, name: &str) -> String {
+        world.agent.inspect(name).unwrap()["ipv4_address"].as_str().unwrap().to_owned()
+    }
+
+    fn reaches(world: &World, from: &str, address: &str) -> bool {
+        let ping = format!("busybox ping -c 1 -W 1 {address} > /dev/null && echo yes || echo no");
+        world.sh(from, &ping) == "yes"
+    }
+
+    pub fn instances_on_a_network_reach_each_other_and_no_one_on_another(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let networks = format!("{BACK}{OTHER}");
+        let served = format!("{ON_BACK}\n  ports = {{ http = {{ container_port = 8080 }} }}");
+        world.write(&networks, &[("one", &served), ("two", ON_BACK), ("three", ON_OTHER), ("four", "")]);
+        world.project.apply_settled();
+        for name in ["one", "two", "three", "four"] {
+            assert_as_inside(&world, name);
+        }
+        assert!(reaches(&world, "two", &address(&world, "one")));
+        assert!(!reaches(&world, "three", &address(&world, "one")));
+        assert!(!reaches(&world, "four", &address(&world, "one")));
+        world.sh(
+            "one",
+            "mkdir -p /tmp/www; echo served > /tmp/www/index.html; busybox httpd -p 8080 -h /tmp/www",
+        );
+        let port = world.agent.inspect("one").unwrap()["ports"]["http"]["host_port"].as_u64().unwrap();
+        let page = berth_acceptance_tests::wait::page(u16::try_from(port).unwrap(), "/").unwrap();
+        assert_eq!(page, "served\n");
+        let refused = world.agent.berth(&["network", "inspect", "back"]).unwrap();
+        let users: serde_json::Value = serde_json::from_str(&refused.stdout).unwrap();
+        assert_eq!(users["used_by"].as_array().unwrap().len(), 2);
+        world.project.destroy_ok();
+    }
+
+    pub fn an_interface_comes_and_goes_and_the_process_stays(terraform: &Terraform) {
+        let world = World::new(terraform);
+        world.write(BACK, &[("web", ""), ("db", ON_BACK)]);
+        world.project.apply_settled();
+        let before = world.agent.inspect("web").unwrap()["pid"].clone();
+        assert!(!reaches(&world, "web", &address(&world, "db")));
+        world.write(BACK, &[("web", ON_BOTH), ("db", ON_BACK)]);
+        world.project.apply_settled();
+        assert_as_inside(&world, "web");
+        assert!(reaches(&world, "web", &address(&world, "db")));
+        let addresses = world.project.attributes("berth_instance.web").unwrap()["addresses"].clone();
+        world.write(BACK, &[("web", "networks = {}"), ("db", ON_BACK)]);
+        world.project.apply_settled();
+        assert_as_inside(&world, "web");
+        world.write(BACK, &[("web", ON_BOTH), ("db", ON_BACK)]);
+        world.project.apply_settled();
+        assert_eq!(world.project.attributes("berth_instance.web").unwrap()["addresses"], addresses);
+        assert_eq!(world.agent.inspect("web").unwrap()["pid"], before);
+        world.project.destroy_ok();
+    }
+
+    pub fn an_address_stays_over_rebuild_and_replacement(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let subnet = own_subnet();
+        let back = BACK.replace("name =", &format!("ipv4_subnet = \"{subnet}0/24\"\n  name ="));
+        let fixed = format!(
+            "networks = {{ net0 = {{ network = berth_network.back.name, ipv4_address = \"{subnet}77\", mac = \"02:AB:00:00:00:77\" }} }}"
+        );
+        world.write(&back, &[("web", &fixed)]);
+        world.project.apply_settled();
+        assert_as_inside(&world, "web");
+        let first = world.project.attributes("berth_instance.web").unwrap();
+        assert_eq!(first["ipv4_address"], format!("{subnet}77"));
+        // The agent keeps what it gave: a replacement asks for nothing and has the same.
+        let free = "networks = { net0 = { network = berth_network.back.name } }";
+        world.write(&back, &[("web", &format!("{free}\n  restart_triggers = {{ a = \"b\" }}"))]);
+        world.project.apply_settled();
+        world.project.run(&["taint", "berth_instance.web"]).unwrap();
+        world.project.apply_settled();
+        let second = world.project.attributes("berth_instance.web").unwrap();
+        assert_ne!(second["id"], first["id"]);
+        assert_eq!(
+            (&second["addresses"], &second["mac_addresses"]),
+            (&first["addresses"], &first["mac_addresses"])
+        );
+        assert_as_inside(&world, "web");
+        world.project.destroy_ok();
+    }
+
+    pub fn what_an_interface_cannot_have_is_refused_at_its_argument(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let subnet = own_subnet();
+        let back = BACK.replace("name =", &format!("ipv4_subnet = \"{subnet}0/24\"\n  name ="));
+        let at = |address: &str| {
+            format!(
+                "networks = {{\n    eth0 = {{\n      network = berth_network.back.id\n      ipv4_address = \"{address}\"\n    }}\n  }}"
+            )
+        };
+        let taken = format!("{subnet}9");
+        world.write(&back, &[("first", &at(&taken))]);
+        world.project.apply_settled();
+        let outside = "10.199.0.9".to_owned();
+        for (address, words) in
+            [(taken.clone(), "\"first\""), (outside, "no address of"), (format!("{subnet}1"), "host's own")]
+        {
+            world.write(&back, &[("first", &at(&taken)), ("second", &at(&address))]);
+            let refused = world.project.apply().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.summary.contains(words), "{error:?}");
+            assert!(error.code.contains("ipv4_address") || error.code.contains("networks"), "{error:?}");
+            assert_eq!(world.agent.instances().unwrap(), ["first"]);
+        }
+        let in_use = world.agent.berth(&["network", "inspect", "back"]).unwrap();
+        assert_eq!(in_use.code, 0);
+        world.write(
+            "",
+            &[("first", "networks = { eth0 = { network = \"back\", ipv4_address = \"10.1.2.3/24\" } }")],
+        );
+        let bad = world.project.plan().unwrap();
+        assert!(bad.error().unwrap().summary.contains("is not an IPv4 address"), "{bad:?}");
+        // The instance names the network by its name: Terraform does not know that it is in use, the agent does.
+        world.write("", &[("first", "networks = { eth0 = { network = \"back\" } }")]);
+        let refused = world.project.apply().unwrap();
+        assert!(refused.error().unwrap().summary.contains("used by the instance \"first\""), "{refused:?}");
+        world.write(&back, &[]);
+        world.project.apply_settled();
+        world.project.destroy_ok();
     }
 }

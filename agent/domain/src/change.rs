@@ -50,6 +50,7 @@ pub enum Argument {
     Sysctls,
     ShmSize,
     SupplementaryGroups,
+    Networks,
 }
 
 impl Argument {
@@ -86,6 +87,7 @@ impl Argument {
             Self::Sysctls => "sysctls",
             Self::ShmSize => "shm_size",
             Self::SupplementaryGroups => "supplementary_groups",
+            Self::Networks => "networks",
         }
     }
 }
@@ -115,6 +117,7 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Running, Effect::InPlace, old.running != new.running),
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
+        (A::Networks, Effect::InPlace, old.networks != new.networks),
         (A::Limits, Effect::InPlace, old.limits != new.limits),
         (A::Mounts, Effect::InPlace, old.mounts != new.mounts),
         (A::Devices, Effect::InPlace, old.devices != new.devices),

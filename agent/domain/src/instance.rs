@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::device::{self, DeviceDraft, DeviceSpec};
 use crate::file::{self, FileDraft, FileSpec};
 use crate::ids::Digest;
+use crate::interface::{self, DEFAULT_INTERFACE, InterfaceDraft, InterfaceSpec};
 use crate::invalid::{Findings, Invalid, Invalids};
 use crate::mount::{self, MountDraft, MountSpec};
 use crate::name::{Hostname, Name, shown};
@@ -150,6 +151,9 @@ pub struct InstanceSpec {
     /// Settings of the kernel.
     #[serde(default)]
     pub kernel: KernelSettings,
+    /// Its interfaces by name; `None`: one on the default network.
+    #[serde(default)]
+    pub networks: Option<BTreeMap<String, InterfaceSpec>>,
 }
 
 impl InstanceSpec {
@@ -160,6 +164,13 @@ impl InstanceSpec {
     #[must_use]
     pub fn with_running(&self, running: bool) -> Self {
         Self { running, ..self.clone() }
+    }
+
+    /// Its interfaces by name.
+    #[must_use]
+    pub fn interfaces(&self) -> BTreeMap<String, InterfaceSpec> {
+        let default = || BTreeMap::from([(DEFAULT_INTERFACE.to_owned(), InterfaceSpec::on_default())]);
+        self.networks.clone().unwrap_or_else(default)
     }
 
     /// Its host name: what is given, or its name.
@@ -233,6 +244,7 @@ pub struct InstanceDraft {
     pub secrets: Option<BTreeMap<String, String>>,
     pub security: SecurityDraft,
     pub kernel: KernelSettings,
+    pub networks: Option<BTreeMap<String, InterfaceDraft>>,
 }
 
 /// More entries than this in one map or list are a mistake, or an attack.
@@ -277,6 +289,15 @@ impl InstanceDraft {
         let mounts = mount::check(&self.mounts, findings);
         let files = file::check(&self.files, findings);
         let devices = device::check(&self.devices, &mounts, findings);
+        let networks = interface::check(self.networks.as_ref(), findings);
+        if networks.as_ref().is_some_and(BTreeMap::is_empty) && !self.ports.is_empty() {
+            let advice = "Put the instance on a network, or publish no ports";
+            findings.add(Invalid::new(
+                &["ports"],
+                "Nothing leads to an instance without an interface",
+                advice,
+            ));
+        }
         let limits = Limits::check(&self.limits, findings);
         let health_check = self.health_check.as_ref().map(|check| check.check(findings));
         let security = self.security.check(findings);
@@ -310,6 +331,7 @@ impl InstanceDraft {
             secrets,
             security,
             kernel: self.kernel.clone(),
+            networks,
         })
     }
 

@@ -12,6 +12,7 @@ pub mod file;
 pub mod ids;
 pub mod image;
 pub mod instance;
+pub mod interface;
 pub mod invalid;
 pub mod mac;
 pub mod mount;
@@ -33,6 +34,7 @@ pub use image::{HealthCheckConfig, ImageConfig, ImageInfo, Layer, Platform};
 pub use instance::{
     ImageSource, InstanceDraft, InstanceKind, InstanceSpec, LimitsDraft, PortDraft, RestartDraft,
 };
+pub use interface::{InterfaceDraft, InterfaceSpec};
 pub use invalid::{Invalid, Invalids};
 pub use mac::MacAddress;
 pub use mount::{Mount, MountDraft, MountSpec};

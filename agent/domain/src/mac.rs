@@ -18,8 +18,14 @@ impl MacAddress {
     /// The address an instance gets: locally administered, unicast, the same for the same id.
     #[must_use]
     pub fn of_instance(id: InstanceId) -> Self {
+        Self::of_interface(id, 0)
+    }
+
+    /// Likewise, of one of its interfaces.
+    #[must_use]
+    pub fn of_interface(id: InstanceId, slot: u8) -> Self {
         let bytes = id.as_bytes();
-        Self([0x02, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4]])
+        Self([0x02, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4].wrapping_add(slot)])
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod claims;
 mod converge;
 pub(crate) mod directory;
 pub(crate) mod files;
+pub(crate) mod interfaces;
 pub(crate) mod mounts;
 mod operations;
 mod retry;

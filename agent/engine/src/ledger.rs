@@ -15,6 +15,7 @@ mod address;
 mod error;
 mod file;
 mod instance;
+mod interface;
 mod network;
 mod open;
 mod pin;
@@ -24,6 +25,7 @@ mod volume;
 
 pub use error::LedgerError;
 pub use instance::{Inserted, NewInstance, Phase, Record, Version};
+pub use interface::{Interface, Missing, Refused, WantedInterface};
 pub use pin::Pin;
 pub use volume::Volume;
 
@@ -110,6 +112,26 @@ impl Ledger {
         #[cfg(test)]
         self.shared.faults.ledger_point(operation, "after").await?;
         value
+    }
+}
+
+impl Ledger {
+    /// Likewise, of work that may be refused: then the transaction is as if it never was.
+    async fn try_call<T: Send + 'static, R: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<Result<T, R>, LedgerError> + Send + 'static,
+    ) -> Result<Result<T, R>, LedgerError> {
+        self.call(operation, move |transaction| {
+            let failed = failed(operation);
+            transaction.execute_batch("SAVEPOINT refusable").map_err(failed)?;
+            let done = work(transaction)?;
+            let end =
+                if done.is_ok() { "RELEASE refusable" } else { "ROLLBACK TO refusable; RELEASE refusable" };
+            transaction.execute_batch(end).map_err(failed)?;
+            Ok(done)
+        })
+        .await
     }
 }
 

@@ -1,6 +1,8 @@
 //! What can go wrong with a network, and what a user is told of it.
 
-use ipnet::IpNet;
+use std::net::Ipv4Addr;
+
+use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
 use crate::error::Reason;
@@ -43,6 +45,65 @@ pub enum NetworkFault {
         /// What was asked for.
         subnet: IpNet,
     },
+    /// An instance names a network that is not there.
+    #[error("There is no network \"{network}\"")]
+    NoNetwork {
+        /// The instance's interface.
+        interface: String,
+        /// What was asked for.
+        network: String,
+    },
+    /// Not every kind of network can be used yet.
+    #[error("This agent cannot put an instance on a network of the type \"{kind}\", which \"{network}\" is")]
+    Unsupported {
+        /// The instance's interface.
+        interface: String,
+        /// The network.
+        network: String,
+        /// Its type.
+        kind: &'static str,
+    },
+    /// An address that no instance on the network can have.
+    #[error("{address} is {} the network \"{network}\", {subnet}", if *hosts { "the host's own address on" } else { "no address of" })]
+    NotOfNetwork {
+        /// The instance's interface.
+        interface: String,
+        /// What was asked for.
+        address: Ipv4Addr,
+        /// The network.
+        network: String,
+        /// Its addresses.
+        subnet: Ipv4Net,
+        /// It is the host's.
+        hosts: bool,
+    },
+    /// An address that another instance has.
+    #[error("{value} is the instance \"{holder}\"'s on this network")]
+    Taken {
+        /// The instance's interface.
+        interface: String,
+        /// `ipv4_address` or `mac`.
+        argument: &'static str,
+        /// What was asked for.
+        value: String,
+        /// Whose it is.
+        holder: String,
+    },
+    /// An interface that could not be made.
+    #[error("The interface \"{interface}\" could not be made")]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// Why.
+        #[source]
+        source: crate::ports::Cause,
+    },
+    /// What this agent could only write down.
+    #[error("This agent cannot make a network with {argument}")]
+    NotMade {
+        /// The argument.
+        argument: &'static str,
+    },
     /// The host has nothing of the parent's name.
     #[error("The network \"{name}\" has no parent")]
     Parent {
@@ -66,18 +127,27 @@ impl NetworkFault {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::InUse { .. } => Reason::InUse,
-            Self::Parent { source: NetworkError::Host { .. }, .. } => Reason::HostUnable,
-            Self::Overlap { .. } | Self::NeedsReplace { .. } | Self::NoRoom { .. } | Self::Parent { .. } => {
-                Reason::InvalidArgument
+            Self::Parent { source: NetworkError::Host { .. }, .. } | Self::Interface { .. } => {
+                Reason::HostUnable
             }
+            _ => Reason::InvalidArgument,
         }
     }
 
     pub(crate) fn attribute(&self) -> Vec<String> {
+        let of_interface =
+            |interface: &String, argument: &str| ["networks", interface, argument].map(str::to_owned).into();
         let argument = match self {
+            Self::NoNetwork { interface, .. } | Self::Unsupported { interface, .. } => {
+                return of_interface(interface, "network");
+            }
+            Self::NotOfNetwork { interface, .. } => return of_interface(interface, "ipv4_address"),
+            Self::Taken { interface, argument, .. } => return of_interface(interface, argument),
+            Self::Interface { interface, .. } => return vec!["networks".to_owned(), interface.clone()],
             Self::InUse { .. } => return Vec::new(),
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
             Self::NoRoom { .. } => "ipv4_subnet",
+            Self::NotMade { argument } => argument,
             Self::Parent { .. } => "parent",
         };
         vec![argument.to_owned()]
@@ -92,6 +162,14 @@ impl NetworkFault {
             }
             Self::NeedsReplace { .. } => "Delete the network and make another".to_owned(),
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
+            Self::NotMade { .. } => "Leave it out, or use a later agent".to_owned(),
+            Self::NoNetwork { .. } => "Make it first (a berth_network resource): berth network ls".to_owned(),
+            Self::Unsupported { .. } => "Use a network of the type \"bridge\"".to_owned(),
+            Self::NotOfNetwork { .. } => {
+                "Use another address of it, or leave it out and one is chosen".to_owned()
+            }
+            Self::Taken { .. } => "Use another, or leave it out and one is chosen".to_owned(),
+            Self::Interface { .. } => "berth check says what this host lacks".to_owned(),
             Self::Parent { .. } => {
                 "Name an interface or a bridge that the host has: ip link lists them".to_owned()
             }
@@ -99,6 +177,6 @@ impl NetworkFault {
     }
 
     pub(crate) fn is_lasting(&self) -> bool {
-        !matches!(self, Self::InUse { .. } | Self::Parent { .. })
+        !matches!(self, Self::InUse { .. } | Self::Parent { .. } | Self::Interface { .. })
     }
 }

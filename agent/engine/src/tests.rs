@@ -4,6 +4,7 @@ mod basics;
 mod contracts;
 mod faults;
 mod files;
+mod interfaces;
 mod mounts;
 mod networks;
 mod process;

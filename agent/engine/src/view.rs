@@ -136,8 +136,8 @@ pub struct InstanceView {
     pub image: Digest,
     /// As it was written when it was resolved.
     pub image_reference: String,
-    /// Its address on the default network.
-    pub ipv4: Ipv4Addr,
+    /// Its address on the way of the default route, or else its first.
+    pub ipv4: Option<Ipv4Addr>,
     /// Interface name to its addresses.
     pub addresses: BTreeMap<String, Vec<Ipv4Net>>,
     /// Interface name to its hardware address.

@@ -176,7 +176,8 @@ impl Engine {
             Condition::Healthy => healthy(snapshot),
             Condition::Address { interface, ipv6 } => Ok(has_address(snapshot, interface.as_deref(), *ipv6)),
             Condition::Port(port) => {
-                let (id, address): (_, Ipv4Addr) = (snapshot.record.id, snapshot.record.ipv4);
+                let (id, address): (_, Option<Ipv4Addr>) = (snapshot.record.id, snapshot.record.ipv4());
+                let Some(address) = address else { return Ok(false) };
                 Ok(self.inner().ports.runtime.answers(id, address, *port).await)
             }
         }

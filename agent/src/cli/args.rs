@@ -200,6 +200,9 @@ pub(super) struct Launch {
     /// Lead a port of the host to one of the instance; without HOST it is 127.0.0.1; may be given more than once
     #[arg(long, short, value_name = "[HOST:]PORT:PORT[/udp]")]
     pub(super) publish: Vec<String>,
+    /// A network, and an address on it; may be given more than once. Default: the network default; "none" is none
+    #[arg(long, short, value_name = "NAME[:ADDRESS]")]
+    pub(super) network: Vec<String>,
     /// Mount a volume, which is made if it is not there, or a path of the host; may be given more than once
     #[arg(long, short, value_name = "NAME:TARGET[:ro]")]
     pub(super) volume: Vec<String>,

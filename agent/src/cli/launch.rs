@@ -61,9 +61,29 @@ fn spec(launch: Launch) -> Result<wire::InstanceSpec, CliError> {
         environment,
         ports,
         mounts: volume_flag::mounts(&launch.volume)?,
+        networks: networks(&launch.network)?,
         running: true,
         ..wire::InstanceSpec::default()
     })
+}
+
+/// `NAME[:ADDRESS]`, an interface each; `none` is none.
+fn networks(texts: &[String]) -> Result<Option<wire::InstanceNetworks>, CliError> {
+    match texts {
+        [] => return Ok(None),
+        [none] if none == "none" => return Ok(Some(wire::InstanceNetworks::default())),
+        texts if texts.iter().any(|text| text == "none") => {
+            return Err(CliError::Usage("--network none goes with no other network".to_owned()));
+        }
+        _ => {}
+    }
+    let interface = |(index, text): (usize, &String)| {
+        let (network, address) = text.split_once(':').unwrap_or((text, ""));
+        let (network, ipv4_address) = (network.to_owned(), address.to_owned());
+        let on = wire::InstanceNetwork { network, ipv4_address, ..wire::InstanceNetwork::default() };
+        (format!("eth{index}"), on)
+    };
+    Ok(Some(wire::InstanceNetworks { interfaces: texts.iter().enumerate().map(interface).collect() }))
 }
 
 /// `[HOST:]PORT:PORT[/udp]`; the host's port may be 0, and one is chosen.
@@ -90,6 +110,19 @@ fn publish(text: &str) -> Result<wire::Port, CliError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_network_is_an_interface_and_none_is_none() {
+        let given = |texts: &[&str]| networks(&texts.iter().map(|&text| text.to_owned()).collect::<Vec<_>>());
+        assert_eq!(given(&[]).unwrap(), None);
+        assert!(given(&["none"]).unwrap().unwrap().interfaces.is_empty());
+        assert!(given(&["none", "web"]).unwrap_err().is_usage());
+        let two = given(&["default", "web:10.1.2.3"]).unwrap().unwrap().interfaces;
+        assert_eq!(
+            (two["eth0"].network.as_str(), two["eth1"].ipv4_address.as_str()),
+            ("default", "10.1.2.3")
+        );
+    }
 
     #[test]
     fn a_port_is_published_on_loopback_unless_it_says_where() {

@@ -99,13 +99,16 @@ impl World {
             uids: IDS,
             config: EffectiveConfig::new(&image.config, &spec).unwrap(),
             settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
-            contents: Contents::default(),
-            attachment: Attachment {
-                gateway: network.spec.ipv4_gateway().unwrap(),
-                network,
-                interface: "eth0".to_owned(),
-                ipv4: "10.231.77.2/24".parse().unwrap(),
-                mac: MacAddress::of_instance(id),
+            contents: Contents {
+                interfaces: vec![Attachment {
+                    gateway: network.spec.ipv4_gateway(),
+                    network,
+                    interface: "eth0".to_owned(),
+                    slot: 0,
+                    ipv4: Some("10.231.77.2/24".parse().unwrap()),
+                    mac: MacAddress::of_instance(id),
+                }],
+                ..Contents::default()
             },
         }
     }

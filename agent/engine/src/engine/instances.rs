@@ -4,15 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use berth_domain::{
-    EffectiveConfig, ImageInfo, ImageSource, InstanceDraft, InstanceId, InstanceSpec, KnownNetwork,
-};
+use berth_domain::{EffectiveConfig, ImageInfo, ImageSource, InstanceDraft, InstanceId, InstanceSpec};
 
 use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
 use crate::instance::actor::{self, Handle, Operation};
 use crate::instance::claims;
 use crate::instance::files::{self, Contents};
+use crate::instance::interfaces;
 use crate::instance::mounts;
 use crate::instance::update::{Change, ChangedImage};
 use crate::keeper::Hold;
@@ -95,8 +94,10 @@ impl Inner {
         let host_ports: BTreeMap<String, u16> =
             claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;
         let volumes = mounts::bind_volumes(self, id, &spec, None).await?;
+        let wanted = interfaces::wanted(self, &spec, None)?;
         let image = info.digest.clone();
         let version = Version {
+            networks: interfaces::bound(&spec, &wanted),
             spec,
             revision: 1,
             rootfs: 1,
@@ -107,11 +108,10 @@ impl Inner {
             written: BTreeMap::new(),
             exit: None,
         };
-        let network = self.networks.default_one();
         let inserted = self.ledger.insert_instance(NewInstance {
             id,
             version,
-            network: KnownNetwork::clone(&network),
+            interfaces: wanted.clone(),
             uid_base: self.config.uid_base,
             uid_count: self.config.uid_count,
         });
@@ -121,10 +121,7 @@ impl Inner {
                 let advice = "Delete an instance, or give the agent a larger uid_count";
                 return Err(EngineError::Exhausted { what: "range of ids".to_owned(), advice });
             }
-            Inserted::NoAddress => {
-                let what = format!("address of the network \"{}\"", network.spec.name);
-                return Err(EngineError::Exhausted { what, advice: "Delete an instance" });
-            }
+            Inserted::Refused(refused) => return Err(self.refused(&refused, &wanted)),
         };
         if let Err(error) = self.ledger.save_file_contents(id, contents).await {
             self.ledger.delete_instance(id).await?;

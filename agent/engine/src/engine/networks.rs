@@ -11,6 +11,7 @@ use super::{Engine, Inner};
 use crate::error::{EngineError, Kind};
 use crate::event::{Action, Subject};
 use crate::instance::actor::{Handle, Operation};
+use crate::instance::interfaces;
 use crate::network_error::NetworkFault;
 use crate::ports::network::NetworkError;
 use crate::report::Reporter;
@@ -21,8 +22,8 @@ type Checked = (NetworkSpec, Wish<Ipv6Net>);
 impl Inner {
     /// The instances on a network.
     fn on_network(&self, id: NetworkId) -> Vec<Handle> {
-        let default = self.networks.default_one().id;
-        let mut all = if id == default { self.directory.all() } else { Vec::new() };
+        let mut all = self.directory.all();
+        all.retain(|handle| interfaces::networks_of(self, &handle.snapshot().record).contains(&id));
         all.sort_by_key(|handle| handle.snapshot().record.name().to_owned());
         all
     }
@@ -89,6 +90,7 @@ impl Inner {
     }
 
     async fn create_network(&self, (mut spec, _ipv6): Checked) -> Result<NetworkView, EngineError> {
+        check_made(&spec)?;
         let _turn = self.naming.lock().await;
         self.network_name_is_free(&spec, None)?;
         self.check_parent(&spec).await?;
@@ -119,6 +121,7 @@ impl Inner {
         id: NetworkId,
         (mut spec, ipv6): Checked,
     ) -> Result<NetworkView, EngineError> {
+        check_made(&spec)?;
         let _turn = self.naming.lock().await;
         let before = self.network(id)?;
         let old = &before.spec;
@@ -212,6 +215,20 @@ impl Inner {
         self.networks.remove(id);
         self.bus.emit(Subject::Network, &id, name, Action::Deleted, "");
         Ok(())
+    }
+}
+
+/// What would only be written down is refused: who asks for it relies on it.
+fn check_made(spec: &NetworkSpec) -> Result<(), NetworkFault> {
+    let asked = [
+        ("ipv6_subnet", spec.ipv6_subnet.is_some()),
+        ("dns_domain", spec.dns_domain.is_some()),
+        ("ingress", spec.ingress.is_some()),
+        ("egress", spec.egress.is_some()),
+    ];
+    match asked.into_iter().find(|(_, asked)| *asked) {
+        Some((argument, _)) => Err(NetworkFault::NotMade { argument }),
+        None => Ok(()),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::event::EventBus;
 use crate::instance::actor;
 use crate::instance::claims::Claims;
 use crate::instance::directory::Directory;
+use crate::instance::interfaces;
 use crate::keeper::Keeper;
 use crate::ledger::{Ledger, Phase, Record};
 use crate::networks::Networks;
@@ -89,7 +90,9 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
             }
         }
         if workload.is_live() {
-            attached.entry(inner.networks.default_one().id).or_default().insert(record.id);
+            for network in interfaces::networks_of(inner, record) {
+                attached.entry(network).or_default().insert(record.id);
+            }
             let ports = versions.flat_map(crate::ledger::Version::published).collect();
             inner.claims.set(record.id, record.name(), ports);
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use berth_domain::{Health, ImageInfo, InstanceId, Workload};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::interfaces;
 use super::retry::Retry;
 pub(crate) use super::status::Snapshot;
 use super::update::Change;
@@ -126,12 +127,12 @@ pub(crate) fn spawn(
     let (inbox, messages) = mpsc::unbounded_channel();
     let (urgent, urgency) = watch::channel(0);
     let first = Snapshot {
+        addresses: interfaces::addresses(inner, &record),
         record: record.clone(),
         workload: workload.clone(),
         image: image.clone(),
         health: None,
         clamped: Vec::new(),
-        prefix_len: prefix_len(inner),
     };
     let (snapshot, watcher) = watch::channel(Arc::new(first));
     let handle = Handle { id: record.id, inbox, urgent: urgent.clone(), snapshot: watcher };
@@ -153,10 +154,6 @@ pub(crate) fn spawn(
     };
     inner.tasks.spawn(actor.run(messages, urgent, resume));
     handle
-}
-
-fn prefix_len(inner: &Inner) -> u8 {
-    inner.networks.default_one().spec.ipv4_subnet.map_or(32, |subnet| subnet.prefix_len())
 }
 
 impl Actor {
@@ -221,7 +218,7 @@ impl Actor {
             image: self.image.clone(),
             health: self.health.clone(),
             clamped: self.clamped.clone(),
-            prefix_len: prefix_len(&self.inner),
+            addresses: interfaces::addresses(&self.inner, &self.record),
         })
     }
 

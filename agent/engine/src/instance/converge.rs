@@ -1,21 +1,20 @@
 //! Observing, planning, and taking the steps.
 
-use std::net::Ipv4Addr;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use berth_domain::{
-    EffectiveConfig, HealthCheck, ImageInfo, KnownNetwork, Observed, Step, Wanted, Workload, plan,
+    EffectiveConfig, HealthCheck, ImageInfo, KnownNetwork, NetworkId, Observed, Step, Wanted, Workload, plan,
 };
-use ipnet::Ipv4Net;
 use tokio::sync::watch;
 
 use super::actor::Actor;
-use super::status::INTERFACE;
 use crate::error::EngineError;
 use crate::event::{Action, Subject};
+use crate::network_error::NetworkFault;
 use crate::ports::network::{NetworkError, Publication};
 use crate::ports::runtime::{
-    Attachment, Contents, RootfsRequest, RuntimeError, Settings, StartError, StartRequest, StopMode,
+    Contents, RootfsRequest, RuntimeError, Settings, StartError, StartRequest, StopMode,
 };
 
 /// A plan is empty after two rounds; one that is not after so many is being worked against.
@@ -128,10 +127,12 @@ impl Actor {
 
     async fn ensure_network(&self) -> Result<(), EngineError> {
         let mut attached = self.inner.attached.lock().await;
-        let network = self.inner.networks.default_one();
-        let ensured = self.inner.ports.network.ensure(&network).await;
-        ensured.map_err(|source| self.network_failed(source))?;
-        attached.entry(network.id).or_default().insert(self.record.id);
+        for id in self.wanted_networks() {
+            let Some(network) = self.inner.networks.get(id) else { continue };
+            let ensured = self.inner.ports.network.ensure(&network).await;
+            ensured.map_err(|source| network_failed(&network, source))?;
+            attached.entry(id).or_default().insert(self.record.id);
+        }
         Ok(())
     }
 
@@ -185,15 +186,12 @@ impl Actor {
 
     async fn wanted_contents(&self, image: &ImageInfo) -> Result<Contents, EngineError> {
         let (writes, notify) = self.file_writes().await?;
-        Ok(Contents { mounts: self.mounts(image).await?, writes, notify })
+        let interfaces = self.attachments();
+        Ok(Contents { mounts: self.mounts(image).await?, interfaces, writes, notify })
     }
 
     fn start_request(&self, config: EffectiveConfig, contents: Contents) -> StartRequest {
         let record = &self.record;
-        let network = self.inner.networks.default_one();
-        let prefix_len = network.spec.ipv4_subnet.map_or(32, |subnet| subnet.prefix_len());
-        // A prefix of a subnet is one.
-        let ipv4 = Ipv4Net::new(record.ipv4, prefix_len).unwrap_or_else(|_| record.ipv4.into());
         StartRequest {
             instance: record.id,
             name: record.current.spec.name.clone(),
@@ -204,13 +202,6 @@ impl Actor {
             settings: self.wanted_settings(config.health.clone()),
             config,
             contents,
-            attachment: Attachment {
-                gateway: network.spec.ipv4_gateway().unwrap_or(Ipv4Addr::UNSPECIFIED),
-                network: KnownNetwork::clone(&network),
-                interface: INTERFACE.to_owned(),
-                ipv4,
-                mac: record.mac,
-            },
         }
     }
 
@@ -228,6 +219,9 @@ impl Actor {
             // It ended in this moment: the next look at it finds out.
             Err(RuntimeError::NotRunning) => Ok(()),
             Err(RuntimeError::Mount(fault)) => Err(fault.into()),
+            Err(RuntimeError::Interface { interface, source }) => {
+                Err(NetworkFault::Interface { interface, source }.into())
+            }
             Err(source) => {
                 Err(self.runtime_failed("apply its limits, restart policy and health check", source))
             }
@@ -245,10 +239,16 @@ impl Actor {
 
     async fn publish_ports(&mut self) -> Result<(), EngineError> {
         let ports = self.record.current.published();
-        let publication =
-            Publication { instance: self.record.id, ipv4: self.record.ipv4, ports: ports.clone() };
-        let published = self.inner.ports.network.publish(&publication).await;
-        published.map_err(|source| self.network_failed(source))?;
+        let network = &self.inner.ports.network;
+        let published = match self.record.ipv4() {
+            Some(ipv4) => {
+                let publication = Publication { instance: self.record.id, ipv4, ports: ports.clone() };
+                network.publish(&publication).await
+            }
+            None => network.withdraw(self.record.id).await,
+        };
+        published.map_err(|source| self.publishing_failed(source))?;
+        self.leave_networks(&self.wanted_networks()).await?;
         self.inner.claims.set(self.record.id, self.record.name(), ports);
         self.settings = Some(self.record.generation);
         Ok(())
@@ -256,18 +256,34 @@ impl Actor {
 
     async fn withdraw_ports(&mut self) -> Result<(), EngineError> {
         let id = self.record.id;
-        let mut attached = self.inner.attached.lock().await;
-        self.inner.ports.network.withdraw(id).await.map_err(|source| self.network_failed(source))?;
+        let withdrawn = self.inner.ports.network.withdraw(id).await;
+        withdrawn.map_err(|source| self.publishing_failed(source))?;
         self.inner.claims.clear(id);
-        let network = self.inner.networks.default_one();
-        let users = attached.entry(network.id).or_default();
-        users.remove(&id);
-        if users.is_empty() {
-            let released = self.inner.ports.network.release(&network).await;
-            released.map_err(|source| self.network_failed(source))?;
-            attached.remove(&network.id);
-        }
+        self.leave_networks(&BTreeSet::new()).await?;
         self.settings = Some(self.record.generation);
+        Ok(())
+    }
+
+    /// It is on these networks and no others; one that nobody is on any more goes from the host.
+    async fn leave_networks(&self, but: &BTreeSet<NetworkId>) -> Result<(), EngineError> {
+        let mut attached = self.inner.attached.lock().await;
+        let left: Vec<NetworkId> = attached
+            .iter()
+            .filter(|(id, users)| !but.contains(id) && users.contains(&self.record.id))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in left {
+            let users = attached.entry(id).or_default();
+            users.remove(&self.record.id);
+            if !users.is_empty() {
+                continue;
+            }
+            if let Some(network) = self.inner.networks.get(id) {
+                let released = self.inner.ports.network.release(&network).await;
+                released.map_err(|source| network_failed(&network, source))?;
+            }
+            attached.remove(&id);
+        }
         Ok(())
     }
 
@@ -320,13 +336,18 @@ impl Actor {
         EngineError::Start { name: self.record.name().to_owned(), program, source }
     }
 
-    fn network_failed(&self, source: NetworkError) -> EngineError {
-        EngineError::Network { name: self.inner.networks.default_one().spec.name.to_string(), source }
+    fn publishing_failed(&self, source: NetworkError) -> EngineError {
+        let network = self.record.default_interface().and_then(|held| self.inner.networks.get(held.network));
+        network_failed(&network.unwrap_or_else(|| self.inner.networks.default_one()), source)
     }
 
     pub(super) fn runtime_failed(&self, operation: &'static str, source: RuntimeError) -> EngineError {
         EngineError::Runtime { name: self.record.name().to_owned(), operation, source }
     }
+}
+
+fn network_failed(network: &KnownNetwork, source: NetworkError) -> EngineError {
+    EngineError::Network { name: network.spec.name.to_string(), source }
 }
 
 /// Returns when someone does not want to wait until the workload ends in its own time.

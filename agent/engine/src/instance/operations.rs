@@ -79,11 +79,8 @@ impl Actor {
 
     /// Takes up the addresses that the ledger has given it, and is started anew with them where it runs.
     pub(super) async fn readdress(&mut self) -> Result<(), EngineError> {
-        if let Some((ipv4, mac)) = self.inner.ledger.address(self.record.id).await? {
-            self.record.ipv4 = ipv4;
-            self.record.mac = mac;
-            self.publish();
-        }
+        self.record.interfaces = self.inner.ledger.interfaces(self.record.id).await?;
+        self.publish();
         if self.record.phase != Phase::Settled || !self.workload.is_live() {
             return Ok(());
         }

@@ -9,9 +9,6 @@ use ipnet::Ipv4Net;
 use crate::ledger::{Phase, Record};
 use crate::view::InstanceView;
 
-/// The interface on the default network.
-pub(crate) const INTERFACE: &str = "eth0";
-
 /// An instance at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Snapshot {
@@ -20,7 +17,7 @@ pub(crate) struct Snapshot {
     pub(crate) image: Option<Arc<ImageInfo>>,
     pub(crate) health: Option<Health>,
     pub(crate) clamped: Vec<String>,
-    pub(crate) prefix_len: u8,
+    pub(crate) addresses: BTreeMap<String, Vec<Ipv4Net>>,
 }
 
 impl Snapshot {
@@ -66,7 +63,6 @@ impl Snapshot {
     pub(crate) fn view(&self) -> InstanceView {
         let record = &self.record;
         let config = self.image.as_ref().map(|image| &image.config);
-        let address = Ipv4Net::new(record.ipv4, self.prefix_len).into_iter().collect();
         let restarts = match &self.workload {
             Workload::Running { restarts, .. } | Workload::Waiting { restarts, .. } => *restarts,
             Workload::Absent | Workload::Ended { .. } => record.restarts,
@@ -80,9 +76,9 @@ impl Snapshot {
             oom_killed: self.exit().is_some_and(|exit| exit.oom_killed),
             image: record.current.image.clone(),
             image_reference: record.current.image_reference.clone(),
-            ipv4: record.ipv4,
-            addresses: BTreeMap::from([(INTERFACE.to_owned(), address)]),
-            mac_addresses: BTreeMap::from([(INTERFACE.to_owned(), record.mac)]),
+            ipv4: record.ipv4(),
+            addresses: self.addresses.clone(),
+            mac_addresses: record.interfaces.iter().map(|(name, held)| (name.clone(), held.mac)).collect(),
             pid: self.workload.pid(),
             restarts,
             created_at: record.created_at,

@@ -3,16 +3,19 @@
 //! The version before the change stays in the ledger until the new one was seen to run, and its root filesystem on
 //! the host. What cannot be brought up goes back to it, also where the agent died in between.
 
+use std::collections::BTreeMap;
+
 use berth_domain::{Argument, Effect, EffectiveConfig, Health, HealthState, InstanceSpec, changes};
 
 use super::actor::Actor;
 use super::claims;
 use super::files::{self, Contents};
+use super::interfaces;
 use super::mounts;
 use crate::error::EngineError;
 use crate::event::Action;
 use crate::keeper::Hold;
-use crate::ledger::{Phase, Version};
+use crate::ledger::{Phase, Version, WantedInterface};
 use crate::wait::WaitError;
 
 /// A change of an instance.
@@ -103,7 +106,9 @@ impl Actor {
         let host_ports =
             claims::choose(directory, network, self.record.id, &current.spec, Some(&before)).await?;
         let volumes = mounts::bind_volumes(&self.inner, self.record.id, &current.spec, Some(&before)).await?;
+        let wanted = interfaces::wanted(&self.inner, &self.record.current.spec, Some(&before))?;
         let current = &mut self.record.current;
+        current.networks = interfaces::bound(&current.spec, &wanted);
         current.volumes = volumes;
         current.host_ports = host_ports;
         if effect == Effect::Rebuild {
@@ -118,7 +123,15 @@ impl Actor {
         self.record.previous = Some(before);
         self.record.phase = Phase::Updating;
         self.record.failure = None;
-        self.commit().await
+        self.commit_with(wanted).await
+    }
+
+    /// Writes the record, and gives it these interfaces.
+    async fn commit_with(&mut self, wanted: BTreeMap<String, WantedInterface>) -> Result<(), EngineError> {
+        let saved = self.inner.ledger.save_with_interfaces(self.record.clone(), wanted.clone()).await?;
+        self.record.interfaces = saved.map_err(|refused| self.inner.refused(&refused, &wanted))?;
+        self.publish();
+        Ok(())
     }
 
     /// Brings up the change, and lets the version before it go.
@@ -185,7 +198,14 @@ impl Actor {
         }
         self.record.phase = Phase::Settled;
         self.settings = None;
-        if let Err(error) = self.commit().await {
+        // What it had waits for it.
+        let current = &self.record.current;
+        let wanted = interfaces::wanted(&self.inner, &current.spec, Some(current));
+        let committed = match wanted {
+            Ok(wanted) => self.commit_with(wanted).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = committed {
             // The ledger still has both versions: the next attempt, or the next agent, decides again.
             let before = std::mem::replace(&mut self.record.current, failed);
             self.record.previous = Some(before);

@@ -4,9 +4,9 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use berth_domain::{InstanceId, KnownNetwork, MacAddress, Timestamp};
+use berth_domain::{InstanceId, KnownNetwork, Timestamp};
 use ipnet::Ipv4Net;
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Transaction, params};
 
 use super::{LedgerError, failed, parse};
 
@@ -28,27 +28,6 @@ pub(super) fn free_uid_base(
     Ok(ranges.find(|range| !taken.contains(range)))
 }
 
-/// Gives an instance an address: the one its name had, else the lowest free one, else the one released longest ago.
-pub(super) fn give(
-    transaction: &Transaction<'_>,
-    network: &KnownNetwork,
-    name: &str,
-    instance: InstanceId,
-) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
-    if let Some(kept) = kept(transaction, network, name)? {
-        hold(transaction, network, kept.0, kept.1, name, instance)?;
-        return Ok(Some(kept));
-    }
-    let mac = MacAddress::of_instance(instance);
-    let Some(ipv4) =
-        lowest_free(transaction, network)?.map_or_else(|| oldest(transaction, network), |a| Ok(Some(a)))?
-    else {
-        return Ok(None);
-    };
-    hold(transaction, network, ipv4, mac, name, instance)?;
-    Ok(Some((ipv4, mac)))
-}
-
 /// Marks an instance's addresses as released; the instance's row is about to go.
 pub(super) fn release(transaction: &Transaction<'_>, instance: InstanceId) -> Result<(), LedgerError> {
     let sql = "UPDATE address SET instance = NULL, released_at = ?2 WHERE instance = ?1";
@@ -64,63 +43,12 @@ pub(super) fn rename(
     name: &str,
 ) -> Result<(), LedgerError> {
     let failed = failed("rename an address");
-    let forget =
-        "DELETE FROM address WHERE name = ?1 AND instance IS NULL AND ?2 IN (SELECT instance FROM address)";
+    let forget = "DELETE FROM address WHERE name = ?1 AND instance IS NULL
+                  AND ?2 IN (SELECT instance FROM address WHERE name <> ?1)";
     transaction.execute(forget, params![name, instance.to_string()]).map_err(failed)?;
     let follow = "UPDATE address SET name = ?2 WHERE instance = ?1 AND name <> ?2";
     transaction.execute(follow, params![instance.to_string(), name]).map_err(failed)?;
     Ok(())
-}
-
-/// The address of an instance.
-pub(super) fn of(
-    transaction: &Transaction<'_>,
-    instance: InstanceId,
-) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
-    let sql = "SELECT ipv4, mac FROM address WHERE instance = ?1";
-    let row = transaction.query_row(sql, [instance.to_string()], |row| {
-        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-    });
-    row.optional().map_err(failed("read an address"))?.map(|(ipv4, mac)| read(&ipv4, &mac)).transpose()
-}
-
-fn read(ipv4: &str, mac: &str) -> Result<(Ipv4Addr, MacAddress), LedgerError> {
-    let entry = format!("address {ipv4}");
-    let mac = mac.parse::<MacAddress>().map_err(berth_domain::Invalids::from);
-    Ok((parse(&entry, ipv4.parse())?, parse(&entry, mac)?))
-}
-
-fn kept(
-    transaction: &Transaction<'_>,
-    network: &KnownNetwork,
-    name: &str,
-) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
-    let sql = "SELECT ipv4, mac FROM address WHERE network = ?1 AND name = ?2 AND instance IS NULL";
-    let row = transaction
-        .query_row(sql, params![network.id.to_string(), name], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-        })
-        .optional()
-        .map_err(failed("read an address"))?;
-    let Some((ipv4, mac)) = row else { return Ok(None) };
-    let (ipv4, mac) = read(&ipv4, &mac)?;
-    let fits = network.spec.ipv4_subnet.is_some_and(|subnet| subnet.contains(&ipv4));
-    Ok(fits.then_some((ipv4, mac)))
-}
-
-fn lowest_free(
-    transaction: &Transaction<'_>,
-    network: &KnownNetwork,
-) -> Result<Option<Ipv4Addr>, LedgerError> {
-    let failed = failed("read the addresses");
-    let mut query =
-        transaction.prepare_cached("SELECT ipv4 FROM address WHERE network = ?1").map_err(failed)?;
-    let rows = query.query_map([network.id.to_string()], |row| row.get::<_, String>(0)).map_err(failed)?;
-    let taken = rows.collect::<rusqlite::Result<HashSet<String>>>().map_err(failed)?;
-    Ok(network.spec.ipv4_subnet.and_then(|subnet| {
-        let gateway = network.spec.ipv4_gateway();
-        subnet.hosts().find(|host| Some(*host) != gateway && !taken.contains(&host.to_string()))
-    }))
 }
 
 /// Gives everyone on a network an address of its subnet: the one at the same place in it where that is free. False where
@@ -130,7 +58,7 @@ pub(super) fn move_to(transaction: &Transaction<'_>, network: &KnownNetwork) -> 
     let failed = failed("move addresses");
     let id = network.id.to_string();
     let mut query = transaction
-        .prepare_cached("SELECT ipv4, instance IS NOT NULL FROM address WHERE network = ?1 ORDER BY instance IS NULL, ipv4")
+        .prepare_cached("SELECT ipv4, instance IS NOT NULL FROM address WHERE network = ?1 AND ipv4 IS NOT NULL ORDER BY instance IS NULL, ipv4")
         .map_err(failed)?;
     let rows = query.query_map([&id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?)));
     let rows = rows.map_err(failed)?.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?;
@@ -170,26 +98,4 @@ fn same_place(address: Ipv4Addr, subnet: Ipv4Net) -> Option<Ipv4Addr> {
     let place = u32::from(address) & u32::from(subnet.hostmask());
     let candidate = Ipv4Addr::from(u32::from(subnet.network()) | place);
     (candidate != subnet.network() && candidate != subnet.broadcast()).then_some(candidate)
-}
-
-fn oldest(transaction: &Transaction<'_>, network: &KnownNetwork) -> Result<Option<Ipv4Addr>, LedgerError> {
-    let sql = "SELECT ipv4 FROM address WHERE network = ?1 AND instance IS NULL ORDER BY released_at LIMIT 1";
-    let row = transaction.query_row(sql, [network.id.to_string()], |row| row.get::<_, String>(0));
-    let text = row.optional().map_err(failed("read an address"))?;
-    text.map(|text| parse("address", text.parse())).transpose()
-}
-
-fn hold(
-    transaction: &Transaction<'_>,
-    network: &KnownNetwork,
-    ipv4: Ipv4Addr,
-    mac: MacAddress,
-    name: &str,
-    instance: InstanceId,
-) -> Result<(), LedgerError> {
-    let sql = "INSERT OR REPLACE INTO address (network, ipv4, mac, name, instance, released_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, NULL)";
-    let row = params![network.id.to_string(), ipv4.to_string(), mac.to_string(), name, instance.to_string()];
-    transaction.execute(sql, row).map_err(failed("write an address"))?;
-    Ok(())
 }

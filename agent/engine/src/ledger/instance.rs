@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use berth_domain::{
-    Desired, Digest, ExitRecord, InstanceId, InstanceSpec, KnownNetwork, MacAddress, PortSpec, Timestamp,
-    UidRange, VolumeId, Wanted,
+    Desired, Digest, ExitRecord, InstanceId, InstanceSpec, NetworkId, PortSpec, Timestamp, UidRange,
+    VolumeId, Wanted, interface as domain,
 };
 use rusqlite::{Row, Transaction, params};
 use serde::{Deserialize, Serialize};
 
 use super::address::{self, IDS};
+use super::interface::{self, Interface, Refused, WantedInterface};
 use super::{Ledger, LedgerError, failed, parse};
 use crate::ports::network::PublishedPort;
 
@@ -68,6 +69,10 @@ pub struct Version {
     /// Which volume each mount of one means, by the mount's name.
     #[serde(default)]
     pub volumes: BTreeMap<String, VolumeId>,
+    /// Which network each interface means, by the interface's name; those of the spec that says nothing are not among
+    /// them.
+    #[serde(default)]
+    pub networks: BTreeMap<String, NetworkId>,
     /// What was written last into its root filesystem, by path: the fingerprint of each file.
     #[serde(default)]
     pub written: BTreeMap<String, String>,
@@ -99,10 +104,8 @@ pub struct Record {
     pub previous: Option<Version>,
     /// Its ids.
     pub uids: UidRange,
-    /// Its address on the default network.
-    pub ipv4: Ipv4Addr,
-    /// Its hardware address there.
-    pub mac: MacAddress,
+    /// Its interfaces by name.
+    pub interfaces: BTreeMap<String, Interface>,
     /// Why it could not be brought up, the last time that was tried.
     pub failure: Option<String>,
     /// How often it was started again.
@@ -120,8 +123,8 @@ pub struct NewInstance {
     pub id: InstanceId,
     /// What is wanted.
     pub version: Version,
-    /// Where it gets its address.
-    pub network: KnownNetwork,
+    /// Its interfaces by name.
+    pub interfaces: BTreeMap<String, WantedInterface>,
     /// Where its ids are from.
     pub uid_base: u32,
     /// How many there are for all instances.
@@ -135,8 +138,8 @@ pub enum Inserted {
     Record(Box<Record>),
     /// No id range.
     NoUids,
-    /// No address.
-    NoAddress,
+    /// Not what an interface asks for.
+    Refused(Refused),
 }
 
 impl Record {
@@ -155,6 +158,20 @@ impl Record {
             ended: self.current.exit.is_some(),
             rootfs: self.current.rootfs,
         }
+    }
+
+    /// The interface that the default route leads through.
+    #[must_use]
+    pub fn default_interface(&self) -> Option<&Interface> {
+        let interfaces = self.current.spec.interfaces();
+        self.interfaces.get(domain::default_route(&interfaces)?)
+    }
+
+    /// Where ports lead, and what it is known by: its address on the way of the default route, or else its first.
+    #[must_use]
+    pub fn ipv4(&self) -> Option<Ipv4Addr> {
+        let default = self.default_interface().and_then(|interface| interface.ipv4);
+        default.or_else(|| self.interfaces.values().find_map(|interface| interface.ipv4))
     }
 
     /// Its name.
@@ -190,6 +207,15 @@ impl Version {
         ports.collect()
     }
 
+    /// The network of each interface; `default` is that of those which the spec says nothing of.
+    #[must_use]
+    pub fn networks(&self, default: NetworkId) -> BTreeMap<String, NetworkId> {
+        match &self.spec.networks {
+            Some(_) => self.networks.clone(),
+            None => BTreeMap::from([(domain::DEFAULT_INTERFACE.to_owned(), default)]),
+        }
+    }
+
     fn to_json(&self) -> Result<String, LedgerError> {
         let stored = Stored { format: FORMAT, version: self.clone() };
         parse("instance", serde_json::to_string(&stored))
@@ -210,11 +236,17 @@ impl Ledger {
     pub(crate) async fn instances(&self) -> Result<Vec<Record>, LedgerError> {
         self.call("read the instances", |transaction| {
             let failed = failed("read the instances");
-            let sql = "SELECT instance.*, ipv4, mac FROM instance
-                       JOIN address ON address.instance = instance.id ORDER BY instance.name";
+            let mut interfaces = interface::all(transaction)?;
+            let sql = "SELECT * FROM instance ORDER BY name";
             let mut query = transaction.prepare_cached(sql).map_err(failed)?;
             let rows = query.query_map([], |row| Ok(read(row))).map_err(failed)?;
-            rows.map(|row| row.map_err(failed).and_then(|row| row)).collect()
+            let mut records = Vec::new();
+            for row in rows {
+                let record = row.map_err(failed)??;
+                let interfaces = interfaces.remove(&record.id.to_string()).unwrap_or_default();
+                records.push(Record { interfaces, ..record });
+            }
+            Ok(records)
         })
         .await
     }
@@ -225,40 +257,58 @@ impl Ledger {
             let Some(uid_base) = address::free_uid_base(transaction, new.uid_base, new.uid_count)? else {
                 return Ok(Inserted::NoUids);
             };
-            let record = |ipv4, mac| Record {
+            let record = Record {
                 id: new.id,
                 phase: Phase::Creating,
                 generation: new.version.revision,
                 current: new.version.clone(),
                 previous: None,
                 uids: UidRange { base: uid_base, count: IDS },
-                ipv4,
-                mac,
+                interfaces: BTreeMap::new(),
                 failure: None,
                 restarts: 0,
                 created_at: Timestamp::now(),
                 started_at: None,
             };
-            // The address refers to the instance, so the instance is written first, and taken back by the
-            // transaction's end where no address is left.
-            write(transaction, &record(Ipv4Addr::UNSPECIFIED, MacAddress::of_instance(new.id)))?;
-            match address::give(transaction, &new.network, new.version.spec.name.as_str(), new.id)? {
-                Some((ipv4, mac)) => Ok(Inserted::Record(Box::new(record(ipv4, mac)))),
-                None => {
+            // Addresses refer to the instance, so the instance is written first, and taken back where they cannot be
+            // given: those that it was given wait for the next of its name.
+            write(transaction, &record)?;
+            match interface::bind(transaction, new.id, record.name(), &new.interfaces)? {
+                Ok(interfaces) => Ok(Inserted::Record(Box::new(Record { interfaces, ..record }))),
+                Err(refused) => {
                     delete(transaction, new.id)?;
-                    Ok(Inserted::NoAddress)
+                    Ok(Inserted::Refused(refused))
                 }
             }
         })
         .await
     }
 
-    /// The address that an instance has now.
-    pub(crate) async fn address(
+    /// The interfaces that an instance has now.
+    pub(crate) async fn interfaces(
         &self,
         id: InstanceId,
-    ) -> Result<Option<(Ipv4Addr, MacAddress)>, LedgerError> {
-        self.call("read an address", move |transaction| address::of(transaction, id)).await
+    ) -> Result<BTreeMap<String, Interface>, LedgerError> {
+        self.call("read the interfaces", move |transaction| interface::of(transaction, id)).await
+    }
+
+    /// Writes what changed of an instance, and gives it exactly these interfaces; nothing is written where that cannot be.
+    pub(crate) async fn save_with_interfaces(
+        &self,
+        record: Record,
+        wanted: BTreeMap<String, WantedInterface>,
+    ) -> Result<Result<BTreeMap<String, Interface>, Refused>, LedgerError> {
+        let saved = self.try_call("write an instance", move |transaction| {
+            address::rename(transaction, record.id, record.name())?;
+            match interface::bind(transaction, record.id, record.name(), &wanted)? {
+                Ok(interfaces) => {
+                    write(transaction, &record)?;
+                    Ok(Ok(interfaces))
+                }
+                refused => Ok(refused),
+            }
+        });
+        saved.await
     }
 
     /// Writes what changed of an instance.
@@ -321,7 +371,6 @@ fn read(row: &Row<'_>) -> Result<Record, LedgerError> {
         source: Box::new(std::io::Error::other(format!("\"{phase}\" is no phase"))),
     })?;
     let previous: Option<String> = row.get("previous").map_err(failed)?;
-    let mac = text("mac")?.parse::<MacAddress>().map_err(berth_domain::Invalids::from);
     let started_at: Option<i64> = row.get("started_at").map_err(failed)?;
     Ok(Record {
         id: parse(&entry, id.parse())?,
@@ -330,8 +379,7 @@ fn read(row: &Row<'_>) -> Result<Record, LedgerError> {
         current: Version::from_json(&entry, &text("current")?)?,
         previous: previous.map(|text| Version::from_json(&entry, &text)).transpose()?,
         uids: UidRange { base: row.get("uid_base").map_err(failed)?, count: IDS },
-        ipv4: parse(&entry, text("ipv4")?.parse())?,
-        mac: parse(&entry, mac)?,
+        interfaces: BTreeMap::new(),
         failure: row.get("failure").map_err(failed)?,
         restarts: row.get("restarts").map_err(failed)?,
         created_at: Timestamp(number("created_at")?),

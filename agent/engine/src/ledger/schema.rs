@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -121,4 +121,24 @@ UPDATE network SET spec = json_object('format', 1, 'spec', json_object(
 ALTER TABLE network DROP COLUMN kind;
 ALTER TABLE network DROP COLUMN ipv4_subnet;
 CREATE UNIQUE INDEX network_number ON network (number);
+";
+
+/// An instance has an interface on each of several networks, and not each has an address of the agent's.
+const V5: &str = "
+CREATE TABLE interface (
+    network TEXT NOT NULL REFERENCES network (id),
+    name TEXT NOT NULL,
+    interface TEXT NOT NULL,
+    ipv4 TEXT,
+    mac TEXT NOT NULL,
+    slot INTEGER NOT NULL,
+    instance TEXT REFERENCES instance (id) ON DELETE SET NULL,
+    released_at INTEGER,
+    PRIMARY KEY (network, name, interface),
+    UNIQUE (network, ipv4)
+) STRICT;
+INSERT INTO interface SELECT network, name, 'eth0', ipv4, mac, 0, instance, released_at FROM address;
+DROP TABLE address;
+ALTER TABLE interface RENAME TO address;
+CREATE INDEX address_instance ON address (instance);
 ";

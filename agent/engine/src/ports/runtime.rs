@@ -37,10 +37,12 @@ pub struct Attachment {
     pub network: KnownNetwork,
     /// The interface's name inside.
     pub interface: String,
+    /// What marks it on the host among the instance's.
+    pub slot: u8,
     /// Its address with the network's prefix length.
-    pub ipv4: Ipv4Net,
-    /// Where everything else goes.
-    pub gateway: Ipv4Addr,
+    pub ipv4: Option<Ipv4Net>,
+    /// Where everything else goes; on at most one interface.
+    pub gateway: Option<Ipv4Addr>,
     /// Its hardware address.
     pub mac: MacAddress,
 }
@@ -67,8 +69,6 @@ pub struct StartRequest {
     pub settings: Settings,
     /// What is put into it, and may change likewise.
     pub contents: Contents,
-    /// Its network.
-    pub attachment: Attachment,
 }
 
 /// What may change while a workload runs.
@@ -108,6 +108,8 @@ pub struct Usage {
 pub struct Contents {
     /// What is mounted.
     pub mounts: Vec<Mount>,
+    /// Its interfaces, by their names.
+    pub interfaces: Vec<Attachment>,
     /// Files that are to be written now: before the workload begins, or while it runs.
     pub writes: Vec<FileWrite>,
     /// Tell the workload of it with SIGHUP.
@@ -409,6 +411,15 @@ pub enum RuntimeError {
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(MountFault),
+    /// An interface that cannot be made.
+    #[error("The interface \"{interface}\" cannot be made")]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// What runs is beyond the limit already, and cannot be made to fit.
     #[error("More {limit} is in use than the limit would allow")]
     LimitExceeded {

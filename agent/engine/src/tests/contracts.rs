@@ -66,13 +66,16 @@ async fn the_fake_runtime_keeps_its_promises() {
         uids: UidRange { base: 1_000_000_000, count: 65_536 },
         config: EffectiveConfig::new(&image, &spec).unwrap(),
         settings: Settings { limits: Limits::default(), restart: RestartPolicy::default(), health: None },
-        contents: Contents::default(),
-        attachment: Attachment {
-            gateway: network.spec.ipv4_gateway().unwrap(),
-            network,
-            interface: "eth0".to_owned(),
-            ipv4: "10.9.8.2/24".parse().unwrap(),
-            mac: MacAddress::of_instance(id),
+        contents: Contents {
+            interfaces: vec![Attachment {
+                gateway: network.spec.ipv4_gateway(),
+                network,
+                interface: "eth0".to_owned(),
+                slot: 0,
+                ipv4: Some("10.9.8.2/24".parse().unwrap()),
+                mac: MacAddress::of_instance(id),
+            }],
+            ..Contents::default()
         },
     };
     testing::runtime(&*world.host, &start).await;

@@ -104,12 +104,13 @@ fn another_subnet_restarts_who_is_on_it_at_the_same_place() {
     life.run(life.engine.update_network(default.id, &with_subnet("default", "10.77.0.0/24"))).unwrap();
     let after = life.get("two").unwrap();
     assert_eq!(
-        (after.ipv4.to_string(), before.ipv4.to_string()),
+        (after.ipv4.unwrap().to_string(), before.ipv4.unwrap().to_string()),
         ("10.77.0.3".to_owned(), "10.9.8.3".to_owned())
     );
     assert_ne!(after.pid, before.pid);
-    assert_eq!(world.host.running()[&after.id].attachment.ipv4.to_string(), "10.77.0.3/24");
-    assert_eq!(life.get("three").unwrap().ipv4.to_string(), "10.77.0.4");
+    let attached = &world.host.running()[&after.id].contents.interfaces;
+    assert_eq!(attached[0].ipv4.unwrap().to_string(), "10.77.0.3/24");
+    assert_eq!(life.get("three").unwrap().ipv4.unwrap().to_string(), "10.77.0.4");
     let small = life.run(life.engine.update_network(default.id, &with_subnet("default", "10.78.0.0/30")));
     let error = small.unwrap_err();
     assert!(matches!(error, EngineError::Net(NetworkFault::NoRoom { .. })), "{error:?}");
@@ -127,8 +128,8 @@ fn the_default_network_stays_and_one_in_use_is_not_deleted() {
     let default = find(&life, "default").network;
     let error = life.run(life.engine.update_network(default.id, &network("other"))).unwrap_err();
     assert_eq!(error.report().attribute, ["name"]);
-    let isolated = NetworkDraft { isolated: true, ..network("default") };
-    life.run(life.engine.update_network(default.id, &isolated)).unwrap();
+    let changed = NetworkDraft { mtu: 1400, ..network("default") };
+    life.run(life.engine.update_network(default.id, &changed)).unwrap();
     life.run(life.engine.delete_network(default.id)).unwrap();
     let KnownNetwork { spec, id, .. } = find(&life, "default").network;
     assert_eq!((spec, id), (default.spec, default.id));
@@ -140,7 +141,7 @@ fn a_host_that_refuses_a_change_keeps_what_it_has() {
     let life = world.boot();
     life.create(draft("one", WEB)).unwrap();
     let default = find(&life, "default").network;
-    let change = NetworkDraft { isolated: true, ..network("default") };
+    let change = NetworkDraft { nat: Some(false), ..network("default") };
     world.host.faults().disarm();
     life.run(life.engine.update_network(default.id, &change)).unwrap();
     let points = world.host.faults().passed();
@@ -150,6 +151,23 @@ fn a_host_that_refuses_a_change_keeps_what_it_has() {
     world.host.faults().fail_at(nth);
     let error = life.run(life.engine.update_network(default.id, &change)).unwrap_err();
     assert_eq!(error.reason(), Reason::HostUnable);
-    assert!(!find(&life, "default").network.spec.isolated);
-    assert!(!world.host.networks()[0].spec.isolated);
+    assert!(find(&life, "default").network.spec.nat);
+    assert!(world.host.networks()[0].spec.nat);
+}
+
+#[test]
+fn what_would_only_be_written_down_is_refused() {
+    let world = World::new();
+    let life = world.boot();
+    for (argument, bad) in [
+        ("ingress", NetworkDraft { ingress: Some(Vec::new()), ..network("web") }),
+        ("ipv6_subnet", NetworkDraft { ipv6_subnet: "fd00:1::/64".to_owned(), ..network("web") }),
+    ] {
+        let error = life.run(life.engine.create_network(&bad)).unwrap_err();
+        assert_eq!(
+            (error.report().attribute, error.reason()),
+            (vec![argument.to_owned()], Reason::InvalidArgument)
+        );
+    }
+    assert_eq!(names(&life), ["default"]);
 }

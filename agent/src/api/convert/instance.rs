@@ -11,7 +11,7 @@ use berth_engine::view::InstanceView;
 use berth_proto::agent as wire;
 use tonic::Status;
 
-use super::{contents, image, process, rfc3339};
+use super::{contents, image, network, process, rfc3339};
 use crate::api::{instances::incomplete, status};
 
 /// What is asked for, before it is checked.
@@ -51,6 +51,7 @@ pub(in crate::api) fn draft(spec: Option<wire::InstanceSpec>) -> Result<Instance
         boot: spec.boot.map(process::boot_draft).unwrap_or_default(),
         secrets: spec.secret_environment.map(|secrets| secrets.values.into_iter().collect()),
         security: spec.security.map(process::security_draft).unwrap_or_default(),
+        networks: network::interface_drafts(spec.networks),
         kernel: process::kernel_draft(spec.ulimits, spec.sysctls, spec.shm_size, spec.supplementary_groups),
     })
 }
@@ -98,7 +99,7 @@ pub(in crate::api) fn show(view: InstanceView) -> wire::Instance {
         oom_killed: view.oom_killed,
         image_id: view.image.to_string(),
         image_reference: view.image_reference,
-        ipv4_address: view.ipv4.to_string(),
+        ipv4_address: view.ipv4.map(|ipv4| ipv4.to_string()).unwrap_or_default(),
         ipv6_address: String::new(),
         addresses: addresses.collect(),
         mac_addresses: macs.collect(),
@@ -161,6 +162,7 @@ fn spec(spec: InstanceSpec) -> wire::InstanceSpec {
         sysctls: spec.kernel.sysctls.into_iter().collect(),
         shm_size: spec.kernel.shm_size.unwrap_or_default(),
         supplementary_groups: spec.kernel.supplementary_groups,
+        networks: network::interfaces(spec.networks),
     }
 }
 

@@ -1,6 +1,8 @@
 //! Networks and access rules.
 
-use berth_domain::{AccessRule, AccessRuleDraft, NetworkDraft};
+use std::collections::BTreeMap;
+
+use berth_domain::{AccessRule, AccessRuleDraft, InterfaceDraft, InterfaceSpec, NetworkDraft};
 use berth_engine::view::NetworkView;
 use berth_proto::agent as wire;
 use tonic::Status;
@@ -86,4 +88,31 @@ pub(in crate::api) fn show(view: NetworkView) -> wire::Network {
             egress: rules(spec.egress.as_deref()),
         }),
     }
+}
+
+/// Interfaces, before they are checked.
+pub(in crate::api) fn interface_drafts(
+    networks: Option<wire::InstanceNetworks>,
+) -> Option<BTreeMap<String, InterfaceDraft>> {
+    let draft = |interface: wire::InstanceNetwork| InterfaceDraft {
+        network: interface.network,
+        ipv4_address: interface.ipv4_address,
+        mac: interface.mac,
+        default_route: interface.default_route,
+    };
+    networks.map(|it| it.interfaces.into_iter().map(|(name, it)| (name, draft(it))).collect())
+}
+
+/// Interfaces as they were asked for.
+pub(in crate::api) fn interfaces(
+    interfaces: Option<BTreeMap<String, InterfaceSpec>>,
+) -> Option<wire::InstanceNetworks> {
+    let show = |interface: InterfaceSpec| wire::InstanceNetwork {
+        network: interface.network,
+        ipv4_address: interface.ipv4_address.map(|it| it.to_string()).unwrap_or_default(),
+        mac: interface.mac.map(|it| it.to_string()).unwrap_or_default(),
+        default_route: interface.default_route,
+    };
+    let interfaces = interfaces?.into_iter().map(|(name, it)| (name, show(it)));
+    Some(wire::InstanceNetworks { interfaces: interfaces.collect() })
 }

@@ -14,7 +14,7 @@ use berth_runtime::spec::FileBind;
 /// What they say.
 pub(super) struct Files {
     hostname: String,
-    address: IpAddr,
+    addresses: Vec<IpAddr>,
 }
 
 /// Where they are seen inside.
@@ -29,16 +29,20 @@ pub(super) fn binds(data: &Path) -> Vec<FileBind> {
 
 impl Files {
     pub(super) fn of(request: &StartRequest) -> Self {
-        Self { hostname: request.config.hostname.to_string(), address: request.attachment.ipv4.addr().into() }
+        // What it is known by comes first: the address on the way of the default route.
+        let mut interfaces: Vec<_> = request.contents.interfaces.iter().collect();
+        interfaces.sort_by_key(|attachment| attachment.gateway.is_none());
+        let addresses =
+            interfaces.iter().filter_map(|attachment| attachment.ipv4).map(|net| net.addr().into());
+        Self { hostname: request.config.hostname.to_string(), addresses: addresses.collect() }
     }
 
     /// Writes them; they belong to the instance's root.
     pub(super) fn write(&self, binds: &[FileBind], uids: UidRange) -> io::Result<()> {
         let resolver = Resolver::of_host(&HostFiles::default(), false).map_err(io::Error::other)?;
         let extra_hosts = BTreeMap::new();
-        let addresses = [self.address];
         let identity =
-            Identity { hostname: &self.hostname, addresses: &addresses, extra_hosts: &extra_hosts };
+            Identity { hostname: &self.hostname, addresses: &self.addresses, extra_hosts: &extra_hosts };
         let files = resolver::files(&resolver, &identity);
         for (bind, text) in binds.iter().zip([files.resolv_conf, files.hosts, files.hostname]) {
             if let Some(directory) = bind.source.parent() {

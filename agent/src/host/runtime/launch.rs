@@ -2,12 +2,12 @@
 
 use std::io;
 
-use berth_domain::{Digest, Limits, RestartMode, RestartPolicy};
+use berth_domain::{Digest, InstanceId, Limits, RestartMode, RestartPolicy};
 use berth_engine::ports::Cause;
-use berth_engine::ports::runtime::{StartError, StartRequest};
+use berth_engine::ports::runtime::{Attachment, StartError, StartRequest};
 use berth_image::store::Store;
 use berth_runtime::client::ClientError;
-use berth_runtime::launch::Stage;
+use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{
     self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
 };
@@ -55,7 +55,7 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         hostname: config.hostname.to_string(),
         ids: IdRange { host_base: request.uids.base, count: request.uids.count },
         cgroup,
-        networks: vec![interface(place, request)],
+        networks: interfaces(place, request.instance, &request.contents.interfaces),
         files: files::binds(&home.data),
         mounts: Vec::new(),
         writes: Vec::new(),
@@ -70,25 +70,36 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
     }
 }
 
-fn interface(place: &Place, request: &StartRequest) -> InterfaceSpec {
-    let attachment = &request.attachment;
-    let id: String = request.instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
-    InterfaceSpec {
-        name: attachment.interface.clone(),
-        host_name: format!("vb{}{id}0", place.prefix),
-        kind: InterfaceKind::Bridge,
-        bridge: place.prefix.bridge(attachment.network.number),
-        mac: attachment.mac.to_string(),
-        ipv4_address: Some(attachment.ipv4.addr()),
-        ipv4_prefix: attachment.ipv4.prefix_len(),
-        ipv4_gateway: Some(attachment.gateway),
-        mtu: Some(attachment.network.spec.mtu.unwrap_or(MTU)),
-        ipv6_address: None,
-        ipv6_prefix: 0,
-        ipv6_gateway: None,
-        dhcp: None,
-        ipv6_autoconf: false,
-    }
+/// Interfaces as the supervisor takes them.
+pub(super) fn interfaces(place: &Place, instance: InstanceId, wanted: &[Attachment]) -> Vec<InterfaceSpec> {
+    let id: String = instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    let spec = |attachment: &Attachment| {
+        let ipv4 = attachment.ipv4?;
+        Some(InterfaceSpec {
+            name: attachment.interface.clone(),
+            host_name: format!("vb{}{id}{}", place.prefix, attachment.slot),
+            kind: InterfaceKind::Bridge,
+            bridge: place.prefix.bridge(attachment.network.number),
+            mac: attachment.mac.to_string(),
+            ipv4_address: Some(ipv4.addr()),
+            ipv4_prefix: ipv4.prefix_len(),
+            ipv4_gateway: attachment.gateway,
+            ipv6_address: None,
+            ipv6_prefix: 0,
+            ipv6_gateway: None,
+            ipv6_autoconf: false,
+            dhcp: None,
+            mtu: Some(attachment.network.spec.mtu.unwrap_or(MTU)),
+        })
+    };
+    wanted.iter().filter_map(spec).collect()
+}
+
+/// The name of the interface that an error is about, by either of its ends.
+pub(super) fn interface_of(interfaces: &[InterfaceSpec], error: &LaunchError) -> String {
+    let path = error.path.display().to_string();
+    let found = interfaces.iter().find(|interface| interface.host_name == path);
+    found.map(|interface| interface.name.clone()).unwrap_or(path)
 }
 
 pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits) {

@@ -30,6 +30,7 @@ use berth_engine::ports::runtime::{
 use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
+use berth_runtime::launch::Stage;
 use berth_runtime::mount::MountSpec;
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
@@ -264,6 +265,7 @@ impl Runtime for Supervisors {
         launch::limit(&mut spec.cgroup, &settings.limits);
         spec.restart = launch::restart(settings.restart);
         spec.mounts = self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+        spec.networks = launch::interfaces(&self.place, instance, &contents.interfaces);
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
@@ -275,7 +277,7 @@ impl Runtime for Supervisors {
             stop: spec.stop,
             cgroup: spec.cgroup.clone(),
             mounts: Some(spec.mounts.clone()),
-            networks: None,
+            networks: Some(spec.networks.clone()),
             health: spec.health.clone(),
         };
         match supervisor.update(update).await {
@@ -292,6 +294,10 @@ impl Runtime for Supervisors {
                 let run = home.run.clone();
                 if let Err(error) = blocking(move || writes::clear(&run)).await {
                     tracing::warn!(%error, "files that were not written are left");
+                }
+                if error.stage == Stage::Network {
+                    let interface = launch::interface_of(&spec.networks, &error);
+                    return Err(RuntimeError::Interface { interface, source: error.into() });
                 }
                 let fault = mounts::fault(&spec.mounts, &error).or_else(|| writes::fault(&error));
                 return Err(fault.map_or_else(|| unable("change the instance", error), RuntimeError::Mount));

@@ -6,7 +6,7 @@ use berth_proto::agent as wire;
 use wire::instance::Status;
 use wire::restart_policy::Policy;
 
-use super::contents::{devices, files, mounts};
+use super::contents::{devices, files, mounts, networks};
 use super::model::{
     CONTAINER, DEFAULT_BACKOFF_MS, DEFAULT_HOST_ADDRESS, DEFAULT_POLICY, DEFAULT_PROTOCOL,
     DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel, PortModel, RestartModel,
@@ -43,6 +43,7 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         mounts: mounts::to_wire(&model.mounts),
         files: files::to_wire(&model.files),
         devices: devices::to_wire(&model.devices),
+        networks: networks::to_wire(&model.networks),
         health_check: process::health(&model.health_check),
         boot: process::boot(&model.boot),
         // No state has them: sent by whoever has the configuration.
@@ -155,6 +156,7 @@ pub fn from_wire(
         limits: read_limits(spec.limits.as_ref(), prior.map(|it| &it.limits)),
         mounts: mounts::from_wire(&spec.mounts, prior.map(|it| &it.mounts)),
         devices: devices::from_wire(&spec.devices, prior.map(|it| &it.devices)),
+        networks: networks::from_wire(spec.networks.as_ref(), prior.map(|it| &it.networks)),
         files: files::from_wire(&spec.files, prior.map(|it| &it.files)),
         timeouts: prior.map(|it| it.timeouts.clone()).unwrap_or_default(),
         id: Attr::Known(instance.id.clone()),

@@ -30,7 +30,7 @@ pub struct Instance;
 /// What each argument is, for paths the agent writes.
 fn kind(argument: &str) -> Kind {
     match argument {
-        "ports" | "mounts" | "files" | "devices" | "ulimits" => Kind::MapOfObjects,
+        "ports" | "mounts" | "files" | "devices" | "ulimits" | "networks" => Kind::MapOfObjects,
         "environment" | "labels" | "restart_triggers" | "sysctls" | "secret_environment_wo" => Kind::Map,
         "entrypoint" | "command" | "supplementary_groups" => Kind::List,
         "restart" | "limits" | "timeouts" | "health_check" | "wait_for" | "boot" | "security" => Kind::Object,

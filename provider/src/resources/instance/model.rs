@@ -5,6 +5,7 @@ use tfplugin::timeouts::Timeouts;
 use super::contents::devices::DeviceModel;
 use super::contents::files::FileModel;
 use super::contents::mounts::MountModel;
+use super::contents::networks::InterfaceModel;
 use super::process::model::{BootModel, HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, List, Map, model};
 
@@ -49,6 +50,8 @@ model! {
         restart: Attr<RestartModel>,
         /// Published ports by name.
         ports: Map<PortModel>,
+        /// Interfaces by name.
+        networks: Map<InterfaceModel>,
         /// Limits of resources.
         limits: Attr<LimitsModel>,
         /// What is mounted, by name.

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use berth_proto::agent as wire;
 
-use super::contents::{devices, files, mounts};
+use super::contents::{devices, files, mounts, networks};
 use super::convert::{Labels, to_spec};
 use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
 use super::process::convert as process;
@@ -102,6 +102,10 @@ pub fn update(
         matches!(change.effect, Effect::Restart | Effect::Rebuild) || change.argument == "running"
     });
     computed(prior, &mut model, starts);
+    if changes.iter().any(|change| change.argument == "networks") {
+        (model.addresses, model.mac_addresses) = (Attr::Unknown, Attr::Unknown);
+        (model.ipv4_address, model.ipv6_address) = (Attr::Unknown, Attr::Unknown);
+    }
     let reports = warning(prior, &model, &changes).into_iter().collect();
     Planned { model, changes, reports }
 }
@@ -125,6 +129,7 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     }
     choose_ports(&mut model.ports, prior.ports.known());
     devices::settle_all(&mut model.devices, &prior.devices);
+    networks::settle_all(&mut model.networks, &prior.networks);
     mounts::settle_all(&mut model.mounts, &prior.mounts);
     files::settle_all(&mut model.files, Some(&prior.files));
     model.secret_environment_wo = Attr::Null;
@@ -203,6 +208,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
         ("limits", old.limits != new.limits || model.limits.has_unknown()),
+        ("networks", old.networks != new.networks || model.networks.has_unknown()),
         ("devices", old.devices != new.devices || model.devices.has_unknown()),
         ("mounts", old.mounts != new.mounts || model.mounts.has_unknown()),
         ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),

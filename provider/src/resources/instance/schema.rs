@@ -4,7 +4,7 @@ use tfplugin::timeouts;
 use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
-use super::contents::{devices, files, mounts};
+use super::contents::{devices, files, mounts, networks};
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
 /// Version of the state's form; raise it with an upgrade.
@@ -125,6 +125,7 @@ fn schedule(schema: Schema) -> Schema {
             ),
         )
         .attribute("ports", ports())
+        .attribute("networks", networks::attribute())
         .attribute("mounts", mounts::attribute())
         .attribute("files", files::attribute())
         .attribute("devices", devices::attribute())

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::contents::{devices, files, mounts};
+use super::contents::{devices, files, mounts, networks};
 use super::model::{
     CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, OnImageChange, PortModel,
     RestartModel,
@@ -29,6 +29,8 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
     mounts::validate(&model.mounts, &mut found);
     files::validate(&model.files, &mut found);
     devices::validate(&model.devices, &mut found);
+    let has_ports = model.ports.known().is_some_and(|ports| !ports.is_empty());
+    networks::validate(&model.networks, has_ports, &mut found);
     super::process::validate::validate(model, &mut found);
     found
 }

@@ -3,3 +3,4 @@
 pub mod devices;
 pub mod files;
 pub mod mounts;
+pub mod networks;

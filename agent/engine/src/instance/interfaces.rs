@@ -1,0 +1,159 @@
+//! The interfaces of an instance: which networks its spec means, and how it is attached to them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use berth_domain::interface::{self, InterfaceSpec};
+use berth_domain::{InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
+use ipnet::Ipv4Net;
+
+use super::actor::Actor;
+use crate::engine::Inner;
+use crate::error::EngineError;
+use crate::ledger::{Missing, Record, Refused, Version, WantedInterface};
+use crate::network_error::NetworkFault;
+use crate::ports::runtime::Attachment;
+
+/// What the interfaces of a spec ask for. A network that a version before meant already by the same words is the same,
+/// whatever its name is now.
+///
+/// A choice takes turns with the deletion of networks, and its turn ends when its result is in the directory.
+pub(crate) fn wanted(
+    inner: &Inner,
+    spec: &InstanceSpec,
+    before: Option<&Version>,
+) -> Result<BTreeMap<String, WantedInterface>, EngineError> {
+    let mut wanted = BTreeMap::new();
+    for (name, asked) in spec.interfaces() {
+        let network = meant(inner, &name, &asked, before)?;
+        if network.spec.kind != NetworkKind::Bridge {
+            let (network, kind) = (network.spec.name.to_string(), network.spec.kind.as_str());
+            return Err(NetworkFault::Unsupported { interface: name, network, kind }.into());
+        }
+        check_address(&name, &asked, &network)?;
+        let (ipv4, mac) = (asked.ipv4_address, asked.mac);
+        wanted.insert(name, WantedInterface { network, ipv4, mac });
+    }
+    Ok(wanted)
+}
+
+/// Which network each interface means, as it is kept. Of a spec that says nothing, nothing is.
+pub(crate) fn bound(
+    spec: &InstanceSpec,
+    wanted: &BTreeMap<String, WantedInterface>,
+) -> BTreeMap<String, NetworkId> {
+    let networks = wanted.iter().filter(|_| spec.networks.is_some());
+    networks.map(|(name, wanted)| (name.clone(), wanted.network.id)).collect()
+}
+
+impl Inner {
+    /// Why an interface could not be given what it asks for.
+    pub(crate) fn refused(
+        &self,
+        refused: &Refused,
+        wanted: &BTreeMap<String, WantedInterface>,
+    ) -> EngineError {
+        let Some(asked) = wanted.get(&refused.interface) else { return EngineError::Closing };
+        match &refused.what {
+            Missing::Address => {
+                let what = format!("address of the network \"{}\"", asked.network.spec.name);
+                EngineError::Exhausted {
+                    what,
+                    advice: "Delete an instance, or give the network a larger subnet",
+                }
+            }
+            Missing::Taken { argument, holder } => {
+                let mac = asked.mac.map(|mac| mac.to_string()).filter(|_| *argument == "mac");
+                let ipv4 = asked.ipv4.map(|ipv4| ipv4.to_string());
+                let (interface, holder) = (refused.interface.clone(), holder.clone());
+                let value = mac.or(ipv4).unwrap_or_default();
+                NetworkFault::Taken { interface, argument, value, holder }.into()
+            }
+        }
+    }
+}
+
+fn meant(
+    inner: &Inner,
+    name: &str,
+    asked: &InterfaceSpec,
+    before: Option<&Version>,
+) -> Result<KnownNetwork, EngineError> {
+    let same_words = before.and_then(|version| {
+        let old = version.spec.networks.as_ref()?.get(name)?;
+        (old.network == asked.network).then(|| version.networks.get(name).copied())?
+    });
+    let by_id = same_words.or_else(|| asked.network.parse::<NetworkId>().ok());
+    let found = match by_id {
+        Some(id) => inner.networks.get(id),
+        None => inner.networks.find(&asked.network),
+    };
+    let found = found.ok_or_else(|| NetworkFault::NoNetwork {
+        interface: name.to_owned(),
+        network: asked.network.clone(),
+    })?;
+    Ok(KnownNetwork::clone(&found))
+}
+
+/// An address that is asked for is one of the network's, and not the host's on it.
+fn check_address(name: &str, asked: &InterfaceSpec, network: &KnownNetwork) -> Result<(), EngineError> {
+    let (Some(address), Some(subnet)) = (asked.ipv4_address, network.spec.ipv4_subnet) else { return Ok(()) };
+    let usable = subnet.contains(&address) && address != subnet.network() && address != subnet.broadcast();
+    if usable && Some(address) != network.spec.ipv4_gateway() {
+        return Ok(());
+    }
+    let fault = NetworkFault::NotOfNetwork {
+        interface: name.to_owned(),
+        address,
+        network: network.spec.name.to_string(),
+        subnet,
+        hosts: Some(address) == network.spec.ipv4_gateway(),
+    };
+    Err(fault.into())
+}
+
+/// The networks that an instance is on, now or before the change that is under way.
+pub(crate) fn networks_of(inner: &Inner, record: &Record) -> BTreeSet<NetworkId> {
+    let default = inner.networks.default_one().id;
+    let versions = std::iter::once(&record.current).chain(&record.previous);
+    versions.flat_map(|version| version.networks(default).into_values()).collect()
+}
+
+/// Its addresses with the lengths of their networks' prefixes, by interface.
+pub(crate) fn addresses(inner: &Inner, record: &Record) -> BTreeMap<String, Vec<Ipv4Net>> {
+    let nets = record.interfaces.iter().map(|(name, held)| {
+        let subnet = inner.networks.get(held.network).and_then(|network| network.spec.ipv4_subnet);
+        let len = subnet.map_or(32, |subnet| subnet.prefix_len());
+        let net = held.ipv4.and_then(|ipv4| Ipv4Net::new(ipv4, len).ok());
+        (name.clone(), net.into_iter().collect())
+    });
+    nets.collect()
+}
+
+impl Actor {
+    /// The networks that it is wanted on.
+    pub(super) fn wanted_networks(&self) -> BTreeSet<NetworkId> {
+        self.record.interfaces.values().map(|held| held.network).collect()
+    }
+
+    /// How it is attached to them.
+    pub(super) fn attachments(&self) -> Vec<Attachment> {
+        let asked = self.record.current.spec.interfaces();
+        let default = interface::default_route(&asked);
+        let attachment = |(name, held): (&String, &crate::ledger::Interface)| {
+            let network = self.inner.networks.get(held.network)?;
+            let subnet = network.spec.ipv4_subnet;
+            let ipv4 =
+                held.ipv4.zip(subnet).and_then(|(ipv4, net)| Ipv4Net::new(ipv4, net.prefix_len()).ok());
+            let gateway = network.spec.ipv4_gateway().filter(|_| default == Some(name.as_str()));
+            Some(Attachment {
+                network: KnownNetwork::clone(&network),
+                interface: name.clone(),
+                slot: held.slot,
+                ipv4,
+                gateway,
+                mac: held.mac,
+            })
+        };
+        self.record.interfaces.iter().filter_map(attachment).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! Interfaces of instances: on several networks, changed while they run, with addresses that stay.
+
+use std::collections::BTreeMap;
+
+use berth_domain::{InstanceDraft, InterfaceDraft, NetworkDraft};
+
+use crate::network_error::NetworkFault;
+use crate::tests::support::{Life, WEB, WEB2, World, draft};
+use crate::view::InstanceView;
+use crate::{EngineError, Reason, Reporter};
+
+fn on(network: &str) -> InterfaceDraft {
+    InterfaceDraft { network: network.to_owned(), ..InterfaceDraft::default() }
+}
+
+fn at(network: &str, address: &str) -> InterfaceDraft {
+    InterfaceDraft { ipv4_address: address.to_owned(), ..on(network) }
+}
+
+fn with(name: &str, interfaces: &[(&str, InterfaceDraft)]) -> InstanceDraft {
+    let networks = interfaces.iter().map(|(name, draft)| ((*name).to_owned(), draft.clone()));
+    InstanceDraft { networks: Some(networks.collect()), ports: BTreeMap::new(), ..draft(name, WEB) }
+}
+
+fn network(life: &Life, name: &str, subnet: &str) -> crate::view::NetworkView {
+    let draft =
+        NetworkDraft { name: name.to_owned(), ipv4_subnet: subnet.to_owned(), ..NetworkDraft::default() };
+    life.run(life.engine.create_network(&draft)).unwrap()
+}
+
+fn update(life: &Life, view: &InstanceView, draft: InstanceDraft) -> Result<InstanceView, EngineError> {
+    life.run(life.engine.update_instance(view.id, draft, Reporter::silent()))
+}
+
+fn addresses(view: &InstanceView) -> Vec<String> {
+    view.addresses.iter().map(|(name, all)| format!("{name} {}", all[0])).collect()
+}
+
+#[test]
+fn interfaces_come_and_go_while_it_runs_and_get_their_addresses_again() {
+    let world = World::new();
+    let life = world.boot();
+    network(&life, "back", "10.1.0.0/24");
+    let made = life.create(with("web", &[("eth0", on("default"))])).unwrap();
+    let both = with("web", &[("eth0", on("default")), ("eth1", at("back", "10.1.0.77"))]);
+    let two = update(&life, &made, both.clone()).unwrap();
+    assert_eq!(
+        (two.pid, addresses(&two)),
+        (made.pid, vec!["eth0 10.9.8.2/24".into(), "eth1 10.1.0.77/24".into()])
+    );
+    assert_eq!(world.host.networks().len(), 2);
+    let attached = &world.host.running()[&made.id].contents.interfaces;
+    assert_eq!(
+        attached.iter().map(|it| (it.slot, it.gateway.is_some())).collect::<Vec<_>>(),
+        [(0, true), (1, false)]
+    );
+    assert_ne!(two.mac_addresses["eth0"], two.mac_addresses["eth1"]);
+    let error = life.run(life.engine.delete_network(life.engine.list_networks()[0].network.id)).unwrap_err();
+    assert!(error.to_string().contains("\"web\""), "{error}");
+    let one = update(&life, &made, with("web", &[("eth1", on("back"))])).unwrap();
+    assert_eq!((one.pid, one.ipv4), (made.pid, Some("10.1.0.77".parse().unwrap())));
+    assert_eq!(world.host.networks().len(), 1);
+    let again = update(&life, &made, both).unwrap();
+    assert_eq!((again.addresses, again.mac_addresses), (two.addresses.clone(), two.mac_addresses.clone()));
+    let none = update(&life, &made, with("web", &[])).unwrap();
+    assert_eq!((none.pid, none.ipv4, none.addresses), (made.pid, None, BTreeMap::new()));
+    assert!(world.host.networks().is_empty());
+}
+
+#[test]
+fn addresses_stay_over_rebuild_replace_and_another_agent() {
+    let world = World::new();
+    let life = world.boot();
+    network(&life, "back", "10.1.0.0/24");
+    let draft = with("web", &[("eth0", on("default")), ("eth1", at("back", "10.1.0.77"))]);
+    let made = life.create(draft.clone()).unwrap();
+    let rebuilt = update(&life, &made, InstanceDraft { image: WEB2.to_owned(), ..draft.clone() }).unwrap();
+    assert_eq!((&rebuilt.addresses, &rebuilt.mac_addresses), (&made.addresses, &made.mac_addresses));
+    drop(life);
+    let life = world.boot();
+    let adopted = life.get("web").unwrap();
+    assert_eq!((&adopted.addresses, adopted.pid), (&made.addresses, rebuilt.pid));
+    life.run(life.engine.delete_instance(made.id, crate::ports::runtime::StopMode::Kill, Reporter::silent()))
+        .unwrap();
+    life.create(with("other", &[("eth0", on("default")), ("eth1", on("back"))])).unwrap();
+    let again = life.create(with("web", &[("eth0", on("default")), ("eth1", on("back"))])).unwrap();
+    assert_eq!((again.addresses, again.mac_addresses), (made.addresses, made.mac_addresses));
+}
+
+#[test]
+fn what_cannot_be_given_is_refused_at_its_argument_and_nothing_changes() {
+    let world = World::new();
+    let life = world.boot();
+    network(&life, "back", "10.1.0.0/24");
+    let mac = InterfaceDraft { mac: "02:00:00:00:00:07".to_owned(), ..at("back", "10.1.0.5") };
+    life.create(with("first", &[("eth0", mac.clone())])).unwrap();
+    let made = life.create(with("web", &[("eth0", on("back"))])).unwrap();
+    let before = addresses(&made);
+    let same_mac = InterfaceDraft { ipv4_address: String::new(), ..mac };
+    for (bad, argument, words) in [
+        (at("back", "10.1.0.5"), "ipv4_address", "\"first\""),
+        (at("back", "10.1.0.1"), "ipv4_address", "host's own address"),
+        (at("back", "10.2.0.5"), "ipv4_address", "no address of"),
+        (at("back", "10.1.0.255"), "ipv4_address", "no address of"),
+        (same_mac, "mac", "\"first\""),
+        (on("nowhere"), "network", "There is no network"),
+    ] {
+        let draft = with("web", &[("eth0", bad.clone())]);
+        let error = update(&life, &made, draft).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.report().attribute, ["networks", "eth0", argument], "{error}");
+        assert_eq!(error.reason(), Reason::InvalidArgument);
+        assert_eq!(life.create(with("new", &[("eth0", bad)])).unwrap_err().reason(), Reason::InvalidArgument);
+    }
+    let after = life.get("web").unwrap();
+    assert_eq!((addresses(&after), after.pid), (before, made.pid));
+    assert!(life.get("new").is_none());
+    let renamed = NetworkDraft { name: "rear".to_owned(), ..NetworkDraft::default() };
+    let back = life.engine.list_networks()[0].network.id;
+    life.run(life.engine.update_network(back, &renamed)).unwrap();
+    let labelled =
+        InstanceDraft { description: Some("x".to_owned()), ..with("web", &[("eth0", on("back"))]) };
+    assert_eq!(update(&life, &made, labelled).unwrap().addresses, made.addresses);
+}
+
+#[test]
+fn a_change_that_does_not_come_up_has_its_interfaces_again() {
+    let world = World::new();
+    let life = world.boot();
+    network(&life, "back", "10.1.0.0/24");
+    let made = life.create(with("web", &[("eth0", on("default"))])).unwrap();
+    let mut bad = with("web", &[("eth1", on("back"))]);
+    bad.entrypoint = Some(vec!["missing".to_owned()]);
+    let error = update(&life, &made, bad).unwrap_err();
+    assert!(!matches!(error, EngineError::Net(NetworkFault::Interface { .. })), "{error:?}");
+    let back = life.get("web").unwrap();
+    assert_eq!((back.addresses, back.mac_addresses), (made.addresses, made.mac_addresses));
+    assert_eq!(world.host.running()[&made.id].contents.interfaces.len(), 1);
+    assert_eq!(world.host.networks().len(), 1);
+}
