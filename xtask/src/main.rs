@@ -1,10 +1,11 @@
-//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | quickstart`.
+//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | fuzz | quickstart`.
 #![allow(clippy::print_stdout)] // It talks to the person who runs it.
 
 mod bench;
 mod build;
 mod ci;
 mod docs;
+mod fuzz;
 mod quickstart;
 mod setup;
 mod step;
@@ -46,6 +47,11 @@ enum Command {
     },
     /// Check the rules of the house that no other tool knows.
     Tidy,
+    /// Give the parsers of images what no one would write, with cargo-fuzz.
+    Fuzz {
+        /// So many for each target.
+        seconds: u32,
+    },
     /// Run a web server's image from a registry on this machine, managed by Terraform.
     Quickstart {
         /// Take all of it down again.
@@ -63,6 +69,7 @@ fn main() -> ExitCode {
         Command::Bench { which } => bench::run(which),
         Command::Docs { check } => docs::run(check),
         Command::Tidy => tidy::run(),
+        Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Quickstart { destroy: false } => quickstart::run(),
         Command::Quickstart { destroy: true } => quickstart::destroy(),
     };
