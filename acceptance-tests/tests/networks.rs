@@ -182,7 +182,7 @@ mod cases {
     pub fn instances_on_a_network_reach_each_other_and_no_one_on_another(terraform: &Terraform) {
         let world = World::new(terraform);
         let networks = format!("{BACK}{OTHER}");
-        let served = format!("{ON_BACK}\n  ports = {{ http = {{ container_port = 8080 }} }}");
+        let served = format!("{ON_BACK}\n  ports = {{ http = {{ container_port = 8081 }} }}");
         world.write(&networks, &[("one", &served), ("two", ON_BACK), ("three", ON_OTHER), ("four", "")]);
         world.project.apply_settled();
         for name in ["one", "two", "three", "four"] {
@@ -193,7 +193,7 @@ mod cases {
         assert!(!reaches(&world, "four", &address(&world, "one")));
         world.sh(
             "one",
-            "mkdir -p /tmp/www; echo served > /tmp/www/index.html; busybox httpd -p 8080 -h /tmp/www",
+            "mkdir -p /tmp/www; echo served > /tmp/www/index.html; busybox httpd -p 8081 -h /tmp/www",
         );
         let port = world.agent.inspect("one").unwrap()["ports"]["http"]["host_port"].as_u64().unwrap();
         let page = berth_acceptance_tests::wait::page(u16::try_from(port).unwrap(), "/").unwrap();
