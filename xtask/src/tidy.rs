@@ -24,9 +24,12 @@ const DEPENDENCIES: [(&str, &[&str]); 18] = [
     ("berth-runtime", &["berth-storage", "berth-sys", "berth-runtime"]),
     ("berth-process", &["berth-runtime", "berth-sys"]),
     ("berth-guest-protocol", &["berth-runtime"]),
-    ("berth-vm", &["berth-guest-protocol", "berth-runtime", "berth-sys"]),
+    ("berth-vm", &["berth-guest-protocol", "berth-runtime", "berth-storage", "berth-sys"]),
     ("berth-guest-init", &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-sys"]),
-    ("berth-supervisor", &["berth-process", "berth-runtime", "berth-storage", "berth-sys"]),
+    (
+        "berth-supervisor",
+        &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-storage", "berth-sys"],
+    ),
     (
         "berth-agent",
         &[

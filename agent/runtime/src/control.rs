@@ -50,6 +50,14 @@ pub enum Request {
         /// The signal's number.
         signal: i32,
     },
+    /// The terminal of the program that this connection's `Exec` started is of another size. For virtual machines: what
+    /// was sent for a master there is no terminal of this host.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Of a line.
+        columns: u16,
+    },
 }
 
 /// Settings of a running instance.

@@ -19,7 +19,7 @@ pub enum Report {
 
 /// Where a start failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-#[error("cannot {stage} {}: {}", path.display(), std::io::Error::from_raw_os_error(*errno))]
+#[error("cannot {stage} {}{}", path.display(), Reason(*errno))]
 pub struct LaunchError {
     /// What was being done.
     pub stage: Stage,
@@ -27,6 +27,18 @@ pub struct LaunchError {
     pub errno: i32,
     /// On what.
     pub path: PathBuf,
+}
+
+/// What the kernel said, if it was asked.
+struct Reason(i32);
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            errno => write!(f, ": {}", std::io::Error::from_raw_os_error(errno)),
+        }
+    }
 }
 
 /// A step of a start.
@@ -96,6 +108,9 @@ pub enum Stage {
     /// Limits of each process.
     #[error("set the limit of each process of")]
     Rlimit,
+    /// The virtual machine; the path says what is wrong with it.
+    #[error("boot the virtual machine:")]
+    Boot,
     /// Privileges.
     #[error("drop privileges of")]
     Privileges,

@@ -66,6 +66,30 @@ pub struct LaunchSpec {
     /// What the kernel is told of it.
     #[serde(default)]
     pub kernel: KernelSpec,
+    /// It is a virtual machine, of this kind; absent: a container.
+    #[serde(default)]
+    pub vm: Option<VmSpec>,
+}
+
+/// A virtual machine: what it boots from, and what runs it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VmSpec {
+    /// A kernel that QEMU boots, readable by all.
+    pub kernel: PathBuf,
+    /// Its initramfs, readable by all.
+    pub initramfs: PathBuf,
+    /// QEMU's program.
+    pub qemu: PathBuf,
+    /// The program that exports the root file system.
+    pub virtiofsd: PathBuf,
+    /// Whether the processor runs the guest's instructions, or QEMU's translation.
+    pub kvm: bool,
+    /// Of the guest, in bytes.
+    pub memory_bytes: u64,
+    /// Of the guest.
+    pub cpus: u32,
+    /// Milliseconds that it may take until the workload's program is executed.
+    pub boot_timeout_ms: u64,
 }
 
 /// Settings of an instance's own namespaces and mounts.

@@ -18,8 +18,15 @@ pub enum Verdict {
     Ill(String),
 }
 
+impl Verdict {
+    /// Of a program that has ended, and said something.
+    pub fn of(code: i32, text: String) -> Self {
+        if code == 0 { Self::Well(text) } else { Self::Ill(format!("exit code {code}: {text}")) }
+    }
+}
+
 /// As much of what a try says is kept, in bytes.
-const MAX_OUTPUT: usize = 4096;
+pub const MAX_OUTPUT: usize = 4096;
 
 /// A program that runs.
 pub struct Exec {
@@ -65,7 +72,7 @@ impl Exec {
         let child = self.child.take()?;
         let (code, _) = crate::supervise::reap(child.pid);
         let text = String::from_utf8_lossy(&self.text).into_owned();
-        Some(if code == 0 { Verdict::Well(text) } else { Verdict::Ill(format!("exit code {code}: {text}")) })
+        Some(Verdict::of(code, text))
     }
 
     /// Ends it, if it has not ended.
@@ -89,15 +96,23 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Begins with the loopback.
-    pub fn new(probe: &Probe, own: impl Iterator<Item = IpAddr>, network: &OwnedFd) -> io::Result<Self> {
+    /// Begins with the loopback, where that is the workload's.
+    pub fn new(
+        probe: &Probe,
+        loopback: bool,
+        own: impl Iterator<Item = IpAddr>,
+        network: &OwnedFd,
+    ) -> io::Result<Self> {
         let (port, request) = match probe {
             Probe::Exec { .. } => (0, Vec::new()),
             Probe::Tcp { port } => (*port, Vec::new()),
             Probe::Http { port, path } => (*port, request(*port, path)),
         };
-        let addresses = std::iter::once(IpAddr::V4(Ipv4Addr::LOCALHOST)).chain(own);
+        let addresses = loopback.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)).into_iter().chain(own);
         let mut rest: Vec<_> = addresses.map(|address| SocketAddr::new(address, port)).collect();
+        if rest.is_empty() {
+            return Err(io::Error::other("it has no address"));
+        }
         let socket = next(&mut rest, network)?;
         Ok(Self { socket, rest, request, sent: 0, answer: Vec::new(), connected: false })
     }

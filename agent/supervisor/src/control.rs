@@ -10,6 +10,8 @@ use berth_runtime::control::{MAX_LINE, Request, Response, SOCKET};
 use berth_sys::process::Child;
 use berth_sys::socket::receive_with_descriptors;
 
+use crate::machine::Pump;
+
 /// What a reader may leave unread before it is given up, in bytes.
 const MAX_UNREAD: usize = 1 << 20;
 
@@ -28,6 +30,14 @@ pub fn listen(run_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
+/// A program that a caller has started.
+pub enum Exec {
+    /// Of this host.
+    Process(Child),
+    /// Of a machine's guest.
+    Guest(Pump),
+}
+
 /// One caller.
 pub struct Connection {
     stream: UnixStream,
@@ -38,7 +48,7 @@ pub struct Connection {
     /// Whether it wants events.
     pub watching: bool,
     /// The program that it started.
-    pub exec: Option<Child>,
+    pub exec: Option<Exec>,
     open: bool,
 }
 
@@ -56,6 +66,14 @@ impl Connection {
             exec: None,
             open: true,
         })
+    }
+
+    /// The streams of the program that it started in a guest.
+    pub fn pump(&mut self) -> Option<&mut Pump> {
+        match &mut self.exec {
+            Some(Exec::Guest(pump)) => Some(pump),
+            _ => None,
+        }
     }
 
     /// Whether there is somebody to talk to, or a program of his to wait for.

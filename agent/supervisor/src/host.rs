@@ -18,6 +18,7 @@ use nix::sched::CloneFlags;
 use crate::container::attach::Ground;
 use crate::failure::{errno_at, launch_error};
 use crate::interfaces::{self, Interfaces};
+use crate::machine::taps::{self, Tap};
 
 /// What the supervisor holds for its instance.
 pub struct Host {
@@ -27,7 +28,11 @@ pub struct Host {
     pub cgroup: Cgroup,
     /// Where the root file system is mounted, in this process's mount namespace only.
     pub rootfs: PathBuf,
+    /// The interfaces of a machine.
+    pub taps: Vec<Tap>,
     interfaces: Interfaces,
+    /// This process's own network namespace, from which a machine is reached.
+    outside: Option<OwnedFd>,
 }
 
 /// The limits of a spec as the control group takes them.
@@ -52,7 +57,8 @@ impl Host {
         let rootfs = mount_rootfs(spec, &namespaces)?;
         hand_over_files(spec)?;
         let cgroup = make_cgroup(&spec.cgroup)?;
-        let mut host = Self { namespaces, cgroup, rootfs, interfaces: Interfaces::default() };
+        let (interfaces, taps) = (Interfaces::default(), Vec::new());
+        let mut host = Self { namespaces, cgroup, rootfs, taps, interfaces, outside: None };
         match host.connect(spec) {
             Ok(()) => Ok(host),
             Err(error) => {
@@ -63,13 +69,34 @@ impl Host {
     }
 
     fn connect(&mut self, spec: &LaunchSpec) -> Result<(), LaunchError> {
+        if spec.vm.is_some() {
+            let own = "/proc/self/ns/net";
+            let outside = fs::File::open(own).map_err(launch_error(Stage::Network, own))?;
+            self.outside = Some(outside.into());
+            self.taps = taps::create(&spec.networks)?;
+            return Ok(());
+        }
         inside(&self.namespaces.network, || interfaces::prepare(spec.ids))
             .map_err(launch_error(Stage::Network, "the network namespace"))??;
         self.interfaces.change(&spec.networks, &self.namespaces.network)
     }
 
-    /// Makes the interfaces these: all of it, or nothing.
-    pub fn change_interfaces(&mut self, wanted: &[InterfaceSpec]) -> Result<(), LaunchError> {
+    /// The network namespace from which the workload is reached at its addresses.
+    pub fn where_it_is_reached(&self) -> &OwnedFd {
+        self.outside.as_ref().unwrap_or(&self.namespaces.network)
+    }
+
+    /// Makes the interfaces these: all of it, or nothing. Those of a machine stay as they are.
+    pub fn change_interfaces(
+        &mut self,
+        wanted: &[InterfaceSpec],
+        present: &[InterfaceSpec],
+    ) -> Result<(), LaunchError> {
+        if self.outside.is_some() {
+            let path = "the interfaces of a running virtual machine".into();
+            let refused = LaunchError { stage: Stage::Network, errno: libc::EOPNOTSUPP, path };
+            return if wanted == present { Ok(()) } else { Err(refused) };
+        }
         self.interfaces.change(wanted, &self.namespaces.network)
     }
 

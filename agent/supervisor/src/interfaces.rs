@@ -191,11 +191,13 @@ fn router_advertisements(interface: &InterfaceSpec) -> Result<(), LaunchError> {
     }
 }
 
-fn ignore_missing(error: NetlinkError) -> Result<(), NetlinkError> {
+/// What is gone already need not go.
+pub fn ignore_missing(error: NetlinkError) -> Result<(), NetlinkError> {
     if error.is_missing() { Ok(()) } else { Err(error) }
 }
 
-fn at(path: &str) -> impl FnOnce(NetlinkError) -> LaunchError {
+/// For `map_err`, of a link.
+pub fn at(path: &str) -> impl FnOnce(NetlinkError) -> LaunchError {
     let path = path.into();
     move |error| LaunchError {
         stage: Stage::Network,

@@ -8,6 +8,7 @@
 //! main -> host::Host (namespaces, cgroup, rootfs, interfaces) -> supervise::Supervisor (event loop)
 //!                                                                   | container::init   pid 1, reaps
 //!                                                                   | container::session the workload, each exec
+//!                                                                   | machine           QEMU, and the guest's pid 1 over a channel
 //!                                                                   | control, log
 //! ```
 
@@ -18,6 +19,7 @@ mod dhcp;
 mod host;
 mod interfaces;
 mod log;
+mod machine;
 mod probe;
 mod supervise;
 
@@ -46,13 +48,12 @@ fn main() -> ExitCode {
     // Fails only where this is a session leader already.
     let _ = nix::unistd::setsid();
     match start(spec_fd) {
-        Ok((supervisor, pid)) => {
-            report(report_fd, &Report::Started { pid });
-            supervisor.run();
+        Ok(supervisor) => {
+            supervisor.run(report_fd);
             ExitCode::SUCCESS
         }
         Err(error) => {
-            report(report_fd, &Report::Failed(error));
+            let _ = report(report_fd, &Report::Failed(error));
             ExitCode::FAILURE
         }
     }
@@ -64,7 +65,7 @@ fn descriptors() -> Option<(OwnedFd, OwnedFd)> {
     Some((berth_sys::process::inherited(spec).ok()?, berth_sys::process::inherited(report).ok()?))
 }
 
-fn start(spec_fd: OwnedFd) -> Result<(Supervisor, i32), LaunchError> {
+fn start(spec_fd: OwnedFd) -> Result<Supervisor, LaunchError> {
     let spec = read_spec(spec_fd)?;
     let host = Host::set_up(&spec)?;
     match Supervisor::start(spec, host) {
@@ -84,10 +85,10 @@ fn read_spec(fd: OwnedFd) -> Result<LaunchSpec, LaunchError> {
         .map_err(|error| launch_error(Stage::Spec, "spec.json")(std::io::Error::other(error)))
 }
 
-fn report(fd: OwnedFd, report: &Report) {
-    // The agent may be gone by now: then nobody waits for it, and the next agent asks on the control socket.
-    if let Ok(mut text) = serde_json::to_vec(report) {
-        text.push(b'\n');
-        let _ = std::fs::File::from(fd).write_all(&text);
-    }
+/// Tells the agent how the start went. It may be gone by now: then nobody waits for it, and the next agent asks on the control
+/// socket.
+fn report(fd: OwnedFd, report: &Report) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(report)?;
+    text.push(b'\n');
+    std::fs::File::from(fd).write_all(&text)
 }

@@ -10,3 +10,4 @@ pub mod packet;
 pub mod process;
 pub mod sha256;
 pub mod socket;
+pub mod tap;

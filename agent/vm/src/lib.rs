@@ -2,6 +2,7 @@
 //! its instructions.
 
 pub mod accelerator;
+pub mod boot;
 pub mod initramfs;
 pub mod kernel;
 pub mod modules;

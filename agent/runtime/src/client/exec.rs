@@ -127,6 +127,14 @@ impl ExecSession {
     pub async fn signal(&mut self, signal: i32) -> Result<(), ClientError> {
         self.connection.tell(&Request::Signal { signal }).await
     }
+
+    /// Tells the program how large its terminal is, where that is not of this host: see [`Terminal::resize`].
+    ///
+    /// # Errors
+    /// Where the connection breaks.
+    pub async fn resize(&mut self, rows: u16, columns: u16) -> Result<(), ClientError> {
+        self.connection.tell(&Request::Resize { rows, columns }).await
+    }
 }
 
 impl Terminal {
@@ -175,7 +183,7 @@ impl Terminal {
     /// Tells the program how large its terminal is.
     ///
     /// # Errors
-    /// What the ioctl says.
+    /// What the ioctl says; ENOTTY in a virtual machine, whose terminal is the guest's: ask by [`ExecSession::resize`].
     pub fn resize(&self, rows: u16, columns: u16) -> io::Result<()> {
         berth_sys::process::resize_terminal(self.master.get_ref().as_fd(), rows, columns)
     }

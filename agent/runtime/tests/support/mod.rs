@@ -77,6 +77,7 @@ impl Instance {
             log: LogSpec { directory: path("log"), max_bytes: 1 << 20, keep: 2 },
             health: None,
             kernel: Default::default(),
+            vm: None,
         }
     }
 

@@ -66,6 +66,7 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         restart: restart(request.settings.restart),
         health: request.settings.health.as_ref().map(process::health),
         kernel: process::kernel(config),
+        vm: None,
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
 }

@@ -40,7 +40,7 @@ pub struct Init {
 }
 
 /// The namespaces that each start of a workload makes anew; user and network are the supervisor's.
-const FRESH: CloneFlags = CloneFlags::CLONE_NEWPID
+pub const FRESH: CloneFlags = CloneFlags::CLONE_NEWPID
     .union(CloneFlags::CLONE_NEWNS)
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWUTS)
@@ -116,7 +116,7 @@ fn give_up(init: Option<Pid>, workload: Option<Pid>) {
 }
 
 /// Reads the numbers that an outer process left behind.
-pub(super) fn read_pids(reader: OwnedFd) -> Vec<Pid> {
+pub fn read_pids(reader: OwnedFd) -> Vec<Pid> {
     let mut bytes = Vec::new();
     // What came before an error still counts.
     let _ = std::fs::File::from(reader).read_to_end(&mut bytes);
@@ -125,12 +125,12 @@ pub(super) fn read_pids(reader: OwnedFd) -> Vec<Pid> {
 }
 
 /// Tells the supervisor the number of a process that will be its child.
-pub(super) fn write_pid(mut writer: &std::io::PipeWriter, pid: Pid) {
+pub fn write_pid(mut writer: &std::io::PipeWriter, pid: Pid) {
     // Without a reader there is no supervisor, and without it no container.
     let _ = writer.write_all(&pid.as_raw().to_ne_bytes());
 }
 
-pub(super) fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchError {
+pub fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchError {
     LaunchError {
         stage: Stage::Cgroup,
         errno: error.source.raw_os_error().unwrap_or(0),
@@ -190,7 +190,7 @@ impl Start<'_> {
 }
 
 /// On version 1 a process joins by writing itself; on version 2 it began there.
-pub(super) fn join_cgroup(host: &Host) -> Result<(), LaunchError> {
+pub fn join_cgroup(host: &Host) -> Result<(), LaunchError> {
     if host.cgroup.open().map_err(|error| cgroup_error(&error))?.is_none() {
         host.cgroup.join().map_err(|error| cgroup_error(&error))?;
     }
@@ -198,7 +198,7 @@ pub(super) fn join_cgroup(host: &Host) -> Result<(), LaunchError> {
 }
 
 /// Root of the user namespace that was entered, with none of the host's groups.
-pub(super) fn become_root() -> nix::Result<()> {
+pub fn become_root() -> nix::Result<()> {
     let root = Uid::from_raw(0);
     let group = Gid::from_raw(0);
     nix::unistd::setgroups(&[])?;
@@ -207,7 +207,7 @@ pub(super) fn become_root() -> nix::Result<()> {
 }
 
 /// Closes all that came from the supervisor, and reaps from then on.
-fn stay() -> i32 {
+pub fn stay() -> i32 {
     berth_sys::process::close_all();
     let _ = nix::unistd::setsid();
     let mut signals = SigSet::empty();

@@ -7,4 +7,5 @@ mod mounts;
 mod seccomp;
 pub mod session;
 
+pub use mounts::{Prepared, arrange_share, device};
 pub use seccomp::Profile;

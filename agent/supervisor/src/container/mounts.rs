@@ -97,7 +97,7 @@ impl Prepared {
 }
 
 /// The host's device node, which must be what its name says: somebody may have put another there.
-fn device(name: &str, major: u32, minor: u32) -> Result<OwnedFd, LaunchError> {
+pub fn device(name: &str, major: u32, minor: u32) -> Result<OwnedFd, LaunchError> {
     let path = Path::new("/dev").join(name);
     let open = || {
         let tree = clone_tree(&path, false)?;
@@ -138,6 +138,10 @@ pub fn arrange(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), LaunchErr
     for path in MASKED {
         mask(Path::new(path))?;
     }
+    arrange_contents(prepared, kernel)
+}
+
+fn arrange_contents(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), LaunchError> {
     for (target, tree) in &prepared.files {
         place_on_file(tree, target)?;
     }
@@ -150,6 +154,23 @@ pub fn arrange(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), LaunchErr
             .map_err(launch_error(Stage::Rootfs, "/"))?;
     }
     Ok(())
+}
+
+/// As [`arrange`], for a machine: its guest has devices and kernel file systems of its own. Gives all of it as one detached
+/// tree, which is to be exported.
+pub fn arrange_share(prepared: &Prepared, kernel: &KernelSpec) -> Result<OwnedFd, LaunchError> {
+    enter_root(prepared.root.as_fd()).map_err(launch_error(Stage::Rootfs, "/"))?;
+    for path in ["/proc", "/sys", "/dev"] {
+        // The guest mounts on them; a root file system that cannot be written would not let it make them.
+        match fs::create_dir(path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(launch_error(Stage::Mount, path)(error));
+            }
+            _ => {}
+        }
+    }
+    arrange_contents(prepared, kernel)?;
+    clone_tree(Path::new("/"), true).map_err(launch_error(Stage::Rootfs, "/"))
 }
 
 /// Those of the namespaces that are the instance's own; before they can no longer be written.

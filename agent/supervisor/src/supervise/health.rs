@@ -13,6 +13,7 @@ use berth_runtime::control::Event;
 use berth_runtime::health::{Health, HealthSpec, Probe, State};
 use berth_runtime::launch::LaunchError;
 use berth_runtime::spec::{InterfaceSpec, ProcessSpec};
+use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload, workload};
 use crate::attempt::{self, Exec, Stream, Verdict};
@@ -29,6 +30,7 @@ pub struct Watch {
 
 enum Trying {
     Exec(Exec),
+    Guest { session: u16, text: Vec<u8> },
     Stream(Stream),
 }
 
@@ -50,7 +52,7 @@ impl Watch {
     /// What to wait for, and whether until it can be written to.
     pub fn waits_for(&self) -> Vec<(BorrowedFd<'_>, bool)> {
         match &self.trying {
-            None => Vec::new(),
+            None | Some(Trying::Guest { .. }) => Vec::new(),
             Some(Trying::Exec(exec)) => exec.waits_for().map(|fd| (fd, false)).collect(),
             Some(Trying::Stream(stream)) => vec![(stream.as_fd(), stream.is_writing())],
         }
@@ -60,6 +62,16 @@ impl Watch {
     pub fn abandon(&mut self) {
         if let Some(Trying::Exec(exec)) = self.trying.take() {
             exec.kill();
+        }
+    }
+
+    /// A program in the guest has written something.
+    pub fn heard(&mut self, from: u16, bytes: &[u8]) {
+        if let Some(Trying::Guest { session, text }) = &mut self.trying
+            && *session == from
+        {
+            let room = attempt::MAX_OUTPUT.saturating_sub(text.len()).min(bytes.len());
+            text.extend_from_slice(&bytes[..room]);
         }
     }
 
@@ -94,13 +106,26 @@ impl Supervisor {
         self.check = self.spec.health.clone().map(Watch::new);
     }
 
+    /// A program in the guest has ended, or was not executed.
+    pub(super) fn check_ended(&mut self, ended: u16, result: Result<i32, LaunchError>) {
+        let Some(Watch { trying: Some(Trying::Guest { session, text }), .. }) = &self.check else { return };
+        if *session == ended {
+            let text = String::from_utf8_lossy(text).into_owned();
+            let verdict = match result {
+                Ok(code) => Verdict::of(code, text),
+                Err(error) => Verdict::Ill(error.to_string()),
+            };
+            self.conclude(verdict);
+        }
+    }
+
     /// Something that the check waits for has happened.
     pub(super) fn check_progressed(&mut self) {
         let Some(check) = &mut self.check else { return };
         let verdict = match &mut check.trying {
-            None => None,
+            None | Some(Trying::Guest { .. }) => None,
             Some(Trying::Exec(exec)) => exec.progress(),
-            Some(Trying::Stream(stream)) => stream.progress(&self.host.namespaces.network),
+            Some(Trying::Stream(stream)) => stream.progress(self.host.where_it_is_reached()),
         };
         if let Some(verdict) = verdict {
             self.conclude(verdict);
@@ -113,7 +138,13 @@ impl Supervisor {
         if check.due > Instant::now() {
             return;
         }
-        if check.trying.is_some() {
+        if let Some(trying) = &check.trying {
+            if let Trying::Guest { session, .. } = trying
+                && let Workload::Running(running) = &mut self.workload
+                && let Some(machine) = running.machine()
+            {
+                machine.link.signal(*session, Signal::SIGKILL as i32);
+            }
             let seconds = Duration::from_millis(check.spec.timeout_ms).as_secs_f64();
             self.conclude(Verdict::Ill(format!("no end within {seconds} s")));
             return;
@@ -131,13 +162,20 @@ impl Supervisor {
         }
     }
 
-    fn begin(&self, probe: &Probe) -> Result<Trying, String> {
-        let Workload::Running(running) = &self.workload else { return Err("it does not run".to_owned()) };
+    fn begin(&mut self, probe: &Probe) -> Result<Trying, String> {
+        let Workload::Running(running) = &mut self.workload else { return Err("it does not run".to_owned()) };
         let said = |error: io::Error| error.to_string();
         let launched = |error: LaunchError| error.to_string();
         match probe {
             Probe::Exec { argv } => {
                 let process = ProcessSpec { argv: argv.clone(), ..self.spec.process.clone() };
+                if let Some(machine) = running.machine() {
+                    let session = machine.link.exec(process, None).map_err(|error| error.to_string())?;
+                    let session = session.ok_or("too many programs run in the machine")?;
+                    // It reads nothing.
+                    machine.link.input(session, b"");
+                    return Ok(Trying::Guest { session, text: Vec::new() });
+                }
                 let owner = self.spec.ids.host_base;
                 let (output, stdio) = attempt::output(owner, workload::pipe).map_err(said)?;
                 let started = crate::container::session::start(
@@ -153,7 +191,9 @@ impl Supervisor {
                 let own = self.spec.networks.iter().flat_map(own_addresses);
                 let leases = self.leases.iter().filter_map(|client| Some(client.lease()?.address.into()));
                 let own = own.chain(leases);
-                let stream = Stream::new(probe, own, &self.host.namespaces.network);
+                // The loopback of a machine is its own.
+                let loopback = self.spec.vm.is_none();
+                let stream = Stream::new(probe, loopback, own, self.host.where_it_is_reached());
                 stream.map(Trying::Stream).map_err(said)
             }
         }

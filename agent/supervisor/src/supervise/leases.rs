@@ -71,10 +71,12 @@ impl Supervisor {
             all.push(InterfaceStatus {
                 name: interface.name.clone(),
                 mac: interface.mac.clone(),
-                addresses: netlink
-                    .as_mut()
-                    .map(|netlink| addresses(netlink, &interface.name))
-                    .unwrap_or_default(),
+                addresses: match &mut netlink {
+                    // The guest has what it was told.
+                    _ if self.spec.vm.is_some() => told(interface),
+                    Some(netlink) => addresses(netlink, &interface.name),
+                    None => Vec::new(),
+                },
                 lease: client.and_then(Client::lease).cloned(),
                 trouble: match client {
                     Some(client) => client.trouble(),
@@ -84,6 +86,12 @@ impl Supervisor {
         }
         all
     }
+}
+
+fn told(interface: &InterfaceSpec) -> Vec<String> {
+    let v4 = interface.ipv4_address.map(|address| format!("{address}/{}", interface.ipv4_prefix));
+    let v6 = interface.ipv6_address.map(|address| format!("{address}/{}", interface.ipv6_prefix));
+    v4.into_iter().chain(v6).collect()
 }
 
 /// What the kernel has, without the link-local ones; nothing where it cannot be asked.

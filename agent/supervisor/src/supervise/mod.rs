@@ -6,6 +6,7 @@
 //!    \--exit, policy says no more--> gone            Waiting --Stop--> gone
 //! ```
 
+mod guest;
 mod health;
 mod leases;
 mod mounts;
@@ -13,13 +14,13 @@ mod requests;
 mod usage;
 mod workload;
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use berth_runtime::control::{Event, Response};
 use berth_runtime::exit::{self, ExitRecord};
-use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::launch::{LaunchError, Report, Stage};
 use berth_runtime::spec::LaunchSpec;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
@@ -29,11 +30,12 @@ use self::health::Watch;
 use self::workload::{Running, Waiting};
 pub use self::workload::{now_ms, reap};
 use crate::container::Profile;
-use crate::control::{self, Connection};
+use crate::control::{self, Connection, Exec};
 use crate::dhcp::Client;
 use crate::failure::{errno_at, launch_error};
 use crate::host::Host;
 use crate::log::{Log, Stream};
+use crate::machine::Flow;
 
 /// A supervisor whose workload has been started.
 pub struct Supervisor {
@@ -50,6 +52,10 @@ pub struct Supervisor {
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
+    /// Who waits to hear how the start went.
+    starting: Option<OwnedFd>,
+    /// Why it did not go well.
+    failed: Option<LaunchError>,
 }
 
 enum Workload {
@@ -69,11 +75,15 @@ enum Token {
     Exec(usize),
     Check { writing: bool },
     Lease(usize),
+    Guest,
+    Console,
+    Share,
+    Pump(usize, Flow),
 }
 
 impl Supervisor {
-    /// Opens the log and the control socket and starts the workload; returns its number on the host.
-    pub fn start(spec: LaunchSpec, host: Host) -> Result<(Self, i32), Box<(Host, LaunchError)>> {
+    /// Opens the log and the control socket and starts the workload; a machine is not up then.
+    pub fn start(spec: LaunchSpec, host: Host) -> Result<Self, Box<(Host, LaunchError)>> {
         let parts = open_parts(&spec);
         let (log, profile, signals, listener) = match parts {
             Ok(parts) => parts,
@@ -87,8 +97,9 @@ impl Supervisor {
             }
         };
         let mut spec = spec;
-        crate::container::files::written(&mut spec.writes);
-        let pid = running.pid();
+        if running.is_up() {
+            crate::container::files::written(&mut spec.writes);
+        }
         // What an earlier run left is not this one's.
         let _ = std::fs::remove_file(spec.run_dir.join(exit::FILE));
         let mut supervisor = Self {
@@ -104,24 +115,42 @@ impl Supervisor {
             leases: Vec::new(),
             restarts: 0,
             in_a_row: 0,
+            starting: None,
+            failed: None,
         };
-        supervisor.watch_health();
-        supervisor.take_leases();
-        Ok((supervisor, pid))
+        if supervisor.spec.vm.is_none() {
+            supervisor.watch_health();
+            supervisor.take_leases();
+        }
+        Ok(supervisor)
     }
 
-    /// Watches until the workload is gone for good.
-    pub fn run(mut self) {
+    /// Watches until the workload is gone for good. `report`: where to tell how the start went.
+    pub fn run(mut self, report: OwnedFd) {
+        self.starting = Some(report);
+        if matches!(&self.workload, Workload::Running(running) if running.is_up()) {
+            self.tell_started();
+        }
         while !matches!(self.workload, Workload::Gone(_)) {
             let ready = self.wait();
             for (token, flags) in ready {
                 self.handle(token, flags);
             }
             self.after_deadlines();
+            if let Some(machine) = self.machine() {
+                machine.write();
+            }
             self.leases_due();
             self.drop_closed();
         }
         self.finish();
+    }
+
+    /// Tells who waits for it that the workload's program was executed.
+    fn tell_started(&mut self) {
+        if let (Workload::Running(running), Some(report)) = (&self.workload, self.starting.take()) {
+            let _ = crate::report(report, &Report::Started { pid: running.pid() });
+        }
     }
 
     fn wait(&self) -> Vec<(Token, PollFlags)> {
@@ -130,6 +159,7 @@ impl Supervisor {
         if let Workload::Running(running) = &self.workload {
             tokens.extend(running.outputs().map(|(stream, fd)| (Token::Output(stream), fd)));
             tokens.push((Token::Workload, running.pidfd()));
+            tokens.extend(running.machine_fds());
             let check = self.check.iter().flat_map(Watch::waits_for);
             tokens.extend(check.map(|(fd, writing)| (Token::Check { writing }, fd)));
         }
@@ -138,8 +168,14 @@ impl Supervisor {
         );
         for (index, connection) in self.connections.iter().enumerate() {
             tokens.push((Token::Connection(index), connection.as_fd()));
-            if let Some(child) = &connection.exec {
-                tokens.push((Token::Exec(index), child.pidfd.as_fd()));
+            match &connection.exec {
+                Some(Exec::Process(child)) => tokens.push((Token::Exec(index), child.pidfd.as_fd())),
+                Some(Exec::Guest(pump)) => {
+                    let link = self.running_machine().map(|machine| &machine.link);
+                    let fds = link.map(|link| pump.waits_for(link)).unwrap_or_default();
+                    tokens.extend(fds.into_iter().map(|(flow, fd)| (Token::Pump(index, flow), fd)));
+                }
+                None => {}
             }
         }
         let mut polled: Vec<PollFd<'_>> =
@@ -161,7 +197,10 @@ impl Supervisor {
             }
             // A caller that hung up is kept only for its program: its socket would be ready for ever.
             Token::Connection(index) if !self.connections[index].is_open() => PollFlags::empty(),
-            Token::Check { writing: true } => PollFlags::POLLOUT,
+            Token::Check { writing: true } | Token::Pump(_, Flow::Out(_)) => PollFlags::POLLOUT,
+            Token::Guest if self.running_machine().is_some_and(|machine| machine.has_output()) => {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            }
             _ => PollFlags::POLLIN,
         }
     }
@@ -169,6 +208,7 @@ impl Supervisor {
     fn timeout(&self) -> PollTimeout {
         let deadline = match &self.workload {
             Workload::Running(running) if running.is_stopping() => running.deadline(),
+            Workload::Running(running) if !running.is_up() => running.boot_deadline(),
             Workload::Running(_) => self.check.as_ref().map(Watch::due),
             Workload::Waiting(waiting) => Some(waiting.until),
             Workload::Gone(_) => None,
@@ -206,11 +246,19 @@ impl Supervisor {
                 }
             }
             Token::Exec(index) => {
-                if let Some(child) = self.connections[index].exec.take() {
+                if let Some(Exec::Process(child)) = self.connections[index].exec.take() {
                     let (code, _) = workload::reap(child.pid);
                     self.connections[index].send(&Response::ExecExited { code });
                 }
             }
+            Token::Guest => self.guest_spoke(),
+            Token::Console => {
+                if let Some(machine) = self.machine() {
+                    machine.read_console();
+                }
+            }
+            Token::Share => self.share_ended(),
+            Token::Pump(index, flow) => self.pump(index, Some(flow)),
         }
     }
 
@@ -227,20 +275,34 @@ impl Supervisor {
     fn finish(mut self) {
         let Workload::Gone(record) = &self.workload else { return };
         let record = record.clone();
-        if let Ok(text) = serde_json::to_vec(&record) {
-            // A disk that is full loses the reason; the agent then sees an end without one.
-            let _ = berth_sys::fs::write_atomic(&self.spec.run_dir.join(exit::FILE), &text, 0o600);
-        }
         self.log.flush();
         let run_dir = self.spec.run_dir.clone();
+        // A start that failed leaves nothing, unless nobody is there to be told why.
+        let failed_start = self.starting.take().map(|report| (report, self.failed.take()));
+        if failed_start.is_none() {
+            keep(&record, &run_dir);
+        }
         let mut connections = std::mem::take(&mut self.connections);
         self.give_leases_back(|_| true);
         // Removed before anyone is told: who hears that an instance is gone finds nothing of it.
         self.host.tear_down();
         let _ = std::fs::remove_file(run_dir.join(berth_runtime::control::SOCKET));
+        if let Some((report, error)) = failed_start {
+            let stopped = || LaunchError { stage: Stage::Boot, errno: 0, path: "it was stopped".into() };
+            if crate::report(report, &Report::Failed(error.unwrap_or_else(stopped))).is_err() {
+                keep(&record, &run_dir);
+            }
+        }
         for connection in connections.iter_mut().filter(|connection| connection.watching) {
             connection.send(&Response::Event(Event::Gone(record.clone())));
         }
+    }
+}
+
+fn keep(record: &ExitRecord, run_dir: &std::path::Path) {
+    if let Ok(text) = serde_json::to_vec(record) {
+        // A disk that is full loses the reason; the agent then sees an end without one.
+        let _ = berth_sys::fs::write_atomic(&run_dir.join(exit::FILE), &text, 0o600);
     }
 }
 

@@ -1,10 +1,9 @@
 //! What users put into an instance, changed while the workload runs.
 
 use berth_runtime::file::FileWrite;
-use berth_runtime::launch::LaunchError;
+use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::mount::MountSpec;
 use berth_sys::cgroup::Device;
-use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
@@ -19,6 +18,11 @@ impl Supervisor {
         mut writes: Vec<FileWrite>,
     ) -> Result<(), LaunchError> {
         let wanted = wanted.unwrap_or_else(|| self.spec.mounts.clone());
+        if self.spec.vm.is_some() && wanted != self.spec.mounts {
+            // virtiofsd has its own copy of the mounts.
+            let path = "the mounts of a running virtual machine".into();
+            return Err(LaunchError { stage: Stage::Mount, errno: libc::EOPNOTSUPP, path });
+        }
         let ground = self.host.ground(&self.spec);
         match &mut self.workload {
             Workload::Running(running) => {
@@ -59,11 +63,11 @@ impl Supervisor {
     }
 
     /// Tells the workload of what was written.
-    pub(super) fn notify(&self, signal: Option<i32>) {
+    pub(super) fn notify(&mut self, signal: Option<i32>) {
         let signal = signal.and_then(|signal| Signal::try_from(signal).ok());
-        if let (Workload::Running(running), Some(signal)) = (&self.workload, signal) {
+        if let (Workload::Running(running), Some(signal)) = (&mut self.workload, signal) {
             // One that ended in this moment reads it when it starts again.
-            let _ = signal_pidfd(running.pidfd(), signal);
+            running.signal(signal);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! What the supervisor answers on its control socket.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
 
+use berth_guest_protocol::message::Size;
 use berth_process::program::Stdio;
 use berth_process::rlimits;
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
@@ -13,6 +14,9 @@ use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
 use crate::container::session;
+use crate::control::Exec;
+
+const DESCRIPTORS: &str = "a terminal takes one descriptor, anything else three";
 
 impl Supervisor {
     pub(super) fn answer(&mut self, index: usize, request: Request) {
@@ -32,7 +36,11 @@ impl Supervisor {
             }
             Request::Update(update) => self.update(update),
             Request::Usage => self.usage(),
-            Request::Exec { process, terminal } => self.exec(index, &process, terminal),
+            Request::Exec { process, terminal } => match self.exec(index, &process, terminal) {
+                Some(response) => response,
+                None => return,
+            },
+            Request::Resize { rows, columns } => self.resize(index, Size { rows, columns }),
             Request::Signal { signal } => self.signal(index, signal),
         };
         self.connections[index].send(&response);
@@ -92,10 +100,10 @@ impl Supervisor {
         let stay: Vec<_> = networks.iter().filter(|one| self.spec.networks.contains(one)).collect();
         let stay: Vec<String> = stay.into_iter().map(|one| one.name.clone()).collect();
         self.give_leases_back(|name| !stay.iter().any(|one| one == name));
-        let changed = self.host.change_interfaces(&networks).and_then(|()| {
+        let changed = self.host.change_interfaces(&networks, &self.spec.networks).and_then(|()| {
             // Last, since what was written cannot be unwritten.
             self.change_contents(update.mounts, update.writes)
-                .inspect_err(|_| drop(self.host.change_interfaces(&self.spec.networks)))
+                .inspect_err(|_| drop(self.host.change_interfaces(&self.spec.networks, &networks)))
         });
         if let Err(error) = changed {
             self.take_leases();
@@ -118,14 +126,32 @@ impl Supervisor {
         Response::Done
     }
 
-    fn exec(&mut self, index: usize, process: &ProcessSpec, terminal: bool) -> Response {
-        let mut descriptors = std::mem::take(&mut self.connections[index].descriptors).into_iter();
+    /// `None` where the answer is not known yet.
+    fn exec(&mut self, index: usize, process: &ProcessSpec, terminal: bool) -> Option<Response> {
+        let descriptors = std::mem::take(&mut self.connections[index].descriptors);
+        if self.connections[index].exec.is_some() {
+            return Some(Response::Refused { reason: "one program a connection".into() });
+        }
+        if self.spec.vm.is_none() {
+            return Some(self.exec_in_container(index, process, terminal, descriptors));
+        }
+        if descriptors.len() != if terminal { 1 } else { 3 } {
+            return Some(Response::Refused { reason: DESCRIPTORS.into() });
+        }
+        self.exec_in_guest(index, process, descriptors)
+    }
+
+    fn exec_in_container(
+        &mut self,
+        index: usize,
+        process: &ProcessSpec,
+        terminal: bool,
+        descriptors: Vec<OwnedFd>,
+    ) -> Response {
+        let mut descriptors = descriptors.into_iter();
         let Workload::Running(running) = &self.workload else {
             return Response::Refused { reason: "the instance is not running".into() };
         };
-        if self.connections[index].exec.is_some() {
-            return Response::Refused { reason: "one program a connection".into() };
-        }
         let stdio = match (terminal, descriptors.next(), descriptors.next(), descriptors.next()) {
             (true, Some(master_to), None, None) => Stdio::Terminal { master_to },
             (false, Some(stdin), Some(stdout), Some(stderr)) => {
@@ -135,24 +161,30 @@ impl Supervisor {
                 }
             }
             _ => {
-                return Response::Refused {
-                    reason: "a terminal takes one descriptor, anything else three".into(),
-                };
+                return Response::Refused { reason: DESCRIPTORS.into() };
             }
         };
         match session::start(process, &stdio, running.init(), &self.host, &self.profile) {
             Ok(child) => {
                 let pid = child.pid.as_raw();
-                self.connections[index].exec = Some(child);
+                self.connections[index].exec = Some(Exec::Process(child));
                 Response::ExecStarted { pid }
             }
             Err(error) => Response::ExecFailed(error),
         }
     }
 
-    fn signal(&self, index: usize, signal: i32) -> Response {
-        let Some(child) = &self.connections[index].exec else {
-            return Response::Refused { reason: "nothing runs on this connection".into() };
+    fn signal(&mut self, index: usize, signal: i32) -> Response {
+        let child = match &self.connections[index].exec {
+            Some(Exec::Process(child)) => child,
+            Some(Exec::Guest(pump)) => {
+                let session = pump.session;
+                if let Some(machine) = self.machine() {
+                    machine.link.signal(session, signal);
+                }
+                return Response::Done;
+            }
+            None => return Response::Refused { reason: "nothing runs on this connection".into() },
         };
         match Signal::try_from(signal)
             .map_err(std::io::Error::from)

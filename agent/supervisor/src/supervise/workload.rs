@@ -14,13 +14,15 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{Supervisor, Workload};
+use super::{Supervisor, Token, Workload};
 use crate::container::Profile;
 use crate::container::attach::Attached;
 use crate::container::init::{self, Init};
+use crate::control::Exec;
 use crate::failure::launch_error;
 use crate::host::Host;
 use crate::log::{Log, Stream};
+use crate::machine::Machine;
 
 /// The longest delay before a restart.
 const MAX_DELAY_MS: u64 = 60_000;
@@ -28,11 +30,16 @@ const MAX_DELAY_MS: u64 = 60_000;
 /// A workload that ran this long was well: the next delay is the first again, as Docker has it.
 const WELL_AFTER: Duration = Duration::from_secs(10);
 
+/// Of the channel to a guest, each up to 64 KiB.
+const MAX_LAST_READS: u32 = 64;
+
 /// A workload that runs.
 pub struct Running {
     init: Init,
     mounts: Vec<Attached>,
+    /// The workload, or the QEMU that it runs in.
     child: Child,
+    machine: Option<Box<Machine>>,
     stdout: Option<std::fs::File>,
     stderr: Option<std::fs::File>,
     started: Instant,
@@ -60,22 +67,83 @@ impl Running {
     /// Starts pid 1 and the workload beside it.
     pub fn start(spec: &LaunchSpec, host: &Host, profile: &Profile) -> Result<Self, LaunchError> {
         let oom_kills = host.cgroup.oom_kills().unwrap_or(0);
+        if let Some(vm) = &spec.vm {
+            let (init, child, machine) = Machine::start(spec, vm, host)?;
+            return Ok(Self::new(init, child, Some(Box::new(machine)), [None, None], oom_kills));
+        }
         let at = |error| launch_error(Stage::Exec, "a pipe")(error);
         let (stdout, stdout_writer) = pipe(spec.ids.host_base).map_err(at)?;
         let (stderr, stderr_writer) = pipe(spec.ids.host_base).map_err(at)?;
         let stdio = Stdio::Log { stdout: stdout_writer, stderr: stderr_writer };
-        let (mut init, child) = init::start(spec, host, profile, &stdio)?;
-        Ok(Self {
+        let (init, child) = init::start(spec, host, profile, &stdio)?;
+        Ok(Self::new(init, child, None, [Some(stdout), Some(stderr)], oom_kills))
+    }
+
+    fn new(
+        mut init: Init,
+        child: Child,
+        machine: Option<Box<Machine>>,
+        [stdout, stderr]: [Option<std::fs::File>; 2],
+        oom_kills: u64,
+    ) -> Self {
+        Self {
             mounts: std::mem::take(&mut init.mounts),
             init,
             child,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
+            machine,
+            stdout,
+            stderr,
             started: Instant::now(),
             started_at_ms: now_ms(),
             oom_kills,
             stopping: None,
-        })
+        }
+    }
+
+    /// What it runs in, if that is a machine.
+    pub(super) fn machine(&mut self) -> Option<&mut Machine> {
+        self.machine.as_deref_mut()
+    }
+
+    /// As [`Self::machine`], to be looked at.
+    pub(super) fn shown_machine(&self) -> Option<&Machine> {
+        self.machine.as_deref()
+    }
+
+    /// Whether the workload's program was executed.
+    pub fn is_up(&self) -> bool {
+        self.machine.as_deref().is_none_or(Machine::is_up)
+    }
+
+    /// The machine has booted, and its workload was executed.
+    pub(super) fn went_up(&mut self) {
+        if let Some(machine) = &mut self.machine {
+            machine.went_up();
+        }
+        (self.started, self.started_at_ms) = (Instant::now(), now_ms());
+    }
+
+    /// Something of the machine is of no more use.
+    pub(super) fn fail(&mut self, reason: &str) {
+        if let Some(machine) = &mut self.machine {
+            machine.fail(reason);
+        }
+    }
+
+    /// When the machine must be up, if it is not.
+    pub(super) fn boot_deadline(&self) -> Option<Instant> {
+        self.machine.as_deref().and_then(Machine::deadline)
+    }
+
+    /// What of a machine is waited for.
+    pub(super) fn machine_fds(&self) -> Vec<(Token, BorrowedFd<'_>)> {
+        let Some(machine) = &self.machine else { return Vec::new() };
+        let mut fds: Vec<_> = machine.port().map(|fd| (Token::Guest, fd)).into_iter().collect();
+        fds.extend(machine.console().map(|fd| (Token::Console, fd)));
+        if machine.needs_share() {
+            fds.push((Token::Share, machine.virtiofsd.pidfd.as_fd()));
+        }
+        fds
     }
 
     /// On the host, of the workload's first process.
@@ -151,8 +219,13 @@ impl Running {
     pub fn stop(&mut self, signal: Option<Signal>, timeout: Duration, asked: bool) {
         let asked = asked || self.stopping.as_ref().is_some_and(|stopping| stopping.asked);
         match signal {
+            // There is nothing in it that could end in order.
+            Some(_) if !self.is_up() => {
+                self.stopping = Some(Stopping { deadline: None, asked });
+                self.kill();
+            }
             Some(signal) if self.stopping.is_none() => {
-                let _ = signal_pidfd(self.child.pidfd.as_fd(), signal);
+                self.signal(signal);
                 self.stopping = Some(Stopping { deadline: Some(Instant::now() + timeout), asked });
             }
             Some(_) => {}
@@ -160,6 +233,18 @@ impl Running {
                 self.stopping = Some(Stopping { deadline: None, asked });
                 self.kill();
             }
+        }
+    }
+
+    /// Signals the workload.
+    pub fn signal(&mut self, signal: Signal) {
+        match &mut self.machine {
+            Some(machine) => {
+                machine.link.signal(berth_guest_protocol::WORKLOAD, signal as i32);
+                machine.write();
+            }
+            // One that ended in this moment needs no signal.
+            None => drop(signal_pidfd(self.child.pidfd.as_fd(), signal)),
         }
     }
 
@@ -199,23 +284,45 @@ pub fn now_ms() -> u64 {
 impl Supervisor {
     /// The workload's own process has ended: so has the container.
     pub(super) fn workload_ended(&mut self) {
+        // What a guest said last is in the channel still.
+        // Bounded by the credit that it had.
+        for _ in 0..MAX_LAST_READS {
+            if self.machine().is_some_and(|machine| machine.port().is_some()) {
+                self.guest_spoke();
+            }
+        }
         let Workload::Running(running) = &mut self.workload else { return };
-        let (code, signal) = reap(running.child.pid);
+        let ended = reap(running.child.pid);
         if let Some(check) = &mut self.check {
             check.abandon();
         }
         let _ = signal_pidfd(running.init.pidfd.as_fd(), Signal::SIGKILL);
         // The kernel lets pid 1 go only when all that ran beside it has been reaped, and some of it is ours.
         for connection in &mut self.connections {
-            if let Some(child) = connection.exec.take() {
-                connection.send(&Response::ExecExited { code: reap(child.pid).0 });
-            }
+            let code = match connection.exec.take() {
+                Some(Exec::Process(child)) => reap(child.pid).0,
+                Some(Exec::Guest(_)) => 128 + Signal::SIGKILL as i32,
+                None => continue,
+            };
+            connection.send(&Response::ExecExited { code });
         }
+        let outcome = running.machine.as_mut().map(|machine| {
+            let _ = reap(machine.virtiofsd.pid);
+            machine.outcome()
+        });
         let _ = waitpid(running.init.pid, None);
         running.drain_rest(&mut self.log);
         self.log.flush();
         let asked = running.stopping.as_ref().is_some_and(|stopping| stopping.asked);
         let stopping = running.is_stopping();
+        let (code, signal, failed) = match outcome {
+            None => (ended.0, ended.1, None),
+            Some(Ok((code, signal))) => (code, signal, None),
+            // It was killed, which is no failure of its own.
+            Some(Err(_)) if stopping => (ended.0, ended.1, None),
+            Some(Err(failed)) if !running.is_up() => (127, None, Some(failed)),
+            Some(Err(failed)) => (if ended.0 == 0 { 255 } else { ended.0 }, ended.1, Some(failed)),
+        };
         let was_well = running.started.elapsed() >= WELL_AFTER;
         // A shell tells of a child's end by a code of its own.
         let oom_killed = code == 128 + Signal::SIGKILL as i32
@@ -230,9 +337,11 @@ impl Supervisor {
             stopped: asked,
             restarts: self.restarts,
             finished_at_ms: now_ms(),
-            error: None,
+            error: failed.as_ref().map(ToString::to_string),
         };
-        if stopping {
+        // A machine that never was up was not started.
+        if stopping || self.starting.is_some() {
+            self.failed = failed;
             self.workload = Workload::Gone(record);
         } else {
             self.again_or_gone(record);
@@ -259,6 +368,11 @@ impl Supervisor {
             Workload::Running(running) if running.deadline().is_some_and(|deadline| deadline <= now) => {
                 running.kill()
             }
+            Workload::Running(running) if running.boot_deadline().is_some_and(|until| until <= now) => {
+                running.fail("the guest has not come up in time");
+                running.kill();
+            }
+            Workload::Running(running) if !running.is_up() => {}
             Workload::Running(running) if !running.is_stopping() => self.check_due(),
             Workload::Waiting(waiting) if waiting.until <= now => self.start_again(),
             _ => {}
@@ -268,6 +382,11 @@ impl Supervisor {
     fn start_again(&mut self) {
         self.restarts = self.restarts.saturating_add(1);
         match Running::start(&self.spec, &self.host, &self.profile) {
+            // A machine tells when it is up.
+            Ok(running) if !running.is_up() => {
+                self.check = None;
+                self.workload = Workload::Running(running);
+            }
             Ok(running) => {
                 crate::container::files::written(&mut self.spec.writes);
                 self.announce(&Event::Started {

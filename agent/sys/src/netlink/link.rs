@@ -169,6 +169,21 @@ impl Netlink {
         self.change(name, |message| message.attributes.push(LinkAttribute::Controller(index)))
     }
 
+    /// Makes a link a port of a bridge and sets it up, as [`Self::create_veth`] does with the host's end.
+    ///
+    /// # Errors
+    /// If either is not there, or the kernel refuses.
+    pub fn join_bridge(&mut self, name: &str, bridge: &str, mtu: Option<u32>) -> Result<(), NetlinkError> {
+        if let Some(mtu) = mtu {
+            self.set_mtu(name, mtu)?;
+        }
+        self.set_master(name, Some(bridge))?;
+        if bridges_are_filtered() {
+            self.set_hairpin(name, true)?;
+        }
+        self.set_up(name)
+    }
+
     /// Moves a link into another namespace, under another name there. The kernel sets it down and drops its
     /// addresses.
     ///

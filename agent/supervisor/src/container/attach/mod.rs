@@ -172,6 +172,16 @@ impl Detached {
     }
 }
 
+/// A node of a character device of the host's, for one of the instance's ids alone.
+pub fn node(path: &Path, id: u32, ground: Ground<'_>) -> Result<(OwnedFd, Device), LaunchError> {
+    let node = device::Node { path, block: false, uid: id, gid: id, mode: 0o600 };
+    let (tree, number) = node.open(&ground)?;
+    match tree {
+        Tree::Opened { mount, .. } => Ok((mount, number)),
+        Tree::Memory { .. } => Err(launch_error(Stage::MountSource, path)(std::io::ErrorKind::Other.into())),
+    }
+}
+
 /// Volumes that were never used, each once and in an order that all supervisors have, so that none waits for another that
 /// waits for it.
 fn begin(specs: &[MountSpec]) -> Result<BTreeMap<PathBuf, Filling>, LaunchError> {

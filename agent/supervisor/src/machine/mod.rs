@@ -1,0 +1,258 @@
+//! A virtual machine: QEMU, virtiofsd, and the channel to the guest's pid 1.
+//!
+//! ```text
+//! Booting --Hello--> Starting --Started--> Up --Exited, power off--> QEMU ends
+//!    \----------------------\--deadline, garbage, virtiofsd ends--> failed: killed
+//! ```
+//!
+//! The guest is trusted with nothing: what it says passes through [`Host`], which ends the machine at the first word out
+//! of turn, and what it prints is kept only in part.
+
+mod pump;
+mod qemu;
+mod start;
+pub mod taps;
+mod view;
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use berth_guest_protocol::link::{Event, Host as Link};
+use berth_guest_protocol::message::{GuestInterface, GuestSpec};
+use berth_guest_protocol::{VERSION, WORKLOAD};
+use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::spec::{InterfaceSpec, LaunchSpec, VmSpec};
+use berth_sys::process::Child;
+
+pub use self::pump::{Flow, Pump};
+use self::start::{Parts, Processes};
+use crate::container::init::Init;
+use crate::failure::launch_error;
+use crate::host::Host;
+
+/// So much of what the machine's console said last is kept, in bytes.
+const MAX_CONSOLE: usize = 2048;
+
+/// A machine that runs.
+pub struct Machine {
+    /// Exports its root file system.
+    pub virtiofsd: Child,
+    /// The protocol.
+    pub link: Link,
+    port: Option<UnixStream>,
+    console: Option<File>,
+    tail: Vec<u8>,
+    phase: Phase,
+    exited: Option<(i32, Option<i32>)>,
+    failure: Option<LaunchError>,
+}
+
+enum Phase {
+    /// Until the guest says hello, and its program was executed.
+    Booting { until: Instant },
+    /// The workload runs, or has run.
+    Up,
+}
+
+impl Machine {
+    /// Starts it; the guest will say when its workload runs.
+    pub fn start(spec: &LaunchSpec, vm: &VmSpec, host: &Host) -> Result<(Init, Child, Self), LaunchError> {
+        let at = || launch_error(Stage::Init, &spec.id);
+        let (port, channel) = UnixStream::pair().map_err(at())?;
+        port.set_nonblocking(true).map_err(at())?;
+        let (console, writer) = io::pipe().map_err(at())?;
+        let console = OwnedFd::from(console);
+        rustix::io::ioctl_fionbio(&console, true).map_err(|error| at()(error.into()))?;
+        let parts = Parts::open(spec, vm, host, channel.into(), writer.into())?;
+        let Processes { init, virtiofsd, qemu } = start::start(spec, vm, host, &parts)?;
+        let machine = Self {
+            virtiofsd,
+            link: Link::new(),
+            port: Some(port),
+            console: Some(console.into()),
+            tail: Vec::new(),
+            phase: Phase::Booting { until: Instant::now() + Duration::from_millis(vm.boot_timeout_ms) },
+            exited: None,
+            failure: None,
+        };
+        Ok((init, qemu, machine))
+    }
+
+    /// The channel, until QEMU has closed it.
+    pub fn port(&self) -> Option<BorrowedFd<'_>> {
+        self.port.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether something waits to be written to it.
+    pub fn has_output(&self) -> bool {
+        !self.link.output().is_empty()
+    }
+
+    /// Whether the end of virtiofsd would be news: when QEMU has gone, it goes too.
+    pub fn needs_share(&self) -> bool {
+        self.port.is_some() && self.failure.is_none() && self.exited.is_none()
+    }
+
+    /// What QEMU, virtiofsd and the guest's kernel print.
+    pub fn console(&self) -> Option<BorrowedFd<'_>> {
+        self.console.as_ref().map(AsFd::as_fd)
+    }
+
+    /// When it must be up, if it is not.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Booting { until } if self.failure.is_none() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Whether its workload was executed.
+    pub fn is_up(&self) -> bool {
+        matches!(self.phase, Phase::Up)
+    }
+
+    /// Its workload was executed.
+    pub fn went_up(&mut self) {
+        self.phase = Phase::Up;
+    }
+
+    /// Takes what has come over the channel. Garbage is a failure of the machine's.
+    pub fn read(&mut self) -> Vec<Event> {
+        let mut buffer = [0; 64 * 1024];
+        let Some(port) = &mut self.port else { return Vec::new() };
+        let length = match port.read(&mut buffer) {
+            Ok(length) => length,
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Vec::new();
+            }
+            // QEMU has gone.
+            Err(_) => 0,
+        };
+        if length == 0 {
+            self.port = None;
+            return Vec::new();
+        }
+        self.link.feed(&buffer[..length]).unwrap_or_else(|error| {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}"));
+            self.fail(&format!("{error}{}", source.unwrap_or_default()));
+            Vec::new()
+        })
+    }
+
+    /// Sends what can be sent without waiting.
+    pub fn write(&mut self) {
+        while let Some(port) = &mut self.port
+            && !self.link.output().is_empty()
+        {
+            match port.write(self.link.output()) {
+                Ok(length) => self.link.sent(length),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => self.port = None,
+            }
+        }
+    }
+
+    /// Keeps the end of what was printed.
+    pub fn read_console(&mut self) {
+        let mut buffer = [0; 16 * 1024];
+        let Some(console) = &mut self.console else { return };
+        match console.read(&mut buffer) {
+            Ok(0) => self.console = None,
+            Ok(length) => {
+                self.tail.extend_from_slice(&buffer[..length]);
+                let surplus = self.tail.len().saturating_sub(MAX_CONSOLE);
+                self.tail.drain(..surplus);
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(_) => self.console = None,
+        }
+    }
+
+    /// Makes it what the spec says, after it said hello.
+    pub fn instruct(&mut self, spec: &LaunchSpec) {
+        if let Err(error) = self.link.start(guest_spec(spec)) {
+            self.fail(&format!("the guest cannot be told what to run: {error}"));
+        }
+    }
+
+    /// Its workload has ended.
+    pub fn exited(&mut self, code: i32, signal: Option<i32>) {
+        self.exited = Some((code, signal));
+    }
+
+    /// Its workload was not executed.
+    pub fn refused(&mut self, error: LaunchError) {
+        self.failure.get_or_insert(error);
+    }
+
+    /// It is of no more use. The first reason is the one that counts.
+    pub fn fail(&mut self, reason: &str) {
+        if self.failure.is_none() {
+            self.failure = Some(self.error(reason));
+        }
+    }
+
+    /// Whether something is wrong with it.
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+
+    fn error(&self, reason: &str) -> LaunchError {
+        let text = String::from_utf8_lossy(&self.tail);
+        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let last = lines[lines.len().saturating_sub(8)..].join("; ");
+        let said = if last.is_empty() { String::new() } else { format!(". Its console says: {last}") };
+        LaunchError { stage: Stage::Boot, errno: 0, path: format!("{reason}{said}").into() }
+    }
+
+    /// After QEMU has ended: how the workload did, or why the machine gave no answer.
+    pub fn outcome(&mut self) -> Result<(i32, Option<i32>), LaunchError> {
+        // Both hold what was sent before the end.
+        while self.console.is_some() {
+            let before = self.tail.clone();
+            self.read_console();
+            if self.tail == before {
+                break;
+            }
+        }
+        match (self.failure.take(), self.exited) {
+            (Some(failure), _) => Err(failure),
+            (None, Some(exited)) => Ok(exited),
+            (None, None) => Err(self.error("it has ended without a word of its workload")),
+        }
+    }
+}
+
+fn guest_spec(spec: &LaunchSpec) -> GuestSpec {
+    GuestSpec {
+        version: VERSION,
+        hostname: spec.hostname.clone(),
+        interfaces: spec.networks.iter().map(guest_interface).collect(),
+        sysctls: spec.kernel.sysctls.clone(),
+        shm_bytes: spec.kernel.shm_bytes,
+        process: spec.process.clone(),
+    }
+}
+
+fn guest_interface(interface: &InterfaceSpec) -> GuestInterface {
+    let v4 = interface.ipv4_address.map(|address| (IpAddr::from(address), interface.ipv4_prefix));
+    let v6 = interface.ipv6_address.map(|address| (IpAddr::from(address), interface.ipv6_prefix));
+    let gateways = interface.ipv4_gateway.map(IpAddr::from).into_iter();
+    GuestInterface {
+        mac: interface.mac.clone(),
+        name: interface.name.clone(),
+        mtu: interface.mtu.unwrap_or(1500),
+        addresses: v4.into_iter().chain(v6).collect(),
+        gateways: gateways.chain(interface.ipv6_gateway.map(IpAddr::from)).collect(),
+    }
+}
+
+/// Whether a session is the workload's.
+pub fn is_workload(session: u16) -> bool {
+    session == WORKLOAD
+}
