@@ -8,6 +8,7 @@ pub mod agent;
 pub mod command;
 pub mod error;
 pub mod images;
+pub mod lan;
 pub mod leftovers;
 pub mod paths;
 pub mod postgres;

@@ -9,7 +9,7 @@ use berth_acceptance_tests::{
 };
 use serde_json::Value;
 
-under_each_terraform!(lookups, commands);
+under_each_terraform!(lookups, commands, networks);
 
 /// An example's directory, with its variables set.
 struct Example {
@@ -20,6 +20,11 @@ struct Example {
 
 impl Example {
     fn new(terraform: &Terraform, name: &str) -> Self {
+        Self::with(terraform, name, "")
+    }
+
+    /// One that has more variables.
+    fn with(terraform: &Terraform, name: &str, more: &str) -> Self {
         let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
         let project = Project::new(terraform, &agent).unwrap();
         let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/terraform").join(name);
@@ -27,7 +32,8 @@ impl Example {
             let path = entry.unwrap().path();
             fs::copy(&path, project.dir().join(path.file_name().unwrap())).unwrap();
         }
-        let variables = format!("host = \"{}\"\nregistry = \"{}\"\n", agent.address(), registry.address());
+        let variables =
+            format!("host = \"{}\"\nregistry = \"{}\"\n{more}", agent.address(), registry.address());
         project.write_file("terraform.tfvars", &variables).unwrap();
         Self { _registry: registry, agent, project }
     }
@@ -81,6 +87,7 @@ fn query() {
 
 mod cases {
     use berth_acceptance_tests::Terraform;
+    use berth_acceptance_tests::lan::{Door, Lan};
     use serde_json::json;
 
     use super::Example;
@@ -92,6 +99,18 @@ mod cases {
             let variables = it.agent.berth_ok(&["instance", "exec", "web", "--", "cat", "/www/env"]).unwrap();
             assert!(variables.contains("GREETING=hello from a file\n"), "{variables}");
             assert!(variables.contains("MODE=test\n"), "{variables}");
+        });
+    }
+
+    pub fn networks(terraform: &Terraform) {
+        let mut lan = Lan::new(Door::Bridge).unwrap();
+        lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+        let parent = format!("parent = \"{}\"\n", lan.parent());
+        Example::with(terraform, "networks", &parent).lives(|it| {
+            let address = it.output("address").as_str().unwrap().to_owned();
+            assert!(address.starts_with("192.0.2.5"), "{address}");
+            let page = lan.inside(&["curl", "-sS", "--max-time", "5", &format!("http://{address}:8080/")]);
+            assert_eq!(page.unwrap(), "page one\n");
         });
     }
 

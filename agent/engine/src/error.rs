@@ -300,7 +300,7 @@ impl EngineError {
             Self::ImageNotHere { .. } => Reason::ImageNotFound,
             Self::Image { source, .. } => image_reason(source),
             Self::Start { source, .. } => match source {
-                StartError::Host { .. } => Reason::HostUnable,
+                StartError::Host { .. } | StartError::Interface { .. } => Reason::HostUnable,
                 StartError::ImageGone { .. } => Reason::ImageNotFound,
                 StartError::IdOutOfRange { .. } => Reason::BadContent,
                 _ => Reason::StartFailed,
@@ -388,6 +388,9 @@ impl EngineError {
             }
             Self::Port { source, .. } | Self::Network { source, .. } => match source {
                 NetworkError::Host { advice, .. } => advice,
+                NetworkError::NoParent { .. } => {
+                    "Bring the interface back (ip link lists them), or make another network"
+                }
                 NetworkError::NoSubnet => "Free a /24 of 10.0.0.0/8 from the host's routes",
                 _ => "",
             },
@@ -418,7 +421,9 @@ impl EngineError {
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::ImageNotHere { .. } | Self::NeedsReplace { .. } => true,
-            Self::Start { source, .. } => !matches!(source, StartError::Host { .. }),
+            Self::Start { source, .. } => {
+                !matches!(source, StartError::Host { .. } | StartError::Interface { .. })
+            }
             Self::Mount(fault) => fault.is_lasting(),
             Self::Net(fault) => fault.is_lasting(),
             Self::Logged { error, .. } => error.is_lasting(),

@@ -53,15 +53,16 @@ pub enum NetworkFault {
         /// What was asked for.
         network: String,
     },
-    /// Not every kind of network can be used yet.
-    #[error("This agent cannot put an instance on a network of the type \"{kind}\", which \"{network}\" is")]
-    Unsupported {
+    /// Ports of an instance whose interfaces are all on networks that are not the agent's.
+    #[error("The host publishes no ports of an instance that is on no network of the type \"bridge\"")]
+    NoWayForPorts,
+    /// Who gives addresses on it is not the agent.
+    #[error("An address on the network \"{network}\" is given by its DHCP server")]
+    NotOurs {
         /// The instance's interface.
         interface: String,
         /// The network.
         network: String,
-        /// Its type.
-        kind: &'static str,
     },
     /// An address that no instance on the network can have.
     #[error("{address} is {} the network \"{network}\", {subnet}", if *hosts { "the host's own address on" } else { "no address of" })]
@@ -138,10 +139,11 @@ impl NetworkFault {
         let of_interface =
             |interface: &String, argument: &str| ["networks", interface, argument].map(str::to_owned).into();
         let argument = match self {
-            Self::NoNetwork { interface, .. } | Self::Unsupported { interface, .. } => {
-                return of_interface(interface, "network");
+            Self::NoNetwork { interface, .. } => return of_interface(interface, "network"),
+            Self::NoWayForPorts => "ports",
+            Self::NotOfNetwork { interface, .. } | Self::NotOurs { interface, .. } => {
+                return of_interface(interface, "ipv4_address");
             }
-            Self::NotOfNetwork { interface, .. } => return of_interface(interface, "ipv4_address"),
             Self::Taken { interface, argument, .. } => return of_interface(interface, argument),
             Self::Interface { interface, .. } => return vec!["networks".to_owned(), interface.clone()],
             Self::InUse { .. } => return Vec::new(),
@@ -164,12 +166,16 @@ impl NetworkFault {
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
             Self::NotMade { .. } => "Leave it out, or use a later agent".to_owned(),
             Self::NoNetwork { .. } => "Make it first (a berth_network resource): berth network ls".to_owned(),
-            Self::Unsupported { .. } => "Use a network of the type \"bridge\"".to_owned(),
+            Self::NoWayForPorts => {
+                "Its ports are open at its own address already: leave ports out, or add an interface on a bridge"
+                    .to_owned()
+            }
+            Self::NotOurs { .. } => "Leave it out".to_owned(),
             Self::NotOfNetwork { .. } => {
                 "Use another address of it, or leave it out and one is chosen".to_owned()
             }
             Self::Taken { .. } => "Use another, or leave it out and one is chosen".to_owned(),
-            Self::Interface { .. } => "berth check says what this host lacks".to_owned(),
+            Self::Interface { .. } => crate::start_error::INTERFACE_ADVICE.to_owned(),
             Self::Parent { .. } => {
                 "Name an interface or a bridge that the host has: ip link lists them".to_owned()
             }

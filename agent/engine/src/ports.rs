@@ -8,8 +8,10 @@
 use std::error::Error;
 use std::sync::Arc;
 
+pub mod exec;
 pub mod host;
 pub mod images;
+pub mod interface;
 pub mod network;
 pub mod runtime;
 pub mod volumes;

@@ -2,6 +2,10 @@
 
 use crate::ports::runtime::StartError;
 
+/// What to do about an interface that cannot be made.
+pub(crate) const INTERFACE_ADVICE: &str =
+    "Look at the parent of its network with ip link; berth check says what this host lacks";
+
 /// The argument that mends it.
 pub(crate) fn start_attribute(program: &str, error: &StartError) -> Vec<String> {
     let one = |part: &str| vec![part.to_owned()];
@@ -13,6 +17,7 @@ pub(crate) fn start_attribute(program: &str, error: &StartError) -> Vec<String> 
         StartError::Limit { limit, .. } => vec!["limits".to_owned(), limit.clone()],
         StartError::Sysctl { name, .. } => vec!["sysctls".to_owned(), name.clone()],
         StartError::Mount(fault) => fault.attribute(),
+        StartError::Interface { interface, .. } => vec!["networks".to_owned(), interface.clone()],
         StartError::Host { .. } => Vec::new(),
     }
 }
@@ -35,6 +40,7 @@ pub(crate) fn start_advice(error: &StartError) -> String {
         StartError::Limit { .. } => "Use another limit, or leave it out".to_owned(),
         StartError::Sysctl { .. } => "Use a name and a value that this host's kernel knows".to_owned(),
         StartError::Mount(fault) => fault.advice(),
+        StartError::Interface { .. } => INTERFACE_ADVICE.to_owned(),
         StartError::Host { advice, .. } => advice.clone(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use berth_domain::{
@@ -10,9 +10,10 @@ use berth_domain::{
     MacAddress, PinId, Platform, PortSpec, RemoteId, RemoteSpec, Status, Timestamp, VolumeId, VolumeOwner,
     VolumeSpec,
 };
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::ports::images::Freed;
+use crate::ports::runtime::InterfaceState;
 
 /// How a thing is looked up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,8 +139,12 @@ pub struct InstanceView {
     pub image_reference: String,
     /// Its address on the way of the default route, or else its first.
     pub ipv4: Option<Ipv4Addr>,
+    /// Likewise of version 6.
+    pub ipv6: Option<Ipv6Addr>,
     /// Interface name to its addresses.
-    pub addresses: BTreeMap<String, Vec<Ipv4Net>>,
+    pub addresses: BTreeMap<String, Vec<IpNet>>,
+    /// Where it runs: interface name to how it is now.
+    pub interfaces: BTreeMap<String, InterfaceState>,
     /// Interface name to its hardware address.
     pub mac_addresses: BTreeMap<String, MacAddress>,
     /// On the host, of the workload's first process.

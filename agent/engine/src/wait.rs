@@ -1,9 +1,9 @@
 //! Waiting until an instance is what its user needs it to be.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use berth_domain::{Health, HealthState, InstanceId, Status};
+use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::engine::Engine;
@@ -147,7 +147,10 @@ impl Engine {
         let source = match ended {
             Ok(Ok(view)) => return Ok(view),
             Ok(Err(source)) => source,
-            Err(_elapsed) => WaitError::Late { waited: limit, state: state(&handle.snapshot()) },
+            Err(_elapsed) => {
+                let snapshot = handle.snapshot();
+                WaitError::Late { waited: limit, state: state(&snapshot) + &missing(&snapshot, condition) }
+            }
         };
         let name = handle.snapshot().record.name().to_owned();
         Err(self.inner().with_last_words(id, EngineError::Wait { name, source }).await)
@@ -176,9 +179,12 @@ impl Engine {
             Condition::Healthy => healthy(snapshot),
             Condition::Address { interface, ipv6 } => Ok(has_address(snapshot, interface.as_deref(), *ipv6)),
             Condition::Port(port) => {
-                let (id, address): (_, Option<Ipv4Addr>) = (snapshot.record.id, snapshot.record.ipv4());
-                let Some(address) = address else { return Ok(false) };
-                Ok(self.inner().ports.runtime.answers(id, address, *port).await)
+                if snapshot.ipv4().is_none() {
+                    return Ok(false);
+                }
+                // An address that the agent did not give is perhaps none that the host reaches.
+                let address = snapshot.record.ipv4();
+                Ok(self.inner().ports.runtime.answers(snapshot.record.id, address, *port).await)
             }
         }
     }
@@ -216,8 +222,26 @@ fn healthy(snapshot: &Snapshot) -> Result<bool, WaitError> {
 fn has_address(snapshot: &Snapshot, interface: Option<&str>, ipv6: Option<bool>) -> bool {
     let addresses = snapshot.view().addresses;
     let of = addresses.iter().filter(|(name, _)| interface.is_none_or(|wanted| wanted == name.as_str()));
-    let mut found = of.flat_map(|(_, addresses)| addresses.iter().map(|net| IpAddr::from(net.addr())));
+    let mut found = of.flat_map(|(_, addresses)| addresses.iter().map(IpNet::addr));
     found.any(|address| ipv6.is_none_or(|ipv6| address.is_ipv6() == ipv6))
+}
+
+/// Which addresses are waited for in vain, and why.
+fn missing(snapshot: &Snapshot, condition: &Condition) -> String {
+    let only = match condition {
+        Condition::Address { interface, .. } => interface.as_deref(),
+        Condition::Port(_) => None,
+        _ => return String::new(),
+    };
+    let of = snapshot.addresses.iter().filter(|(name, _)| only.is_none_or(|only| only == name.as_str()));
+    let without = of.filter(|(_, addresses)| addresses.is_empty()).map(|(name, _)| {
+        let state = snapshot.interfaces.get(name);
+        match state.and_then(|state| state.trouble.as_deref()) {
+            Some(trouble) => format!(", and its interface {name} has no address: {trouble}"),
+            None => format!(", and its interface {name} has no address"),
+        }
+    });
+    without.collect()
 }
 
 /// In a few words for a person.

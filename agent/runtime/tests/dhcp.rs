@@ -189,3 +189,25 @@ async fn an_instance_runs_without_a_lease_and_gets_one_when_the_server_is_back()
     spawned.process.wait().await.unwrap();
     instance.assert_nothing_left();
 }
+
+#[tokio::test]
+async fn an_address_that_a_router_announces_is_told_of() {
+    enter_own_host();
+    Netlink::open().unwrap().add_address("lan", "2001:db8:1::1".parse().unwrap(), 64).unwrap();
+    let instance = Instance::new();
+    let announce = ["--enable-ra", "--dhcp-range=2001:db8:1::,ra-only", "--ra-param=lan,10"];
+    let _server = Dnsmasq::start(instance.directory.path(), "192.0.2.50,192.0.2.59", &announce);
+    let mut spec = spec(&instance);
+    spec.networks[0].ipv6_autoconf = true;
+    let mut spawned = instance.spawn(&spec).await.unwrap();
+    let own = |status: &InterfaceStatus| {
+        status.addresses.iter().find(|address| address.starts_with("2001:db8:1:")).cloned()
+    };
+    let told = own(&until(&spawned.supervisor, |status| own(status).is_some()).await).unwrap();
+    let script = "ip -6 -o addr show eth0; ip -6 route";
+    let (_, output) = instance.exec(&spawned.supervisor, &["sh", "-c", script]).await;
+    assert!(output.contains(&told) && output.contains("default via fe80:"), "{output}");
+    spawned.supervisor.stop(true).await.unwrap();
+    spawned.process.wait().await.unwrap();
+    instance.assert_nothing_left();
+}

@@ -62,6 +62,7 @@ pub(super) fn instance_in_full(wire: &wire::Instance) -> Value {
     let addresses = wire.addresses.iter().map(|(name, list)| (name.clone(), json!(list.values)));
     all["addresses"] = addresses.collect::<serde_json::Map<_, _>>().into();
     all["mac_addresses"] = json!(sorted(&wire.mac_addresses));
+    all["leases"] = wire.leases.iter().map(lease).collect::<serde_json::Map<_, _>>().into();
     all["health_check"] = instance_health(wire);
     all["clamped"] = json!(wire.clamped);
     all["generation"] = wire.generation.into();
@@ -70,6 +71,20 @@ pub(super) fn instance_in_full(wire: &wire::Instance) -> Value {
     let from_image = wire.effective.as_ref().and_then(|effective| effective.from_image.as_ref());
     all["from_image"] = from_image.map(config).unwrap_or_default();
     all
+}
+
+fn lease((name, lease): (&String, &wire::Lease)) -> (String, Value) {
+    let shown = json!({
+        "address": text(&lease.address),
+        "server": text(&lease.server),
+        "since": text(&lease.since),
+        "expires": text(&lease.expires),
+        "renewals": lease.renewals,
+        "dns": lease.dns,
+        "domain": text(&lease.domain),
+        "trouble": text(&lease.trouble),
+    });
+    (name.clone(), shown)
 }
 
 fn ports(ports: &HashMap<String, wire::Port>) -> Value {

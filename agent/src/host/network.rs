@@ -220,14 +220,20 @@ impl Network for Networks {
     }
 
     async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
-        let kind = network.spec.kind;
-        let subnet = network.spec.ipv4_subnet.filter(|_| kind == NetworkKind::Bridge);
-        let subnet = subnet.ok_or(NetworkError::Unsupported { kind: kind.as_str() })?;
+        if let Some(parent) = &network.spec.parent {
+            return self.check_parent(parent).await;
+        }
+        // Every bridge has some once it is in the ledger.
+        let subnet = network.spec.ipv4_subnet.ok_or(NetworkError::NoSubnet)?;
         let (name, network) = (self.host_name(network), network.clone());
         self.blocking(move |inner, now| inner.ensure(now, &name, &network, subnet)).await
     }
 
     async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
+        if network.spec.kind != NetworkKind::Bridge {
+            // Its parent is the host's, and what is on it goes with its instances.
+            return Ok(());
+        }
         let name = self.host_name(network);
         self.blocking(move |inner, now| inner.release(now, &name)).await
     }

@@ -105,6 +105,7 @@ impl World {
                     network,
                     interface: "eth0".to_owned(),
                     slot: 0,
+                    default_route: true,
                     ipv4: Some("10.231.77.2/24".parse().unwrap()),
                     mac: MacAddress::of_instance(id),
                 }],

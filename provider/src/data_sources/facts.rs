@@ -49,6 +49,8 @@ tfplugin::model! {
         pub addresses: Attr<BTreeMap<String, List<String>>>,
         /// By interface.
         pub mac_addresses: Map<String>,
+        /// By interface.
+        pub leases: Map<Lease>,
         /// As they are published.
         pub ports: Map<Published>,
         /// What runs.
@@ -74,6 +76,29 @@ tfplugin::model! {
         pub host_address: Attr<String>,
         /// `tcp` or `udp`.
         pub protocol: Attr<String>,
+    }
+}
+
+tfplugin::model! {
+    /// What a DHCP server has given an interface.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Lease {
+        /// In CIDR form.
+        pub address: Attr<String>,
+        /// Who gave it.
+        pub server: Attr<String>,
+        /// RFC 3339.
+        pub since: Attr<String>,
+        /// RFC 3339.
+        pub expires: Attr<String>,
+        /// How often.
+        pub renewals: Attr<i64>,
+        /// Resolvers.
+        pub dns: List<String>,
+        /// Of short names.
+        pub domain: Attr<String>,
+        /// Why there is none.
+        pub trouble: Attr<String>,
     }
 }
 
@@ -108,12 +133,31 @@ pub fn attributes() -> Vec<(&'static str, Attribute)> {
         ("ipv6_address", text("IPv6 address of its default interface.")),
         ("addresses", Attribute::of(lists, "Addresses of each interface, in CIDR form.").computed()),
         ("mac_addresses", map("MAC address of each interface.")),
+        ("leases", leases()),
         ("ports", ports()),
         ("argv", Attribute::list(Type::String, "What it runs: the entrypoint and its arguments.").computed()),
         ("user", text("As whom: the image's user, or the one that was asked for.")),
         ("working_dir", text("Its working directory.")),
         ("hostname", text("Its host name.")),
     ]
+}
+
+fn leases() -> Attribute {
+    let text = |docs: &str| Attribute::string(docs).computed();
+    Attribute::nested_map(
+        "What DHCP servers have given its interfaces on networks of the types `physical` and `macvlan`.",
+        [
+            ("address", text("The address in CIDR form; null where it has none.")),
+            ("server", text("Who gave it.")),
+            ("since", text("When it was given or renewed last: RFC 3339.")),
+            ("expires", text("When it ends: RFC 3339; null is never.")),
+            ("renewals", Attribute::number("How often it was renewed.").computed()),
+            ("dns", Attribute::list(Type::String, "Resolvers that came with it.").computed()),
+            ("domain", text("The domain that came with it.")),
+            ("trouble", text("Why there is none, or what was wrong with the server's last answer.")),
+        ],
+    )
+    .computed()
 }
 
 fn ports() -> Attribute {
@@ -156,12 +200,27 @@ impl From<wire::Instance> for Facts {
             ipv6_address: non_empty(&instance.ipv6_address),
             addresses: Attr::Known(addresses.collect()),
             mac_addresses: map(instance.mac_addresses),
+            leases: map(instance.leases.into_iter().map(|(name, it)| (name, lease(it)))),
             ports: map(instance.ports.into_iter().map(|(name, port)| (name, published(port)))),
             argv: list(effective.argv),
             user: non_empty(&effective.user),
             working_dir: non_empty(&effective.working_dir),
             hostname: non_empty(&effective.hostname),
         }
+    }
+}
+
+fn lease(lease: wire::Lease) -> Lease {
+    let given = !lease.address.is_empty();
+    Lease {
+        address: non_empty(&lease.address),
+        server: non_empty(&lease.server),
+        since: non_empty(&lease.since),
+        expires: non_empty(&lease.expires),
+        renewals: given.then_some(i64::from(lease.renewals)).into(),
+        dns: list(lease.dns),
+        domain: non_empty(&lease.domain),
+        trouble: non_empty(&lease.trouble),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::instance::mounts;
 use crate::instance::update::{Change, ChangedImage};
 use crate::keeper::Hold;
 use crate::ledger::{Inserted, NewInstance, Version};
-use crate::ports::runtime::StopMode;
+use crate::ports::runtime::{InstanceState, StopMode};
 use crate::report::Reporter;
 use crate::view::{By, InstanceView};
 
@@ -127,8 +127,7 @@ impl Inner {
             self.ledger.delete_instance(id).await?;
             return Err(error.into());
         }
-        let handle =
-            actor::spawn(self, record, berth_domain::Workload::Absent, Some(Arc::clone(info)), false);
+        let handle = actor::spawn(self, record, InstanceState::absent(), Some(Arc::clone(info)), false);
         self.directory.insert(id, handle.clone());
         Ok(handle)
     }

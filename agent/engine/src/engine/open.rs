@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use berth_domain::{KnownNetwork, NetworkDraft, NetworkId, NetworkKind, Timestamp, Workload, network};
+use berth_domain::{KnownNetwork, NetworkDraft, NetworkId, NetworkKind, Timestamp, network};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
@@ -20,7 +20,7 @@ use crate::keeper::Keeper;
 use crate::ledger::{Ledger, Phase, Record};
 use crate::networks::Networks;
 use crate::ports::Ports;
-use crate::ports::runtime::RuntimeEvent;
+use crate::ports::runtime::{InstanceState, RuntimeEvent};
 
 pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result<Arc<Inner>, EngineError> {
     let networks = known_networks(&ports, &ledger).await?;
@@ -31,7 +31,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         operation: "observe the host",
         source,
     })?;
-    let mut workloads: HashMap<_, _> = observed.into_iter().map(|(id, state)| (id, state.workload)).collect();
+    let mut states: HashMap<_, _> = observed.into_iter().collect();
     let keeper = Keeper::new(config.unused_images);
     let inner = Arc::new(Inner {
         config,
@@ -48,24 +48,25 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
     });
-    let adopted: Vec<(Record, Workload)> = records
+    let adopted: Vec<(Record, InstanceState)> = records
         .into_iter()
         .map(|record| {
-            let workload = workloads.remove(&record.id).unwrap_or(Workload::Absent);
-            (record, workload)
+            let state = states.remove(&record.id).unwrap_or_else(InstanceState::absent);
+            (record, state)
         })
         .collect();
-    for id in workloads.keys() {
+    for id in states.keys() {
         // Perhaps a ledger was put back from its backup: what it does not know is for a person to judge.
         tracing::warn!(instance = %id, "the host has an instance that the ledger does not know; it is left alone");
     }
     take_stock(&inner, &adopted).await;
     let mut waiting = Vec::new();
-    for (record, workload) in adopted {
+    for (record, state) in adopted {
         let (id, boot) = (record.id, record.current.spec.boot);
         // What runs already, and what is not to run, has nobody to wait for.
-        let waits = record.current.spec.running && record.phase == Phase::Settled && !workload.is_live();
-        let handle = actor::spawn(&inner, record, workload, None, !waits);
+        let waits =
+            record.current.spec.running && record.phase == Phase::Settled && !state.workload.is_live();
+        let handle = actor::spawn(&inner, record, state, None, !waits);
         inner.directory.insert(id, handle.clone());
         if waits {
             waiting.push((boot, handle));
@@ -79,9 +80,9 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
 }
 
 /// What is in use from the start, before any task could take or release it; and what nobody uses goes.
-async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
+async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, InstanceState)]) {
     let mut attached: HashMap<_, HashSet<_>> = HashMap::new();
-    for (record, workload) in adopted {
+    for (record, state) in adopted {
         let versions = std::iter::once(&record.current).chain(&record.previous);
         for version in versions.clone() {
             // The ledger has each name once, so none of these can be taken.
@@ -89,7 +90,7 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, Workload)]) {
                 name.keep();
             }
         }
-        if workload.is_live() {
+        if state.workload.is_live() {
             for network in interfaces::networks_of(inner, record) {
                 attached.entry(network).or_default().insert(record.id);
             }

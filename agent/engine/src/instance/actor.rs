@@ -3,6 +3,7 @@
 //! What comes to it: requests of users, the runtime's events, its own retries, and the agent's end. At the agent's
 //! end it finishes the operation it is in, and leaves the instance as it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use berth_domain::{Health, ImageInfo, InstanceId, Workload};
@@ -15,7 +16,7 @@ use super::update::Change;
 use crate::engine::Inner;
 use crate::error::{EngineError, Kind};
 use crate::ledger::Record;
-use crate::ports::runtime::StopMode;
+use crate::ports::runtime::{InstanceState, InterfaceState, StopMode};
 use crate::report::Reporter;
 
 /// What a user wants of an instance.
@@ -103,6 +104,7 @@ pub(super) struct Actor {
     pub(super) rootfs: Vec<u32>,
     pub(super) health: Option<Health>,
     pub(super) clamped: Vec<String>,
+    pub(super) interfaces: BTreeMap<String, InterfaceState>,
     /// The generation whose ports, limits and restart policy are in force, where that is known.
     pub(super) settings: Option<u64>,
     pub(super) image: Option<Arc<ImageInfo>>,
@@ -120,29 +122,31 @@ pub(super) struct Actor {
 pub(crate) fn spawn(
     inner: &Arc<Inner>,
     record: Record,
-    workload: Workload,
+    found: InstanceState,
     image: Option<Arc<ImageInfo>>,
     resume: bool,
 ) -> Handle {
     let (inbox, messages) = mpsc::unbounded_channel();
     let (urgent, urgency) = watch::channel(0);
     let first = Snapshot {
-        addresses: interfaces::addresses(inner, &record),
+        addresses: interfaces::addresses(inner, &record, &found.interfaces),
         record: record.clone(),
-        workload: workload.clone(),
+        workload: found.workload.clone(),
         image: image.clone(),
         health: None,
         clamped: Vec::new(),
+        interfaces: found.interfaces.clone(),
     };
     let (snapshot, watcher) = watch::channel(Arc::new(first));
     let handle = Handle { id: record.id, inbox, urgent: urgent.clone(), snapshot: watcher };
     let actor = Actor {
         inner: Arc::clone(inner),
         record,
-        workload,
+        workload: found.workload,
         rootfs: Vec::new(),
         health: None,
         clamped: Vec::new(),
+        interfaces: found.interfaces,
         settings: None,
         image,
         retry: Retry::default(),
@@ -218,7 +222,8 @@ impl Actor {
             image: self.image.clone(),
             health: self.health.clone(),
             clamped: self.clamped.clone(),
-            addresses: interfaces::addresses(&self.inner, &self.record),
+            addresses: interfaces::addresses(&self.inner, &self.record, &self.interfaces),
+            interfaces: self.interfaces.clone(),
         })
     }
 

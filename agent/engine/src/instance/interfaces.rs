@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use berth_domain::interface::{self, InterfaceSpec};
 use berth_domain::{InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::actor::Actor;
 use crate::engine::Inner;
 use crate::error::EngineError;
 use crate::ledger::{Missing, Record, Refused, Version, WantedInterface};
 use crate::network_error::NetworkFault;
-use crate::ports::runtime::Attachment;
+use crate::ports::runtime::{Attachment, InterfaceState};
 
 /// What the interfaces of a spec ask for. A network that a version before meant already by the same words is the same,
 /// whatever its name is now.
@@ -25,13 +25,12 @@ pub(crate) fn wanted(
     let mut wanted = BTreeMap::new();
     for (name, asked) in spec.interfaces() {
         let network = meant(inner, &name, &asked, before)?;
-        if network.spec.kind != NetworkKind::Bridge {
-            let (network, kind) = (network.spec.name.to_string(), network.spec.kind.as_str());
-            return Err(NetworkFault::Unsupported { interface: name, network, kind }.into());
-        }
         check_address(&name, &asked, &network)?;
         let (ipv4, mac) = (asked.ipv4_address, asked.mac);
         wanted.insert(name, WantedInterface { network, ipv4, mac });
+    }
+    if !spec.ports.is_empty() && !wanted.values().any(|it| it.network.spec.kind == NetworkKind::Bridge) {
+        return Err(NetworkFault::NoWayForPorts.into());
     }
     Ok(wanted)
 }
@@ -96,7 +95,11 @@ fn meant(
 
 /// An address that is asked for is one of the network's, and not the host's on it.
 fn check_address(name: &str, asked: &InterfaceSpec, network: &KnownNetwork) -> Result<(), EngineError> {
-    let (Some(address), Some(subnet)) = (asked.ipv4_address, network.spec.ipv4_subnet) else { return Ok(()) };
+    let Some(address) = asked.ipv4_address else { return Ok(()) };
+    let Some(subnet) = network.spec.ipv4_subnet else {
+        let network = network.spec.name.to_string();
+        return Err(NetworkFault::NotOurs { interface: name.to_owned(), network }.into());
+    };
     let usable = subnet.contains(&address) && address != subnet.network() && address != subnet.broadcast();
     if usable && Some(address) != network.spec.ipv4_gateway() {
         return Ok(());
@@ -118,13 +121,23 @@ pub(crate) fn networks_of(inner: &Inner, record: &Record) -> BTreeSet<NetworkId>
     versions.flat_map(|version| version.networks(default).into_values()).collect()
 }
 
-/// Its addresses with the lengths of their networks' prefixes, by interface.
-pub(crate) fn addresses(inner: &Inner, record: &Record) -> BTreeMap<String, Vec<Ipv4Net>> {
+/// Its addresses with the lengths of their networks' prefixes, by interface: those that the ledger gives it, and those
+/// that others have given it.
+pub(crate) fn addresses(
+    inner: &Inner,
+    record: &Record,
+    now: &BTreeMap<String, InterfaceState>,
+) -> BTreeMap<String, Vec<IpNet>> {
     let nets = record.interfaces.iter().map(|(name, held)| {
-        let subnet = inner.networks.get(held.network).and_then(|network| network.spec.ipv4_subnet);
-        let len = subnet.map_or(32, |subnet| subnet.prefix_len());
+        let network = inner.networks.get(held.network);
+        let spec = network.as_ref().map(|network| &network.spec);
+        if spec.is_some_and(|spec| spec.kind != NetworkKind::Bridge) {
+            let found = now.get(name).map(|state| state.addresses.clone());
+            return (name.clone(), found.unwrap_or_default());
+        }
+        let len = spec.and_then(|spec| spec.ipv4_subnet).map_or(32, |subnet| subnet.prefix_len());
         let net = held.ipv4.and_then(|ipv4| Ipv4Net::new(ipv4, len).ok());
-        (name.clone(), net.into_iter().collect())
+        (name.clone(), net.map(IpNet::V4).into_iter().collect())
     });
     nets.collect()
 }
@@ -144,13 +157,15 @@ impl Actor {
             let subnet = network.spec.ipv4_subnet;
             let ipv4 =
                 held.ipv4.zip(subnet).and_then(|(ipv4, net)| Ipv4Net::new(ipv4, net.prefix_len()).ok());
-            let gateway = network.spec.ipv4_gateway().filter(|_| default == Some(name.as_str()));
+            let default_route = default == Some(name.as_str());
+            let gateway = network.spec.ipv4_gateway().filter(|_| default_route);
             Some(Attachment {
                 network: KnownNetwork::clone(&network),
                 interface: name.clone(),
                 slot: held.slot,
                 ipv4,
                 gateway,
+                default_route,
                 mac: held.mac,
             })
         };

@@ -1,12 +1,14 @@
 //! What is told of an instance: its record and its workload as one view.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use berth_domain::{EffectiveConfig, ExitRecord, Health, ImageInfo, Status, Workload};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::ledger::{Phase, Record};
+use crate::ports::runtime::InterfaceState;
 use crate::view::InstanceView;
 
 /// An instance at one moment.
@@ -17,7 +19,8 @@ pub(crate) struct Snapshot {
     pub(crate) image: Option<Arc<ImageInfo>>,
     pub(crate) health: Option<Health>,
     pub(crate) clamped: Vec<String>,
-    pub(crate) addresses: BTreeMap<String, Vec<Ipv4Net>>,
+    pub(crate) addresses: BTreeMap<String, Vec<IpNet>>,
+    pub(crate) interfaces: BTreeMap<String, InterfaceState>,
 }
 
 impl Snapshot {
@@ -60,6 +63,24 @@ impl Snapshot {
         }
     }
 
+    /// Its addresses that it is known by, of each version: those on the way of the default route, or else the first.
+    fn known_by(&self) -> impl Iterator<Item = IpAddr> {
+        let asked = self.record.current.spec.interfaces();
+        let default = berth_domain::interface::default_route(&asked).map(str::to_owned);
+        let first = default.and_then(|name| self.addresses.get(&name));
+        first.into_iter().chain(self.addresses.values()).flatten().map(IpNet::addr)
+    }
+
+    /// Its address of version 4 that it is known by.
+    pub(crate) fn ipv4(&self) -> Option<Ipv4Addr> {
+        self.known_by().find_map(|address| if let IpAddr::V4(it) = address { Some(it) } else { None })
+    }
+
+    /// Likewise of version 6.
+    pub(crate) fn ipv6(&self) -> Option<Ipv6Addr> {
+        self.known_by().find_map(|address| if let IpAddr::V6(it) = address { Some(it) } else { None })
+    }
+
     pub(crate) fn view(&self) -> InstanceView {
         let record = &self.record;
         let config = self.image.as_ref().map(|image| &image.config);
@@ -76,7 +97,9 @@ impl Snapshot {
             oom_killed: self.exit().is_some_and(|exit| exit.oom_killed),
             image: record.current.image.clone(),
             image_reference: record.current.image_reference.clone(),
-            ipv4: record.ipv4(),
+            ipv4: self.ipv4(),
+            ipv6: self.ipv6(),
+            interfaces: self.interfaces.clone(),
             addresses: self.addresses.clone(),
             mac_addresses: record.interfaces.iter().map(|(name, held)| (name.clone(), held.mac)).collect(),
             pid: self.workload.pid(),

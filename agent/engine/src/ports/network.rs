@@ -96,12 +96,6 @@ pub enum NetworkError {
         /// What was asked for.
         parent: String,
     },
-    /// Not every kind of network can be used yet.
-    #[error("This agent cannot put an instance on a network of the type \"{kind}\"")]
-    Unsupported {
-        /// The kind.
-        kind: &'static str,
-    },
     /// Every private subnet overlaps a route of the host.
     #[error("No private IPv4 subnet is free on this host")]
     NoSubnet,

@@ -6,15 +6,16 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, KnownNetwork, Limits,
-    MacAddress, Mount, Name, RestartPolicy, StopSignal, Timestamp, UidRange, UserSpec, Workload,
+    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, Limits, Mount, Name,
+    RestartPolicy, Timestamp, UidRange, Workload,
 };
 use futures::stream::BoxStream;
-use ipnet::Ipv4Net;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::Cause;
+pub use super::exec::{ExecError, ExecInput, ExecOutput, ExecRequest, ExecSession, TerminalSize};
+pub use super::interface::{Attachment, InterfaceState, Lease};
 use crate::mount_error::MountFault;
 
 /// A root filesystem to make ready.
@@ -28,23 +29,6 @@ pub struct RootfsRequest {
     pub image: Digest,
     /// The ids it is mapped to.
     pub uids: UidRange,
-}
-
-/// How an instance is attached to a network.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Attachment {
-    /// The network.
-    pub network: KnownNetwork,
-    /// The interface's name inside.
-    pub interface: String,
-    /// What marks it on the host among the instance's.
-    pub slot: u8,
-    /// Its address with the network's prefix length.
-    pub ipv4: Option<Ipv4Net>,
-    /// Where everything else goes; on at most one interface.
-    pub gateway: Option<Ipv4Addr>,
-    /// Its hardware address.
-    pub mac: MacAddress,
 }
 
 /// Everything a workload is started with.
@@ -151,6 +135,22 @@ pub struct InstanceState {
     pub health: Option<Health>,
     /// What was asked for and is in force only in part, a line each.
     pub clamped: Vec<String>,
+    /// The interfaces of a workload that runs, as they are now.
+    pub interfaces: BTreeMap<String, InterfaceState>,
+}
+
+impl InstanceState {
+    /// Of an instance that the host has nothing of.
+    #[must_use]
+    pub fn absent() -> Self {
+        Self {
+            workload: Workload::Absent,
+            rootfs: Vec::new(),
+            health: None,
+            clamped: Vec::new(),
+            interfaces: BTreeMap::new(),
+        }
+    }
 }
 
 /// Something that happened to a workload by itself or at a command. For one instance they come in order.
@@ -160,65 +160,6 @@ pub struct RuntimeEvent {
     pub instance: InstanceId,
     /// What its workload is now. `Absent`: its supervisor vanished without a record.
     pub workload: Workload,
-}
-
-/// A process to run inside a running instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExecRequest {
-    /// Program and arguments: any bytes but NUL.
-    pub argv: Vec<Vec<u8>>,
-    /// Over the workload's own.
-    pub environment: BTreeMap<String, Vec<u8>>,
-    /// `None`: the workload's.
-    pub user: Option<UserSpec>,
-    /// `None`: the workload's.
-    pub working_dir: Option<String>,
-    /// On a terminal of this size.
-    pub terminal: Option<TerminalSize>,
-    /// Whether standard input will be sent; else it is empty.
-    pub stdin: bool,
-}
-
-/// Of a terminal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TerminalSize {
-    /// Lines.
-    pub rows: u16,
-    /// Characters in each.
-    pub columns: u16,
-}
-
-/// To a process that runs inside an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExecInput {
-    /// More standard input.
-    Stdin(Vec<u8>),
-    /// Standard input ended.
-    StdinClosed,
-    /// The terminal has another size.
-    Resize(TerminalSize),
-    /// Send it a signal.
-    Signal(StopSignal),
-}
-
-/// From a process that runs inside an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ExecOutput {
-    /// Standard output; all of a terminal.
-    Stdout(Vec<u8>),
-    /// Standard error.
-    Stderr(Vec<u8>),
-    /// Last: the exit code, 128 + n where signal n ended it.
-    Exit(i32),
-}
-
-/// A process that runs inside an instance. Who drops it without having seen the exit ends the process.
-#[derive(Debug)]
-pub struct ExecSession {
-    /// To it.
-    pub input: mpsc::Sender<ExecInput>,
-    /// From it; closed after the exit. Not read, it holds the process up.
-    pub output: mpsc::Receiver<ExecOutput>,
 }
 
 /// Which lines of an instance's log.
@@ -288,8 +229,9 @@ pub trait Runtime: Send + Sync + 'static {
     /// Waits until a running workload's health is known, or it ends; `None` where it ended or has no check.
     async fn settled(&self, instance: InstanceId) -> Result<Option<Health>, RuntimeError>;
 
-    /// Whether a connection to a port of a running instance comes about now.
-    async fn answers(&self, instance: InstanceId, address: Ipv4Addr, port: u16) -> bool;
+    /// Whether a connection to a port of a running instance comes about now; without an address that the host reaches,
+    /// whether somebody listens on it.
+    async fn answers(&self, instance: InstanceId, address: Option<Ipv4Addr>, port: u16) -> bool;
 
     /// What a running instance uses.
     async fn usage(&self, instance: InstanceId) -> Result<Usage, RuntimeError>;
@@ -371,6 +313,15 @@ pub enum StartError {
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(MountFault),
+    /// An interface that cannot be made.
+    #[error("The interface \"{interface}\" cannot be made")]
+    Interface {
+        /// Its name.
+        interface: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// A limit that the host refuses.
     #[error("The limit of {limit} cannot be set")]
     Limit {
@@ -445,53 +396,6 @@ pub enum RuntimeError {
     #[error("This host cannot {operation}")]
     Host {
         /// "read the log" and the like.
-        operation: String,
-        /// Why.
-        #[source]
-        source: Cause,
-    },
-}
-
-/// Why a process could not be run inside an instance.
-#[derive(Debug, Error)]
-pub enum ExecError {
-    /// It does not run.
-    #[error("The instance is not running")]
-    NotRunning,
-    /// The image's own passwd or group file does not have the name.
-    #[error("The instance has no user or group \"{user}\"")]
-    UserNotFound {
-        /// `user[:group]`.
-        user: String,
-    },
-    /// There is no such program.
-    #[error("The instance has no program \"{program}\"")]
-    ProgramNotFound {
-        /// The first argument.
-        program: String,
-    },
-    /// The program cannot be executed.
-    #[error("The program \"{program}\" cannot be executed")]
-    NotExecutable {
-        /// The first argument.
-        program: String,
-        /// Why.
-        #[source]
-        source: Cause,
-    },
-    /// The working directory cannot be entered.
-    #[error("The working directory \"{path}\" cannot be used")]
-    WorkingDir {
-        /// The directory.
-        path: String,
-        /// Why.
-        #[source]
-        source: Cause,
-    },
-    /// The host does not do it.
-    #[error("This host cannot {operation}")]
-    Host {
-        /// "enter the namespaces" and the like.
         operation: String,
         /// Why.
         #[source]

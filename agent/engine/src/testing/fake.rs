@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Faults;
 use crate::ports::Ports;
 use crate::ports::network::PublishedPort;
-use crate::ports::runtime::{RuntimeEvent, Settings, StartRequest};
+use crate::ports::runtime::{InterfaceState, RuntimeEvent, Settings, StartRequest};
 
 /// Registries, a store, supervisors and a network, in memory.
 #[derive(Debug, Default)]
@@ -48,6 +48,7 @@ pub(super) struct Instance {
     pub(super) rootfs: BTreeMap<u32, Digest>,
     pub(super) workload: Option<Workload>,
     pub(super) request: Option<StartRequest>,
+    pub(super) interfaces: BTreeMap<String, InterfaceState>,
 }
 
 impl FakeHost {
@@ -116,6 +117,17 @@ impl FakeHost {
             false => (HealthState::Healthy, ""),
         };
         Some(Health { state, failures: 0, output: output.to_owned() })
+    }
+
+    /// A running instance has these interfaces from now on, as its supervisor tells.
+    pub fn give_addresses(&self, id: InstanceId, interfaces: BTreeMap<String, InterfaceState>) {
+        let workload = {
+            let mut state = self.state();
+            let Some(instance) = state.instances.get_mut(&id) else { return };
+            instance.interfaces = interfaces;
+            instance.workload.clone()
+        };
+        self.emit(id, workload.unwrap_or(Workload::Absent));
     }
 
     /// Someone else listens on this port of the host from now on.

@@ -309,7 +309,8 @@ impl Runtime for FakeHost {
         let found = state.instances.get(&instance);
         let workload = found.and_then(|found| found.workload.clone()).unwrap_or(Workload::Absent);
         let rootfs = found.map(|found| found.rootfs.keys().copied().collect()).unwrap_or_default();
-        Ok(InstanceState { workload, rootfs, health, clamped: Vec::new() })
+        let interfaces = found.map(|found| found.interfaces.clone()).unwrap_or_default();
+        Ok(InstanceState { workload, rootfs, health, clamped: Vec::new(), interfaces })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
@@ -414,7 +415,7 @@ impl Runtime for FakeHost {
         Ok(self.health(instance))
     }
 
-    async fn answers(&self, instance: InstanceId, _address: Ipv4Addr, _port: u16) -> bool {
+    async fn answers(&self, instance: InstanceId, _address: Option<Ipv4Addr>, _port: u16) -> bool {
         self.pid(instance).is_some()
     }
 

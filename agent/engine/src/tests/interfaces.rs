@@ -1,12 +1,15 @@
 //! Interfaces of instances: on several networks, changed while they run, with addresses that stay.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use berth_domain::{InstanceDraft, InterfaceDraft, NetworkDraft};
 
 use crate::network_error::NetworkFault;
+use crate::ports::runtime::InterfaceState;
 use crate::tests::support::{Life, WEB, WEB2, World, draft};
 use crate::view::InstanceView;
+use crate::wait::Condition;
 use crate::{EngineError, Reason, Reporter};
 
 fn on(network: &str) -> InterfaceDraft {
@@ -137,4 +140,55 @@ fn a_change_that_does_not_come_up_has_its_interfaces_again() {
     assert_eq!((back.addresses, back.mac_addresses), (made.addresses, made.mac_addresses));
     assert_eq!(world.host.running()[&made.id].contents.interfaces.len(), 1);
     assert_eq!(world.host.networks().len(), 1);
+}
+
+fn lan(life: &Life) {
+    let draft = NetworkDraft {
+        name: "lan".to_owned(),
+        kind: "physical".to_owned(),
+        parent: "eth0".to_owned(),
+        ..NetworkDraft::default()
+    };
+    life.run(life.engine.create_network(&draft)).unwrap();
+}
+
+fn given(address: &str) -> InterfaceState {
+    InterfaceState { addresses: vec![address.parse().unwrap()], ..InterfaceState::default() }
+}
+
+#[test]
+fn what_a_server_gives_is_shown_while_it_runs_and_to_another_agent() {
+    let world = World::new();
+    let life = world.boot();
+    lan(&life);
+    let made = life.create(with("web", &[("eth0", on("lan"))])).unwrap();
+    assert_eq!((made.ipv4, made.addresses["eth0"].as_slice()), (None, [].as_slice()));
+    let attached = &world.host.running()[&made.id].contents.interfaces[0];
+    assert_eq!((attached.ipv4, attached.gateway, attached.default_route), (None, None, true));
+    let late = life.run(life.engine.wait(
+        made.id,
+        &Condition::Address { interface: None, ipv6: None },
+        Duration::from_millis(50),
+    ));
+    assert!(late.unwrap_err().to_string().contains("its interface eth0 has no address"));
+    world.host.give_addresses(made.id, BTreeMap::from([("eth0".to_owned(), given("192.0.2.50/24"))]));
+    let shown = life.until("web", |view| view.ipv4.is_some());
+    assert_eq!(addresses(&shown), ["eth0 192.0.2.50/24"]);
+    drop(life);
+    let life = world.boot();
+    assert_eq!(life.get("web").unwrap().addresses, shown.addresses);
+    world.host.give_addresses(made.id, BTreeMap::from([("eth0".to_owned(), given("192.0.2.77/24"))]));
+    life.until("web", |view| view.ipv4 == "192.0.2.77".parse().ok());
+}
+
+#[test]
+fn what_only_an_own_bridge_has_is_refused_on_another_network() {
+    let world = World::new();
+    let life = world.boot();
+    lan(&life);
+    let ports = InstanceDraft { ports: draft("web", WEB).ports, ..with("web", &[("eth0", on("lan"))]) };
+    let error = life.create(ports).unwrap_err();
+    assert_eq!((error.reason(), error.attribute()), (Reason::InvalidArgument, vec!["ports".to_owned()]));
+    let error = life.create(with("web", &[("eth0", at("lan", "192.0.2.5"))])).unwrap_err();
+    assert_eq!(error.attribute(), ["networks", "eth0", "ipv4_address"]);
 }

@@ -100,7 +100,7 @@ pub(in crate::api) fn show(view: InstanceView) -> wire::Instance {
         image_id: view.image.to_string(),
         image_reference: view.image_reference,
         ipv4_address: view.ipv4.map(|ipv4| ipv4.to_string()).unwrap_or_default(),
-        ipv6_address: String::new(),
+        ipv6_address: view.ipv6.map(|ipv6| ipv6.to_string()).unwrap_or_default(),
         addresses: addresses.collect(),
         mac_addresses: macs.collect(),
         pid: view.pid.unwrap_or_default(),
@@ -112,6 +112,7 @@ pub(in crate::api) fn show(view: InstanceView) -> wire::Instance {
         generation: view.generation,
         health: view.health.map(process::health),
         clamped: view.clamped,
+        leases: network::leases(view.interfaces),
     }
 }
 

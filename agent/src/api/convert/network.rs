@@ -1,8 +1,9 @@
 //! Networks and access rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use berth_domain::{AccessRule, AccessRuleDraft, InterfaceDraft, InterfaceSpec, NetworkDraft};
+use berth_engine::ports::runtime::InterfaceState;
 use berth_engine::view::NetworkView;
 use berth_proto::agent as wire;
 use tonic::Status;
@@ -115,4 +116,24 @@ pub(in crate::api) fn interfaces(
     };
     let interfaces = interfaces?.into_iter().map(|(name, it)| (name, show(it)));
     Some(wire::InstanceNetworks { interfaces: interfaces.collect() })
+}
+
+/// What DHCP servers have given, and why where they have not.
+pub(in crate::api) fn leases(interfaces: BTreeMap<String, InterfaceState>) -> HashMap<String, wire::Lease> {
+    let show = |state: InterfaceState| {
+        let trouble = state.trouble.unwrap_or_default();
+        let Some(lease) = state.lease else { return wire::Lease { trouble, ..wire::Lease::default() } };
+        wire::Lease {
+            address: lease.address.to_string(),
+            server: lease.server.to_string(),
+            since: rfc3339(lease.since),
+            expires: lease.expires.map(rfc3339).unwrap_or_default(),
+            renewals: lease.renewals,
+            dns: lease.dns.iter().map(ToString::to_string).collect(),
+            domain: lease.domain.unwrap_or_default(),
+            trouble,
+        }
+    };
+    let asking = interfaces.into_iter().filter(|(_, state)| state.lease.is_some() || state.trouble.is_some());
+    asking.map(|(name, state)| (name, show(state))).collect()
 }

@@ -2,12 +2,13 @@
 
 use std::io;
 
-use berth_domain::{Digest, InstanceId, Limits, RestartMode, RestartPolicy};
+use berth_domain::{Digest, InstanceId, Limits, NetworkKind, RestartMode, RestartPolicy};
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{Attachment, StartError, StartRequest};
 use berth_image::store::Store;
 use berth_runtime::client::ClientError;
 use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::lease::DhcpSpec;
 use berth_runtime::spec::{
     self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
 };
@@ -55,7 +56,7 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         hostname: config.hostname.to_string(),
         ids: IdRange { host_base: request.uids.base, count: request.uids.count },
         cgroup,
-        networks: interfaces(place, request.instance, &request.contents.interfaces),
+        networks: interfaces(place, request.instance, config.hostname.as_str(), &request.contents.interfaces),
         files: files::binds(&home.data),
         mounts: Vec::new(),
         writes: Vec::new(),
@@ -72,34 +73,64 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
 }
 
 /// Interfaces as the supervisor takes them.
-pub(super) fn interfaces(place: &Place, instance: InstanceId, wanted: &[Attachment]) -> Vec<InterfaceSpec> {
+pub(super) fn interfaces(
+    place: &Place,
+    instance: InstanceId,
+    hostname: &str,
+    wanted: &[Attachment],
+) -> Vec<InterfaceSpec> {
     let id: String = instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     let spec = |attachment: &Attachment| {
-        let ipv4 = attachment.ipv4?;
-        Some(InterfaceSpec {
+        let network = &attachment.network.spec;
+        let own = network.kind == NetworkKind::Bridge;
+        let bridge = match &network.parent {
+            Some(parent) => parent.clone(),
+            None => place.prefix.bridge(attachment.network.number),
+        };
+        let default_route = attachment.default_route;
+        // The resolvers are those of the way that all else goes.
+        let dhcp = || DhcpSpec {
+            default_route,
+            dns: default_route,
+            hostname: Some(hostname.to_owned()),
+            second_ms: None,
+        };
+        InterfaceSpec {
             name: attachment.interface.clone(),
             host_name: format!("vb{}{id}{}", place.prefix, attachment.slot),
-            kind: InterfaceKind::Bridge,
-            bridge: place.prefix.bridge(attachment.network.number),
+            kind: match network.kind {
+                NetworkKind::Bridge => InterfaceKind::Bridge,
+                NetworkKind::Physical => InterfaceKind::Physical,
+                NetworkKind::Macvlan => InterfaceKind::Macvlan,
+            },
+            bridge,
             mac: attachment.mac.to_string(),
-            ipv4_address: Some(ipv4.addr()),
-            ipv4_prefix: ipv4.prefix_len(),
+            ipv4_address: attachment.ipv4.map(|net| net.addr()),
+            ipv4_prefix: attachment.ipv4.map_or(0, |net| net.prefix_len()),
             ipv4_gateway: attachment.gateway,
             ipv6_address: None,
             ipv6_prefix: 0,
             ipv6_gateway: None,
-            ipv6_autoconf: false,
-            dhcp: None,
-            mtu: Some(attachment.network.spec.mtu.unwrap_or(MTU)),
-        })
+            ipv6_autoconf: !own,
+            dhcp: (!own && attachment.ipv4.is_none()).then(dhcp),
+            // Of a network of the host's, the parent's is the one that fits.
+            mtu: network.mtu.or(own.then_some(MTU)),
+        }
     };
-    wanted.iter().filter_map(spec).collect()
+    wanted
+        .iter()
+        .filter(|it| it.ipv4.is_some() || it.network.spec.kind != NetworkKind::Bridge)
+        .map(spec)
+        .collect()
 }
 
-/// The name of the interface that an error is about, by either of its ends.
+/// The name of the interface that an error is about, by either of its ends or by what it is to be connected to.
 pub(super) fn interface_of(interfaces: &[InterfaceSpec], error: &LaunchError) -> String {
     let path = error.path.display().to_string();
-    let found = interfaces.iter().find(|interface| interface.host_name == path);
+    let found = interfaces.iter().find(|interface| match error.stage {
+        Stage::NetworkParent => interface.bridge == path,
+        _ => interface.host_name == path,
+    });
     found.map(|interface| interface.name.clone()).unwrap_or(path)
 }
 
@@ -145,6 +176,9 @@ pub(super) fn failed(request: &StartRequest, spec: &LaunchSpec, error: ClientErr
         Stage::Exec if error.errno == Errno::ENOENT as i32 => StartError::EntrypointNotFound { program },
         Stage::Exec => StartError::EntrypointNotExecutable { program, source },
         Stage::Sysctl => StartError::Sysctl { name: error.path.display().to_string(), source },
+        Stage::Network | Stage::NetworkParent => {
+            StartError::Interface { interface: interface_of(&spec.networks, &error), source: error.into() }
+        }
         Stage::Cgroup if process::limit_of(&error.path).is_some() => {
             let limit = process::limit_of(&error.path).unwrap_or_default().to_owned();
             StartError::Limit { limit, source }

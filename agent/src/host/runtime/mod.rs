@@ -186,7 +186,10 @@ impl Runtime for Supervisors {
         let status = found.map(|(_, status)| status);
         let health = status.as_ref().and_then(|status| status.health.clone()).map(process::told);
         let clamped = status.as_ref().map(|status| status.clamped.clone()).unwrap_or_default();
-        Ok(InstanceState { workload: state::workload(&home.run, status), rootfs, health, clamped })
+        let interfaces =
+            status.as_ref().map(|status| state::interfaces(&status.interfaces)).unwrap_or_default();
+        let workload = state::workload(&home.run, status);
+        Ok(InstanceState { workload, rootfs, health, clamped, interfaces })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {
@@ -265,7 +268,7 @@ impl Runtime for Supervisors {
         launch::limit(&mut spec.cgroup, &settings.limits);
         spec.restart = launch::restart(settings.restart);
         spec.mounts = self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
-        spec.networks = launch::interfaces(&self.place, instance, &contents.interfaces);
+        spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
@@ -295,7 +298,7 @@ impl Runtime for Supervisors {
                 if let Err(error) = blocking(move || writes::clear(&run)).await {
                     tracing::warn!(%error, "files that were not written are left");
                 }
-                if error.stage == Stage::Network {
+                if matches!(error.stage, Stage::Network | Stage::NetworkParent) {
                     let interface = launch::interface_of(&spec.networks, &error);
                     return Err(RuntimeError::Interface { interface, source: error.into() });
                 }
@@ -319,7 +322,12 @@ impl Runtime for Supervisors {
         settled.map_err(|error| unable("follow the instance's health", error))
     }
 
-    async fn answers(&self, _instance: InstanceId, address: Ipv4Addr, port: u16) -> bool {
+    async fn answers(&self, instance: InstanceId, address: Option<Ipv4Addr>, port: u16) -> bool {
+        let Some(address) = address else {
+            let live = self.live(&self.home(instance)).await;
+            let Ok(Some((_, State::Running { pid, .. }))) = live else { return false };
+            return blocking(move || state::listens(pid, port)).await.unwrap_or(false);
+        };
         let connect = tokio::net::TcpStream::connect((address, port));
         matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
     }

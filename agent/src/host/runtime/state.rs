@@ -1,14 +1,17 @@
 //! What the host has of instances, as their directories and supervisors tell.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
+use berth_engine::ports::runtime::{InterfaceState, Lease};
 use berth_runtime::control::{State, Status};
 use berth_runtime::exit;
+use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::LaunchSpec;
+use ipnet::Ipv4Net;
 
 /// All instances that have a directory.
 pub(super) fn ids(places: &[PathBuf]) -> io::Result<BTreeSet<InstanceId>> {
@@ -70,6 +73,59 @@ pub(super) fn workload(run: &Path, status: Option<Status>) -> Workload {
             _ => Workload::Absent,
         },
     }
+}
+
+/// Its interfaces, as its supervisor tells.
+pub(super) fn interfaces(all: &[InterfaceStatus]) -> BTreeMap<String, InterfaceState> {
+    let read = |interface: &InterfaceStatus| {
+        // What cannot be read is not an address.
+        let addresses = interface.addresses.iter().filter_map(|text| text.parse().ok()).collect();
+        let state = InterfaceState {
+            addresses,
+            lease: interface.lease.as_ref().and_then(lease),
+            trouble: interface.trouble.clone(),
+        };
+        (interface.name.clone(), state)
+    };
+    all.iter().map(read).collect()
+}
+
+fn lease(lease: &berth_runtime::lease::Lease) -> Option<Lease> {
+    Some(Lease {
+        address: Ipv4Net::new(lease.address, lease.prefix_len).ok()?,
+        server: lease.server,
+        since: Timestamp(lease.since_ms),
+        expires: lease.expires_ms.map(Timestamp),
+        renewals: lease.renewals,
+        dns: lease.dns.clone(),
+        domain: lease.domain.clone(),
+    })
+}
+
+/// Whether somebody listens on a port in the network namespace of a process.
+pub(super) fn listens(pid: i32, port: u16) -> io::Result<bool> {
+    for file in ["tcp", "tcp6"] {
+        match std::fs::read_to_string(format!("/proc/{pid}/net/{file}")) {
+            Ok(table) if listening(&table, port) => return Ok(true),
+            Ok(_) => {}
+            // A host without IPv6 has no such table.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Whether such a table has a socket that listens on a port; one on the loopback does not count.
+fn listening(table: &str, port: u16) -> bool {
+    const LISTEN: &str = "0A";
+    const LOOPBACKS: [&str; 2] = ["0100007F", "00000000000000000000000001000000"];
+    table.lines().skip(1).any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let (Some(local), Some(state)) = (words.next(), words.nth(1)) else { return false };
+        let Some((address, found)) = local.split_once(':') else { return false };
+        state == LISTEN && !LOOPBACKS.contains(&address) && u16::from_str_radix(found, 16) == Ok(port)
+    })
 }
 
 /// How a workload ended.

@@ -56,13 +56,13 @@ impl Watch {
                     self.tell(Workload::Waiting { revision, restarts: again, exit: state::exit(&exit) });
                 }
                 // The same again: it is time to look.
-                Event::Health(_) => {
+                Event::Health(_) | Event::Addresses { .. } => {
                     if let Some(workload) = &self.last {
                         self.tell(workload.clone());
                     }
                 }
-                // Addresses are asked for where they are shown; the end is told when the supervisor is gone too.
-                Event::Addresses { .. } | Event::Gone(_) => {}
+                // The end is told when the supervisor is gone too.
+                Event::Gone(_) => {}
             }
         }
         Ok(())

@@ -26,6 +26,9 @@ use crate::supervise::now_ms;
 /// The leases of an instance, kept in its run directory by its interfaces' names.
 const FILE: &str = "leases.json";
 
+/// Trouble is told of at most this often.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
 /// A client of one interface.
 pub struct Client {
     /// The interface's name inside.
@@ -40,6 +43,8 @@ pub struct Client {
     /// What the interface has been given.
     applied: Option<Lease>,
     trouble: Option<String>,
+    /// The trouble that was told of last, and when.
+    told: (Option<String>, Instant),
     run_dir: PathBuf,
     resolv_conf: Option<PathBuf>,
 }
@@ -56,6 +61,7 @@ impl Client {
         let second = Duration::from_millis(dhcp.second_ms.unwrap_or(1000).into());
         let hostname = dhcp.hostname.clone();
         let machine = Machine::new(mac.0, hostname, second, seed(mac), last, Duration::ZERO);
+        let trouble = machine.trouble().map(str::to_owned);
         let target = Path::new("/etc/resolv.conf");
         let resolv_conf = spec.files.iter().find(|file| file.target == target);
         Some(Self {
@@ -68,6 +74,7 @@ impl Client {
             netlink,
             applied: None,
             trouble: None,
+            told: (trouble, origin),
             run_dir: spec.run_dir.clone(),
             resolv_conf: resolv_conf.map(|file| file.source.clone()),
         })
@@ -87,13 +94,23 @@ impl Client {
         Some(self.origin + self.machine.due()?)
     }
 
-    /// Does what is due; tells whether the lease is another.
+    /// Does what is due; tells whether the lease, or what is wrong with it, is another.
     pub fn tick(&mut self, namespace: &OwnedFd) -> bool {
         let actions = self.machine.tick(self.origin.elapsed());
-        self.act(actions, namespace)
+        self.act(actions, namespace) | self.is_in_other_trouble()
     }
 
-    /// Takes what has come; tells whether the lease is another.
+    /// Whether there is trouble to tell of, or no more. Servers can make trouble faster than anyone wants to hear of it.
+    fn is_in_other_trouble(&mut self) -> bool {
+        let trouble = self.trouble();
+        let other = trouble != self.told.0 && self.told.1.elapsed() >= TELL_AGAIN;
+        if other {
+            self.told = (trouble, Instant::now());
+        }
+        other
+    }
+
+    /// Takes what has come; tells whether the lease, or what is wrong with it, is another.
     pub fn receive(&mut self, namespace: &OwnedFd) -> bool {
         let mut changed = false;
         let mut buffer = [0; 2048];
@@ -106,7 +123,7 @@ impl Client {
                 changed |= self.act(actions, namespace);
             }
         }
-        changed
+        changed | self.is_in_other_trouble()
     }
 
     /// Gives the lease back. Its address is remembered, to be asked for again.

@@ -1,13 +1,27 @@
 //! The leases of an instance's interfaces: they last over restarts of the workload, and are given back at its end.
 
+use std::time::{Duration, Instant};
+
 use berth_runtime::control::Event;
 use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::InterfaceSpec;
-use berth_sys::netlink::Netlink;
+use berth_sys::netlink::{AddressChanges, Netlink};
 
 use super::Supervisor;
 use crate::dhcp::Client;
 use crate::host::inside;
+
+/// Addresses that come by themselves are told of at most this often.
+const TELL_AGAIN: Duration = Duration::from_secs(1);
+
+/// What routers and the instance itself do to its addresses.
+pub(super) struct Addresses {
+    pub(super) changes: AddressChanges,
+    /// When to look what has become of them.
+    pub(super) due: Option<Instant>,
+    told: Vec<InterfaceStatus>,
+    told_at: Instant,
+}
 
 impl Supervisor {
     /// Begins to ask for the leases that are wanted and not asked for.
@@ -17,6 +31,35 @@ impl Supervisor {
                 let client = Client::open(&self.spec, interface, &self.host.namespaces.network);
                 self.leases.extend(client);
             }
+        }
+        let listens = self.spec.networks.iter().any(|interface| interface.ipv6_autoconf);
+        if listens && self.addresses.is_none() {
+            let changes =
+                inside(&self.host.namespaces.network, AddressChanges::open).ok().and_then(Result::ok);
+            let now = Instant::now();
+            // Without it, what comes is seen when somebody asks.
+            self.addresses =
+                changes.map(|changes| Addresses { changes, due: Some(now), told: Vec::new(), told_at: now });
+        }
+    }
+
+    pub(super) fn address_changed(&mut self) {
+        if let Some(addresses) = &mut self.addresses {
+            addresses.changes.drain();
+            addresses.due.get_or_insert(addresses.told_at + TELL_AGAIN);
+        }
+    }
+
+    fn addresses_due(&mut self) {
+        let due = self.addresses.as_ref().and_then(|addresses| addresses.due);
+        if due.is_none_or(|due| due > Instant::now()) {
+            return;
+        }
+        let now = self.interfaces();
+        if self.addresses.as_ref().is_some_and(|addresses| addresses.told != now) {
+            self.addresses_changed();
+        } else if let Some(addresses) = &mut self.addresses {
+            addresses.due = None;
         }
     }
 
@@ -33,6 +76,7 @@ impl Supervisor {
         if changed {
             self.addresses_changed();
         }
+        self.addresses_due();
     }
 
     /// Gives back the leases of interfaces that go, or are to be others.
@@ -55,8 +99,12 @@ impl Supervisor {
     }
 
     fn addresses_changed(&mut self) {
-        let event = Event::Addresses { interfaces: self.interfaces() };
-        self.announce(&event);
+        let interfaces = self.interfaces();
+        if let Some(addresses) = &mut self.addresses {
+            addresses.told.clone_from(&interfaces);
+            (addresses.told_at, addresses.due) = (Instant::now(), None);
+        }
+        self.announce(&Event::Addresses { interfaces });
     }
 
     /// The interfaces as they are now.

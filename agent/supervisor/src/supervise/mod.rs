@@ -27,6 +27,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::health::Watch;
+use self::leases::Addresses;
 use self::workload::{Running, Waiting};
 pub use self::workload::{now_ms, reap};
 use crate::container::Profile;
@@ -49,6 +50,7 @@ pub struct Supervisor {
     workload: Workload,
     check: Option<Watch>,
     leases: Vec<Client>,
+    addresses: Option<Addresses>,
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
@@ -79,6 +81,7 @@ enum Token {
     Console,
     Share,
     Pump(usize, Flow),
+    Addresses,
 }
 
 impl Supervisor {
@@ -113,6 +116,7 @@ impl Supervisor {
             workload: Workload::Running(running),
             check: None,
             leases: Vec::new(),
+            addresses: None,
             restarts: 0,
             in_a_row: 0,
             starting: None,
@@ -166,6 +170,7 @@ impl Supervisor {
         tokens.extend(
             self.leases.iter().enumerate().map(|(index, client)| (Token::Lease(index), client.as_fd())),
         );
+        tokens.extend(self.addresses.iter().map(|it| (Token::Addresses, it.changes.as_fd())));
         for (index, connection) in self.connections.iter().enumerate() {
             tokens.push((Token::Connection(index), connection.as_fd()));
             match &connection.exec {
@@ -214,7 +219,8 @@ impl Supervisor {
             Workload::Gone(_) => None,
         };
         let lease = self.leases.iter().filter_map(Client::due).min();
-        let deadline = deadline.into_iter().chain(lease).min();
+        let addresses = self.addresses.as_ref().and_then(|addresses| addresses.due);
+        let deadline = deadline.into_iter().chain(lease).chain(addresses).min();
         let Some(deadline) = deadline else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only spin.
         let wait = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -236,6 +242,7 @@ impl Supervisor {
             }
             Token::Workload => self.workload_ended(),
             Token::Check { .. } => self.check_progressed(),
+            Token::Addresses => self.address_changed(),
             Token::Lease(index) => self.lease_answered(index),
             Token::Connection(index) => {
                 if flags.contains(PollFlags::POLLOUT) {

@@ -9,6 +9,7 @@
 //! attribute that a library cannot decode.
 
 mod address;
+mod changes;
 mod error;
 mod link;
 mod route;
@@ -19,6 +20,7 @@ mod types;
 
 pub use netlink_packet_route::link::InfoKind as LinkKind;
 
+pub use changes::AddressChanges;
 pub use error::{Cause, NetlinkError, Operation};
 pub use socket::Netlink;
 pub use types::{

@@ -290,3 +290,23 @@ fn mac_addresses_are_read_strictly() {
         assert_eq!(wrong.parse::<MacAddress>(), Err(InvalidMac(wrong.to_owned())));
     }
 }
+
+#[test]
+fn changes_of_addresses_are_told_once() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let netns = Netns::new();
+    let changes = netns.run(|| AddressChanges::open().unwrap());
+    let told = |limit: u16| {
+        let mut polled = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::from(limit)).unwrap() == 1
+    };
+    assert!(!told(0));
+    let mut netlink = netns.netlink();
+    netlink.add_address("lo", v4("192.0.2.1"), 24).unwrap();
+    netlink.add_address("lo", v4("192.0.2.2"), 24).unwrap();
+    assert!(told(5000));
+    changes.drain();
+    assert!(!told(0));
+    netlink.delete_address("lo", v4("192.0.2.2"), 24).unwrap();
+    assert!(told(5000));
+}

@@ -283,7 +283,10 @@ fn computed(prior: &InstanceModel, model: &mut InstanceModel, starts: bool) {
         model.status = Attr::Unknown;
         model.exit_code = Attr::Unknown;
         model.ipv4_address = kept(&prior.ipv4_address);
-        let has_addresses = prior.addresses.known().is_some_and(|all| !all.is_empty());
+        // One that a DHCP server gives may not have come yet.
+        let given = |list: &Attr<_>| list.known().is_some_and(|list: &Vec<_>| !list.is_empty());
+        let has_addresses =
+            prior.addresses.known().is_some_and(|all| !all.is_empty() && all.values().all(given));
         model.addresses = if has_addresses { prior.addresses.clone() } else { Attr::Unknown };
     } else {
         model.status = prior.status.clone();

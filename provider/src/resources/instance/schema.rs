@@ -157,7 +157,7 @@ fn computed(schema: Schema) -> Schema {
         )
         .attribute("exit_code", Attribute::number("Exit code of its last run, where it ended.").computed().keep())
         .attribute("image_id", text("Digest of the image it runs."))
-        .attribute("ipv4_address", text("IPv4 address of its default interface. Kept for its life."))
+        .attribute("ipv4_address", text("IPv4 address of its default interface. Kept for its life; on a network of the host's, as its server gives it."))
         .attribute("ipv6_address", text("IPv6 address of its default interface, where it has one."))
         .attribute(
             "addresses",

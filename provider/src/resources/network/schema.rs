@@ -15,7 +15,8 @@ pub fn schema() -> Schema {
     let text = |docs: &str| Attribute::string(docs);
     let docs = "A network of a host that instances are on. One of the type `bridge` is the agent's own: it gives each \
                 instance an address, and lets it reach what the host reaches. What is on another network reaches \
-                nothing in it but published ports.\n\nThe network `default` is always there: import it to change it; a \
+                nothing in it but published ports. On one of the type `physical` or `macvlan`, each instance has an \
+                address of that network's DHCP server, and IPv6 addresses of its routers.\n\nThe network `default` is always there: import it to change it; a \
                 destroy gives it back the arguments it was made with. Any other is destroyed only when no instance is \
                 on it. Import with `[HOSTKEY,]NAME`.";
     let schema = Schema::new(docs)

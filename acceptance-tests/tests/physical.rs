@@ -1,0 +1,226 @@
+//! Instances on a physical network, whose DHCP server is a real one, under each Terraform.
+#![allow(clippy::unwrap_used)]
+
+use berth_acceptance_tests::under_each_terraform;
+
+under_each_terraform!(
+    an_instance_has_a_lease_of_its_own_and_keeps_it,
+    an_instance_beside_an_interface_has_a_lease,
+    another_address_of_the_server_s_is_in_the_state_at_the_next_refresh,
+    a_server_that_was_away_is_asked_when_it_is_back,
+    an_interface_is_plugged_into_the_physical_network_and_out_again,
+    what_does_not_go_on_a_physical_network_is_refused_at_its_argument,
+);
+
+mod cases {
+    use std::time::Duration;
+
+    use berth_acceptance_tests::lan::{Door, Lan};
+    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
+    use serde_json::Value;
+
+    struct World {
+        registry: Registry,
+        agent: TestAgent,
+        project: Project,
+        lan: Lan,
+    }
+
+    const ON_LAN: &str = "networks = { eth0 = { network = berth_network.lan.name } }";
+    const WAIT: &str = "wait_for = { condition = \"address\" }";
+
+    impl World {
+        fn new(terraform: &Terraform, door: Door) -> Self {
+            let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
+            let project = Project::new(terraform, &agent).unwrap();
+            Self { registry, agent, project, lan: Lan::new(door).unwrap() }
+        }
+
+        /// A network on the host's door, and an instance `web` with these arguments.
+        fn write(&self, kind: &str, arguments: &[&str]) {
+            let mut text = format!(
+                "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
+                 resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
+                 resource \"berth_network\" \"lan\" {{\n  name = \"lan\"\n  type = \"{kind}\"\n  parent = \"{}\"\n}}\n",
+                self.registry.address(),
+                self.lan.parent(),
+            );
+            if !arguments.is_empty() {
+                text.push_str(&format!(
+                    "resource \"berth_instance\" \"web\" {{\n  name = \"web\"\n  image = berth_image.tiny.id\n  \
+                     stop_timeout = \"1s\"\n  {}\n}}\n",
+                    arguments.join("\n  ")
+                ));
+            }
+            self.project.write(&text).unwrap();
+        }
+
+        fn sh(&self, script: &str) -> String {
+            let said = self.agent.berth_ok(&["instance", "exec", "web", "--", "sh", "-c", script]).unwrap();
+            said.trim().to_owned()
+        }
+
+        fn state(&self) -> Value {
+            self.project.attributes("berth_instance.web").unwrap()
+        }
+
+        /// Waits until its lease, as the command line shows it, is so.
+        fn until_lease(&self, what: &str, good: impl Fn(&Value) -> bool) -> Value {
+            let seen = wait::until(what, Duration::from_secs(40), || {
+                let lease = self.agent.inspect("web").unwrap()["leases"]["eth0"].clone();
+                if good(&lease) { Ok(lease) } else { Err(format!("{lease}\n{}", self.lan.leases())) }
+            });
+            seen.unwrap()
+        }
+
+        /// All that the state says of its addresses is what `ip` shows inside, and what the server has given.
+        fn assert_as_inside(&self) {
+            let state = self.state();
+            let shown = self.sh("busybox ip -4 -o address show dev eth0 scope global");
+            let inside = shown.split_whitespace().nth(3).unwrap_or_default().to_owned();
+            assert_eq!(state["addresses"]["eth0"][0], inside.as_str(), "{shown}");
+            let address = state["ipv4_address"].as_str().unwrap();
+            assert_eq!(inside, format!("{address}/24"));
+            assert_eq!(state["mac_addresses"]["eth0"], self.sh("cat /sys/class/net/eth0/address"));
+            let mac = state["mac_addresses"]["eth0"].as_str().unwrap();
+            assert!(self.lan.leases().contains(&format!("{mac} {address} web ")), "{}", self.lan.leases());
+        }
+
+        fn assert_page(&self) {
+            let url = format!("http://{}:8080/", self.state()["ipv4_address"].as_str().unwrap());
+            assert_eq!(self.lan.inside(&["curl", "-sS", "--max-time", "5", &url]).unwrap(), "page one\n");
+        }
+    }
+
+    fn address(lease: &Value) -> &str {
+        lease["address"].as_str().unwrap_or_default()
+    }
+
+    fn renewals(lease: &Value) -> u64 {
+        lease["renewals"].as_u64().unwrap_or_default()
+    }
+
+    pub fn an_instance_has_a_lease_of_its_own_and_keeps_it(terraform: &Terraform) {
+        let mut world = World::new(terraform, Door::Bridge);
+        world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+        world.write("physical", &[ON_LAN, WAIT]);
+        world.project.apply_settled();
+        world.assert_as_inside();
+        world.assert_page();
+        assert!(world.sh("busybox ip route").contains("default via 192.0.2.1 dev eth0"));
+        assert_eq!(world.sh("cat /etc/resolv.conf"), "search lan.example\nnameserver 192.0.2.53");
+        let before = world.state()["ipv4_address"].clone();
+        let kept = world.until_lease("three renewals", |lease| renewals(lease) >= 3);
+        assert_eq!(address(&kept), format!("{}/24", before.as_str().unwrap()));
+        assert_eq!((&kept["server"], &kept["trouble"]), (&"192.0.2.1".into(), &Value::Null));
+        // Over a restart and over a new agent, too.
+        world.write("physical", &[ON_LAN, WAIT, "restart_triggers = { a = \"b\" }"]);
+        world.project.apply_settled();
+        world.agent.restart().unwrap();
+        world.project.apply_settled();
+        assert_eq!(world.state()["ipv4_address"], before);
+        world.assert_as_inside();
+        let listed = world.agent.berth_ok(&["instance", "ls"]).unwrap();
+        assert!(listed.contains(before.as_str().unwrap()), "{listed}");
+        world.project.destroy_ok();
+        wait::until("the lease being given back", Duration::from_secs(5), || {
+            let leases = world.lan.leases();
+            if leases.contains(" web ") { Err(leases) } else { Ok(()) }
+        })
+        .unwrap();
+        assert_eq!(world.agent.mark().links(), [] as [String; 0]);
+    }
+
+    pub fn an_instance_beside_an_interface_has_a_lease(terraform: &Terraform) {
+        for kind in ["physical", "macvlan"] {
+            let mut world = World::new(terraform, Door::Interface);
+            world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+            world.write(kind, &[ON_LAN, WAIT]);
+            world.project.apply_settled();
+            world.assert_as_inside();
+            world.assert_page();
+            world.project.destroy_ok();
+        }
+    }
+
+    pub fn another_address_of_the_server_s_is_in_the_state_at_the_next_refresh(terraform: &Terraform) {
+        let mut world = World::new(terraform, Door::Bridge);
+        world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+        world.write("physical", &[ON_LAN, WAIT]);
+        world.project.apply_settled();
+        let pid = world.agent.inspect("web").unwrap()["pid"].clone();
+        world.lan.forget();
+        world.lan.serve("192.0.2.150", "192.0.2.159").unwrap();
+        world.until_lease("another address", |lease| address(lease).starts_with("192.0.2.15"));
+        world.project.apply_settled();
+        world.assert_as_inside();
+        world.assert_page();
+        assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+        world.project.destroy_ok();
+    }
+
+    pub fn a_server_that_was_away_is_asked_when_it_is_back(terraform: &Terraform) {
+        let mut world = World::new(terraform, Door::Bridge);
+        // It never answers: whoever waits for an address is told so.
+        world.write("physical", &[ON_LAN, WAIT, "timeouts = { create = \"6s\" }"]);
+        let failed = world.project.apply().unwrap();
+        let error = failed.error().unwrap();
+        assert!(error.summary.contains("its interface eth0 has no address"), "{error:?}");
+        assert!(error.summary.contains("no server has answered so far"), "{error:?}");
+        assert!(error.code.contains("wait_for"), "{error:?}");
+        // Whoever does not has an instance without one.
+        world.write("physical", &[ON_LAN]);
+        world.project.apply_settled();
+        assert_eq!(world.state()["addresses"]["eth0"], serde_json::json!([]));
+        world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+        world.until_lease("a lease", |lease| !address(lease).is_empty());
+        world.project.apply_settled();
+        world.assert_as_inside();
+        // It goes on with what it has while the server is away, and has the same from it afterwards.
+        let before = world.until_lease("a renewal", |lease| renewals(lease) >= 1);
+        world.lan.stop_serving();
+        let alone = world.until_lease("a server that is away", |lease| !lease["trouble"].is_null());
+        assert_eq!(alone["address"], before["address"]);
+        assert_eq!(alone["trouble"], "192.0.2.1 does not renew the lease");
+        world.project.assert_empty_plan();
+        world.project.destroy_ok();
+    }
+
+    pub fn an_interface_is_plugged_into_the_physical_network_and_out_again(terraform: &Terraform) {
+        let mut world = World::new(terraform, Door::Bridge);
+        world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+        const BESIDE: &str = "networks = {\n    eth0 = { network = berth_network.lan.id }\n    eth1 = { network = \"default\" }\n  }";
+        const ALONE: &str = "networks = { eth1 = { network = \"default\" } }";
+        world.write("physical", &[ALONE]);
+        world.project.apply_settled();
+        let pid = world.agent.inspect("web").unwrap()["pid"].clone();
+        world.write("physical", &[BESIDE]);
+        world.project.apply_ok();
+        world.until_lease("a lease", |lease| !address(lease).is_empty());
+        world.project.apply_settled();
+        world.assert_as_inside();
+        world.assert_page();
+        world.write("physical", &[ALONE]);
+        world.project.apply_settled();
+        assert!(!world.sh("busybox ip -o link").contains("eth0"));
+        assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+        assert_eq!(world.agent.inspect("web").unwrap()["leases"], serde_json::json!({}));
+        world.project.destroy_ok();
+    }
+
+    pub fn what_does_not_go_on_a_physical_network_is_refused_at_its_argument(terraform: &Terraform) {
+        let world = World::new(terraform, Door::Bridge);
+        world.write("physical", &[ON_LAN, "ports = { http = { container_port = 8080 } }"]);
+        let refused = world.project.apply().unwrap();
+        let error = refused.error().unwrap();
+        assert!(error.summary.contains("publishes no ports") && error.code.contains("ports"), "{error:?}");
+        world.lan.unplug().unwrap();
+        world.write("physical", &[ON_LAN]);
+        let refused = world.project.apply().unwrap();
+        let error = refused.error().unwrap();
+        let words = format!("The host has no interface {}", world.lan.parent());
+        assert!(error.detail.contains(&words), "{error:?}");
+        assert_eq!(world.agent.instances().unwrap(), [] as [String; 0]);
+        world.project.destroy_ok();
+    }
+}
