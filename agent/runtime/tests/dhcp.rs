@@ -5,8 +5,11 @@
 
 mod support;
 
+use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::time::Duration;
 
 use berth_runtime::client::Supervisor;
@@ -207,6 +210,71 @@ async fn an_address_that_a_router_announces_is_told_of() {
     let script = "ip -6 -o addr show eth0; ip -6 route";
     let (_, output) = instance.exec(&spawned.supervisor, &["sh", "-c", script]).await;
     assert!(output.contains(&told) && output.contains("default via fe80:"), "{output}");
+    spawned.supervisor.stop(true).await.unwrap();
+    spawned.process.wait().await.unwrap();
+    instance.assert_nothing_left();
+}
+
+/// A server that says what a test tells it to: for how long it offers, and what it answers to a request.
+struct Liar {
+    seconds: AtomicU32,
+    verdict: AtomicU8,
+}
+
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+
+impl Liar {
+    fn start(seconds: u32, verdict: u8) -> Arc<Self> {
+        let liar = Arc::new(Self { seconds: seconds.into(), verdict: verdict.into() });
+        let socket = UdpSocket::bind("0.0.0.0:67").unwrap();
+        socket.set_broadcast(true).unwrap();
+        let server = Arc::clone(&liar);
+        // It ends with the test's process.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            while let Ok(length) = socket.recv(&mut buffer) {
+                // The first option says what is asked for: 1 is a discovery, 3 a request.
+                let kind = match buffer[242] {
+                    1 => 2,
+                    3 => server.verdict.load(Ordering::SeqCst),
+                    _ => continue,
+                };
+                let answer = server.answer(&buffer[..length], kind);
+                socket.send_to(&answer, "192.0.2.255:68").unwrap();
+            }
+        });
+        liar
+    }
+
+    fn answer(&self, query: &[u8], kind: u8) -> Vec<u8> {
+        let mut answer = query[..240].to_vec();
+        answer[0] = 2;
+        answer[16..20].copy_from_slice(&[192, 0, 2, 66]);
+        answer.extend([53, 1, kind, 54, 4, 192, 0, 2, 1, 1, 4, 255, 255, 255, 0, 51, 4]);
+        answer.extend(self.seconds.load(Ordering::SeqCst).to_be_bytes());
+        answer.push(255);
+        answer
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_server_is_told_until_it_is_right() {
+    enter_own_host();
+    let instance = Instance::new();
+    let liar = Liar::start(1, NAK);
+    let mut spawned = instance.spawn(&spec(&instance)).await.unwrap();
+    let says = |words: &'static str| {
+        move |status: &InterfaceStatus| status.trouble.as_ref().is_some_and(|trouble| trouble.contains(words))
+    };
+    let short = until(&spawned.supervisor, says("a lease of 1 s is too short")).await;
+    assert_eq!((&short.lease, short.addresses.len()), (&None, 0));
+    liar.seconds.store(120, Ordering::SeqCst);
+    let refused = until(&spawned.supervisor, says("the server takes the address back")).await;
+    assert_eq!((&refused.lease, refused.addresses.len()), (&None, 0));
+    liar.verdict.store(ACK, Ordering::SeqCst);
+    let given = until(&spawned.supervisor, |status| status.lease.is_some()).await;
+    assert_eq!((given.addresses.as_slice(), given.trouble), (&["192.0.2.66/24".to_owned()][..], None));
     spawned.supervisor.stop(true).await.unwrap();
     spawned.process.wait().await.unwrap();
     instance.assert_nothing_left();

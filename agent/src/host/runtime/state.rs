@@ -137,3 +137,26 @@ pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
         at: Timestamp(record.finished_at_ms),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_is_read_from_the_kernel_s_table() {
+        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n\
+                     0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n\
+                     1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n\
+                     2: 320200C0:01BB 010200C0:9C40 01 00000000:00000000 00:00000000 00000000     0\n\
+                     nonsense\n";
+        for (port, expected) in [(8080, true), (80, false), (443, false), (81, false)] {
+            assert_eq!(listening(table, port), expected, "{port}");
+        }
+        let own = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+        let port = own.local_addr().unwrap().port();
+        let pid = i32::try_from(std::process::id()).unwrap();
+        assert!(listens(pid, port).unwrap());
+        drop(own);
+        assert!(!listens(pid, port).unwrap());
+    }
+}
