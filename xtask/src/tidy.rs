@@ -41,6 +41,7 @@ const DEPENDENCIES: [(&str, &[&str]); 18] = [
             "berth-runtime",
             "berth-storage",
             "berth-sys",
+            "berth-vm",
         ],
     ),
     ("berth-acceptance-tests", &[]),

@@ -1,7 +1,8 @@
 //! What a change of a spec does to an instance that runs. The same table answers for a plan and for an apply.
 
 use crate::file;
-use crate::instance::InstanceSpec;
+use crate::instance::{InstanceKind, InstanceSpec};
+use crate::machine;
 use crate::value::secrets::Secrets;
 
 /// What a change does, the mildest first.
@@ -99,6 +100,11 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
     // The host name is the name's where none is given, so only then does a new name reach the process.
     let name =
         if old.hostname.is_some() && new.hostname.is_some() { Effect::InPlace } else { Effect::Restart };
+    // What a machine has is as it is until it boots again.
+    let is_machine = new.kind == InstanceKind::VirtualMachine;
+    let plugged = if is_machine { Effect::Restart } else { Effect::InPlace };
+    let boots = is_machine && machine::needs_boot(&old.limits, &new.limits);
+    let limits = if boots { Effect::Restart } else { Effect::InPlace };
     let table = [
         (A::Name, name, old.name != new.name),
         (A::Type, Effect::Replace, old.kind != new.kind),
@@ -117,9 +123,9 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Running, Effect::InPlace, old.running != new.running),
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
-        (A::Networks, Effect::InPlace, old.networks != new.networks),
-        (A::Limits, Effect::InPlace, old.limits != new.limits),
-        (A::Mounts, Effect::InPlace, old.mounts != new.mounts),
+        (A::Networks, plugged, old.networks != new.networks),
+        (A::Limits, limits, old.limits != new.limits),
+        (A::Mounts, plugged, old.mounts != new.mounts),
         (A::Devices, Effect::InPlace, old.devices != new.devices),
         (A::Files, file::effect(&old.files, &new.files).unwrap_or(Effect::InPlace), old.files != new.files),
         (A::HealthCheck, Effect::InPlace, old.health_check != new.health_check),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::image::ImageConfig;
-use crate::instance::InstanceSpec;
+use crate::instance::{InstanceKind, InstanceSpec};
 use crate::invalid::{Findings, Invalid, Invalids};
 use crate::name::Hostname;
 use crate::value::environment;
@@ -18,6 +18,8 @@ use crate::value::user::UserSpec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EffectiveConfig {
+    /// What it is.
+    pub kind: InstanceKind,
     /// Program and arguments; never empty.
     pub argv: Vec<String>,
     /// Variables by name.
@@ -89,6 +91,7 @@ impl EffectiveConfig {
         let health = HealthCheck::new(image.health_check.as_ref(), spec.health_check.as_ref());
         let health = findings.keep(&[], health);
         Some(Self {
+            kind: spec.kind,
             argv,
             environment: variables(image, spec, findings),
             working_dir: working_dir?,

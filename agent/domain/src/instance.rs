@@ -9,6 +9,7 @@ use crate::file::{self, FileDraft, FileSpec};
 use crate::ids::Digest;
 use crate::interface::{self, DEFAULT_INTERFACE, InterfaceDraft, InterfaceSpec};
 use crate::invalid::{Findings, Invalid, Invalids};
+use crate::machine;
 use crate::mount::{self, MountDraft, MountSpec};
 use crate::name::{Hostname, Name, shown};
 use crate::value::boot::Boot;
@@ -30,6 +31,8 @@ pub enum InstanceKind {
     /// Processes in namespaces of the host's kernel.
     #[default]
     Container,
+    /// The same, under a kernel of its own.
+    VirtualMachine,
 }
 
 impl InstanceKind {
@@ -38,6 +41,7 @@ impl InstanceKind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Container => "container",
+            Self::VirtualMachine => "virtual-machine",
         }
     }
 }
@@ -302,6 +306,9 @@ impl InstanceDraft {
         let health_check = self.health_check.as_ref().map(|check| check.check(findings));
         let security = self.security.check(findings);
         self.kernel.check(findings);
+        if kind == Some(InstanceKind::VirtualMachine) {
+            machine::check(self, findings);
+        }
         let secrets = self.secrets.as_ref();
         let secrets = secrets.map(|secrets| Secrets::check(secrets, &self.environment, findings));
         Some(InstanceSpec {
@@ -411,9 +418,10 @@ impl InstanceDraft {
 fn kind(text: &str) -> Result<InstanceKind, Invalid> {
     match text {
         "" | "container" => Ok(InstanceKind::Container),
+        "virtual-machine" => Ok(InstanceKind::VirtualMachine),
         other => {
             let summary = format!("\"{}\" is not a type that this agent runs", shown(other));
-            Err(Invalid::new(&[], summary, "Use \"container\""))
+            Err(Invalid::new(&[], summary, "Use \"container\" or \"virtual-machine\""))
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod instance;
 pub mod interface;
 pub mod invalid;
 pub mod mac;
+pub mod machine;
 pub mod mount;
 pub mod name;
 pub mod network;

@@ -56,6 +56,14 @@ pub enum NetworkFault {
     /// Ports of an instance whose interfaces are all on networks that are not the agent's.
     #[error("The host publishes no ports of an instance that is on no network of the type \"bridge\"")]
     NoWayForPorts,
+    /// A virtual machine on a network that is not a bridge of the agent's.
+    #[error("A virtual machine cannot be on the network \"{network}\" yet: it is not a bridge")]
+    NotForMachines {
+        /// The instance's interface.
+        interface: String,
+        /// The network.
+        network: String,
+    },
     /// Who gives addresses on it is not the agent.
     #[error("An address on the network \"{network}\" is given by its DHCP server")]
     NotOurs {
@@ -139,7 +147,9 @@ impl NetworkFault {
         let of_interface =
             |interface: &String, argument: &str| ["networks", interface, argument].map(str::to_owned).into();
         let argument = match self {
-            Self::NoNetwork { interface, .. } => return of_interface(interface, "network"),
+            Self::NoNetwork { interface, .. } | Self::NotForMachines { interface, .. } => {
+                return of_interface(interface, "network");
+            }
             Self::NoWayForPorts => "ports",
             Self::NotOfNetwork { interface, .. } | Self::NotOurs { interface, .. } => {
                 return of_interface(interface, "ipv4_address");
@@ -171,6 +181,9 @@ impl NetworkFault {
                     .to_owned()
             }
             Self::NotOurs { .. } => "Leave it out".to_owned(),
+            Self::NotForMachines { .. } => {
+                "Use a network of the type bridge, or an instance of the type container".to_owned()
+            }
             Self::NotOfNetwork { .. } => {
                 "Use another address of it, or leave it out and one is chosen".to_owned()
             }

@@ -18,6 +18,7 @@ pub(crate) fn start_attribute(program: &str, error: &StartError) -> Vec<String> 
         StartError::Sysctl { name, .. } => vec!["sysctls".to_owned(), name.clone()],
         StartError::Mount(fault) => fault.attribute(),
         StartError::Interface { interface, .. } => vec!["networks".to_owned(), interface.clone()],
+        StartError::Machine { .. } => one("type"),
         StartError::Host { .. } => Vec::new(),
     }
 }
@@ -41,6 +42,6 @@ pub(crate) fn start_advice(error: &StartError) -> String {
         StartError::Sysctl { .. } => "Use a name and a value that this host's kernel knows".to_owned(),
         StartError::Mount(fault) => fault.advice(),
         StartError::Interface { .. } => INTERFACE_ADVICE.to_owned(),
-        StartError::Host { advice, .. } => advice.clone(),
+        StartError::Machine { advice, .. } | StartError::Host { advice, .. } => advice.clone(),
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 
+use berth_vm::accelerator::Accelerator;
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -48,6 +49,39 @@ pub struct Config {
     pub rootfs_driver: RootfsDriver,
     /// How much is fetched at once.
     pub pull: Pull,
+    /// How virtual machines are run.
+    pub vm: Vm,
+}
+
+/// How virtual machines are run; what is absent is found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Vm {
+    /// An image named vmlinuz-RELEASE, whose modules are in /lib/modules/RELEASE.
+    pub kernel: Option<PathBuf>,
+    /// QEMU's program.
+    pub qemu: Option<PathBuf>,
+    /// The program that exports root file systems.
+    pub virtiofsd: Option<PathBuf>,
+    accelerator: Option<AcceleratorName>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum AcceleratorName {
+    Kvm,
+    Tcg,
+}
+
+impl Vm {
+    /// What runs guests' instructions, where that is said.
+    #[must_use]
+    pub fn accelerator(&self) -> Option<Accelerator> {
+        self.accelerator.map(|name| match name {
+            AcceleratorName::Kvm => Accelerator::Kvm,
+            AcceleratorName::Tcg => Accelerator::Tcg,
+        })
+    }
 }
 
 /// How much is fetched from registries at once, over all pulls.
@@ -122,6 +156,7 @@ struct File {
     images: Images,
     rootfs_driver: RootfsDriver,
     pull: Option<Pull>,
+    vm: Vm,
 }
 
 /// Why the configuration cannot be used.
@@ -220,6 +255,7 @@ impl Config {
             images: file.images,
             rootfs_driver: file.rootfs_driver,
             pull: file.pull.unwrap_or_default(),
+            vm: file.vm,
         })
     }
 }
@@ -287,6 +323,17 @@ mod tests {
         for bad in ["connections = 0", "bytes_per_second = 0", "connections = -1", "connection = 1"] {
             load(&format!("[pull]\n{bad}"), &[]).unwrap_err();
         }
+    }
+
+    #[test]
+    fn a_kernel_and_an_accelerator_for_machines_may_be_named() {
+        let vm = load("[vm]\nkernel = '/boot/vmlinuz-6.1'\naccelerator = 'kvm'", &[]).unwrap().vm;
+        assert_eq!(
+            (vm.kernel.clone(), vm.accelerator()),
+            (Some("/boot/vmlinuz-6.1".into()), Some(Accelerator::Kvm))
+        );
+        assert_eq!(load("", &[]).unwrap().vm.accelerator(), None);
+        assert!(load("[vm]\naccelerator = 'hvf'", &[]).unwrap_err().contains("tcg"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 pub use args::Args;
-pub use config::{Config, FileError, Tls};
+pub use config::{Config, FileError, Tls, Vm};
 pub use error::StartError;
 pub use images::Images;
 

@@ -7,6 +7,7 @@ use berth_image::platform::Platform;
 use super::Place;
 use super::checks;
 use super::driver::Driver;
+use super::guests::Guests;
 use super::supervisor::Finder;
 use crate::daemon::Config;
 
@@ -18,6 +19,7 @@ pub(super) struct Machine {
     uid_count: u32,
     driver: Driver,
     verity: bool,
+    guests: Guests,
 }
 
 impl Machine {
@@ -27,9 +29,10 @@ impl Machine {
         config: &Config,
         driver: Driver,
         verity: bool,
+        guests: Guests,
     ) -> Self {
         let (uid_base, uid_count) = (config.uid_base, config.uid_count);
-        Self { place, supervisor, uid_base, uid_count, driver, verity }
+        Self { place, supervisor, uid_base, uid_count, driver, verity, guests }
     }
 
     fn probe(&self) -> HostInfo {
@@ -58,7 +61,12 @@ impl Host for Machine {
     async fn check(&self) -> Vec<CheckItem> {
         let place = self.place.clone();
         let (supervisor, base, count) = (self.supervisor.clone(), self.uid_base, self.uid_count);
-        let checked = tokio::task::spawn_blocking(move || checks::all(&place, &supervisor, base, count));
+        let guests = self.guests.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut items = checks::all(&place, &supervisor, base, count);
+            items.extend(guests.checks());
+            items
+        });
         let mut items = checked.await.unwrap_or_else(|error| vec![checks::interrupted(&error)]);
         items.extend([checks::root_file_systems(&self.driver), checks::verity(self.verity)]);
         items

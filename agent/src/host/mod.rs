@@ -4,6 +4,7 @@ mod archives;
 mod checks;
 mod credentials;
 mod driver;
+mod guests;
 mod images;
 mod machine;
 mod network;
@@ -90,6 +91,7 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let driver = Driver::choose(config.rootfs_driver, &supervisor, &store, config.uid_base).await;
     let network = network::Networks::open(place.clone()).await?;
+    let guests = guests::Guests::new(&place, supervisor.clone(), config.vm.clone());
     let downloads = Downloads::new(config.pull.connections, config.pull.bytes_per_second);
     Ok(Ports {
         images: Arc::new(images::ImageStore::new(store.clone(), downloads)),
@@ -99,10 +101,11 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
             store.clone(),
             driver.clone(),
             config.bind_sources.clone(),
+            guests.clone(),
         )),
         network: Arc::new(network),
         volumes: Arc::new(volumes::Directories::new(&place)),
-        host: Arc::new(machine::Machine::new(place, supervisor, config, driver, store.has_verity())),
+        host: Arc::new(machine::Machine::new(place, supervisor, config, driver, store.has_verity(), guests)),
     })
 }
 

@@ -63,6 +63,7 @@ impl World {
             images: Default::default(),
             rootfs_driver: driver,
             pull: Default::default(),
+            vm: Default::default(),
         };
         let ports = host::ports(&config, &data, &run).await.unwrap();
         Self { dir, ports, _registry: registry, remotes: Arc::from([remote]) }

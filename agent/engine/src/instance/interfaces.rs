@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use berth_domain::interface::{self, InterfaceSpec};
-use berth_domain::{InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
+use berth_domain::{InstanceKind, InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
 use ipnet::{IpNet, Ipv4Net};
 
 use super::actor::Actor;
@@ -26,6 +26,10 @@ pub(crate) fn wanted(
     for (name, asked) in spec.interfaces() {
         let network = meant(inner, &name, &asked, before)?;
         check_address(&name, &asked, &network)?;
+        if spec.kind == InstanceKind::VirtualMachine && network.spec.kind != NetworkKind::Bridge {
+            let network = network.spec.name.to_string();
+            return Err(NetworkFault::NotForMachines { interface: name, network }.into());
+        }
         let (ipv4, mac) = (asked.ipv4_address, asked.mac);
         wanted.insert(name, WantedInterface { network, ipv4, mac });
     }

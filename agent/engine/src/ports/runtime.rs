@@ -340,6 +340,15 @@ pub enum StartError {
         #[source]
         source: Cause,
     },
+    /// A machine that does not come up, or cannot be had here.
+    #[error("The virtual machine cannot be started")]
+    Machine {
+        /// What to do; empty where nothing is known.
+        advice: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// The host lacks something.
     #[error("This host cannot {operation}")]
     Host {

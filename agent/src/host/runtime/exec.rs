@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
     ExecError, ExecInput, ExecOutput, ExecRequest, ExecSession, TerminalSize,
 };
@@ -40,10 +41,13 @@ pub(super) async fn run(
         ..workload.clone()
     };
     let started = supervisor.exec(process.clone(), request.terminal.is_some()).await;
-    let (session, stdio) = started.map_err(|error| failed(&process, error))?;
+    let (mut session, stdio) = started.map_err(|error| failed(&process, error))?;
     let (input, from_caller) = mpsc::channel(WAITING);
     let (to_caller, output) = mpsc::channel(WAITING);
     let streams = Streams::new(stdio, request, &to_caller);
+    if let (Some(terminal), Some(size)) = (&streams.terminal, request.terminal) {
+        resize(terminal, &mut session, size).await;
+    }
     tokio::spawn(carry(session, streams, from_caller, to_caller));
     Ok(ExecSession { input, output })
 }
@@ -69,9 +73,6 @@ impl Streams {
             }
             ExecStdio::Terminal(terminal) => {
                 let terminal = Arc::new(terminal);
-                if let Some(size) = request.terminal {
-                    resize(&terminal, size);
-                }
                 tokio::spawn(write_terminal(Arc::clone(&terminal), receiver));
                 let out = tokio::spawn(read_terminal(Arc::clone(&terminal), to_caller.clone()));
                 Self { stdin, terminal: Some(terminal), readers: vec![out] }
@@ -108,7 +109,7 @@ async fn carry(
             }
             Some(ExecInput::Resize(size)) => {
                 if let Some(terminal) = &streams.terminal {
-                    resize(terminal, size);
+                    resize(terminal, &mut session, size).await;
                 }
                 Ok(())
             }
@@ -143,9 +144,17 @@ async fn pass(streams: &Streams, waiting: &mut Option<Vec<u8>>) {
     }
 }
 
-fn resize(terminal: &Terminal, size: TerminalSize) {
-    if let Err(error) = terminal.resize(size.rows, size.columns) {
-        tracing::debug!(%error, "a terminal keeps its size");
+async fn resize(terminal: &Terminal, session: &mut client::ExecSession, size: TerminalSize) {
+    let TerminalSize { rows, columns } = size;
+    let resized: Result<(), Cause> = match terminal.resize(rows, columns) {
+        // Its terminal is a machine's own.
+        Err(error) if error.raw_os_error() == Some(Errno::ENOTTY as i32) => {
+            session.resize(rows, columns).await.map_err(Into::into)
+        }
+        resized => resized.map_err(Into::into),
+    };
+    if let Err(error) = resized {
+        tracing::debug!(error = &*error as &dyn std::error::Error, "a terminal keeps its size");
     }
 }
 

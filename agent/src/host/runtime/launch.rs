@@ -11,6 +11,7 @@ use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::lease::DhcpSpec;
 use berth_runtime::spec::{
     self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
+    VmSpec,
 };
 use berth_storage::rootfs::{Lower, RootfsSpec};
 use nix::errno::Errno;
@@ -18,6 +19,7 @@ use nix::errno::Errno;
 use super::{Home, files, mounts, process, writes};
 use crate::host::Place;
 use crate::host::driver::Driver;
+use crate::host::guests;
 
 const MTU: u32 = 1500;
 const LOG_BYTES: u64 = 10 << 20;
@@ -40,11 +42,17 @@ pub(super) async fn lower(store: &Store, driver: &Driver, image: &Digest) -> Res
 }
 
 /// All that the supervisor is told.
-pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lower) -> LaunchSpec {
+pub(super) fn spec(
+    place: &Place,
+    home: &Home,
+    request: &StartRequest,
+    lower: Lower,
+    vm: Option<VmSpec>,
+) -> LaunchSpec {
     let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
     let parent = format!("berth{}", place.prefix);
     let mut cgroup = CgroupSpec { parent, name: request.instance.to_string(), ..CgroupSpec::default() };
-    limit(&mut cgroup, &request.settings.limits);
+    limit(&mut cgroup, &request.settings.limits, vm.is_some());
     LaunchSpec {
         version: spec::VERSION,
         id: request.instance.to_string(),
@@ -67,7 +75,7 @@ pub(super) fn spec(place: &Place, home: &Home, request: &StartRequest, lower: Lo
         restart: restart(request.settings.restart),
         health: request.settings.health.as_ref().map(process::health),
         kernel: process::kernel(config),
-        vm: None,
+        vm,
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
 }
@@ -134,9 +142,10 @@ pub(super) fn interface_of(interfaces: &[InterfaceSpec], error: &LaunchError) ->
     found.map(|interface| interface.name.clone()).unwrap_or(path)
 }
 
-pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits) {
+pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits, is_machine: bool) {
     cgroup.cpu_millis = limits.cpu_millis;
-    cgroup.memory_bytes = limits.memory_bytes;
+    let beside = |memory| if is_machine { guests::with_overhead(memory) } else { memory };
+    cgroup.memory_bytes = limits.memory_bytes.map(beside);
     cgroup.pids = limits.pids;
     cgroup.cpuset.clone_from(&limits.cpuset);
     cgroup.swap_bytes = limits.swap_bytes;
@@ -183,6 +192,10 @@ pub(super) fn failed(request: &StartRequest, spec: &LaunchSpec, error: ClientErr
             let limit = process::limit_of(&error.path).unwrap_or_default().to_owned();
             StartError::Limit { limit, source }
         }
+        Stage::Boot => StartError::Machine {
+            advice: "berth check says what this host lacks for virtual machines".to_owned(),
+            source: error.into(),
+        },
         _ => unable("start the instance", error),
     }
 }

@@ -19,7 +19,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, Health, InstanceId, Mount, Timestamp, Workload};
+use berth_domain::{ExitRecord, Health, InstanceId, InstanceKind, Mount, Timestamp, Workload};
 use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
@@ -32,6 +32,7 @@ use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
 use berth_runtime::launch::Stage;
 use berth_runtime::mount::MountSpec;
+use berth_runtime::spec::VmSpec;
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -40,6 +41,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::Place;
 use super::driver::Driver;
+use super::guests::{GuestError, Guests};
 use super::supervisor::Finder;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
@@ -58,6 +60,7 @@ pub(super) struct Supervisors {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
     /// What instances may bind.
     bind_sources: mounts::Allowed,
+    guests: Guests,
 }
 
 /// Where an instance's things are.
@@ -84,9 +87,11 @@ impl Supervisors {
         store: Store,
         driver: Driver,
         bind_sources: mounts::Allowed,
+        guests: Guests,
     ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        Self { place, finder, store, driver, sender, receiver: Mutex::new(Some(receiver)), bind_sources }
+        let receiver = Mutex::new(Some(receiver));
+        Self { place, finder, store, driver, sender, receiver, bind_sources, guests }
     }
 
     fn home(&self, instance: InstanceId) -> Home {
@@ -111,6 +116,18 @@ impl Supervisors {
                 source: error.into(),
             })
         })
+    }
+
+    /// What a request's machine is, where it is for one.
+    async fn vm(&self, request: &StartRequest) -> Result<Option<VmSpec>, StartError> {
+        if request.config.kind == InstanceKind::Container {
+            return Ok(None);
+        }
+        let (guests, limits) = (self.guests.clone(), request.settings.limits.clone());
+        let made = tokio::task::spawn_blocking(move || guests.spec(&limits)).await;
+        let made = made.map_err(|error| launch::unable("prepare the virtual machine", error))?;
+        let failed = |error: GuestError| StartError::Machine { advice: error.advice(), source: error.into() };
+        made.map(Some).map_err(failed)
     }
 
     /// The supervisor, where one lives.
@@ -207,7 +224,8 @@ impl Runtime for Supervisors {
         })?;
         let home = self.home(request.instance);
         let lower = launch::lower(&self.store, &self.driver, &request.image).await?;
-        let mut spec = launch::spec(&self.place, &home, request, lower);
+        let vm = self.vm(request).await?;
+        let mut spec = launch::spec(&self.place, &home, request, lower, vm);
         spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
         let (files, uids) = (files::Files::of(request), request.uids);
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
@@ -265,10 +283,14 @@ impl Runtime for Supervisors {
         let home = self.home(instance);
         let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
         let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
-        launch::limit(&mut spec.cgroup, &settings.limits);
+        launch::limit(&mut spec.cgroup, &settings.limits, spec.vm.is_some());
         spec.restart = launch::restart(settings.restart);
-        spec.mounts = self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
-        spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
+        // What a machine has plugged in is as it was until it boots again.
+        if spec.vm.is_none() {
+            spec.mounts =
+                self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+            spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
+        }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;

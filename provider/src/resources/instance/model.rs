@@ -153,6 +153,9 @@ pub const DEFAULT_HOST_ADDRESS: &str = "127.0.0.1";
 pub const DEFAULT_PROTOCOL: &str = "tcp";
 /// The only kind there is yet.
 pub const CONTAINER: &str = "container";
+
+/// The type of an instance under a kernel of its own.
+pub const MACHINE: &str = "virtual-machine";
 /// The policy when nothing is said.
 pub const DEFAULT_POLICY: &str = "always";
 /// The first delay when nothing is said, in milliseconds.

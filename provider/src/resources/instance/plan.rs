@@ -10,7 +10,7 @@ use berth_proto::agent as wire;
 
 use super::contents::{devices, files, mounts, networks};
 use super::convert::{Labels, to_spec};
-use super::model::{InstanceModel, LimitsModel, OnImageChange, PortModel, RestartModel};
+use super::model::{InstanceModel, LimitsModel, MACHINE, OnImageChange, PortModel, RestartModel};
 use super::process::convert as process;
 use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
@@ -207,12 +207,21 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("running", old.running != new.running || model.running.has_unknown()),
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
-        ("limits", old.limits != new.limits || model.limits.has_unknown()),
-        ("networks", old.networks != new.networks || model.networks.has_unknown()),
         ("devices", old.devices != new.devices || model.devices.has_unknown()),
-        ("mounts", old.mounts != new.mounts || model.mounts.has_unknown()),
         ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
         ("boot", old.boot != new.boot || model.boot.has_unknown()),
+    ];
+    // What a machine has plugged in is as it is until it boots again.
+    let is_machine = model.r#type.as_str() == Some(MACHINE);
+    let of = |boots: bool| if is_machine && boots { Effect::Restart } else { Effect::InPlace };
+    let plugged = [
+        (
+            "limits",
+            of(model.limits.has_unknown() || needs_boot(old.limits.as_ref(), new.limits.as_ref())),
+            old.limits != new.limits || model.limits.has_unknown(),
+        ),
+        ("networks", of(true), old.networks != new.networks || model.networks.has_unknown()),
+        ("mounts", of(true), old.mounts != new.mounts || model.mounts.has_unknown()),
     ];
     let state_only = [
         ("on_image_change", prior.on_image_change != model.on_image_change),
@@ -235,8 +244,17 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         .for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     restarts.into_iter().for_each(|(argument, changed)| add(argument, Effect::Restart, changed));
     in_place.into_iter().for_each(|(argument, changed)| add(argument, Effect::InPlace, changed));
+    plugged.into_iter().for_each(|(argument, effect, changed)| add(argument, effect, changed));
     state_only.into_iter().for_each(|(argument, changed)| add(argument, Effect::StateOnly, changed));
     found
+}
+
+/// Whether limits that changed change the machine itself: its memory, and how many processors its limit of CPUs needs.
+fn needs_boot(old: Option<&wire::Limits>, new: Option<&wire::Limits>) -> bool {
+    let of = |limits: Option<&wire::Limits>| {
+        limits.map_or((0, 0), |limits| (limits.memory_bytes, limits.cpu_millis.div_ceil(1000)))
+    };
+    of(old) != of(new)
 }
 
 /// Those about the process that restart it.

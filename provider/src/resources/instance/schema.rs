@@ -38,7 +38,10 @@ fn identity(schema: Schema) -> Schema {
             )
             .required(),
         )
-        .attribute("type", text("What it is. Only `container` (the default) yet. A change replaces."))
+        .attribute("type", text(
+                "What it is: `container` (the default), or `virtual-machine`: the same image under a kernel of its own. A \
+                 change replaces.",
+            ))
         .attribute(
             "image",
             text(
@@ -99,9 +102,21 @@ fn schedule(schema: Schema) -> Schema {
     let max_retries = Attribute::number("How often in a row; 0, the default, is without end.");
     let backoff = text("The first delay, doubled at each try up to a minute. Default: `100ms`.");
     let limits = [
-        ("cpu", text("Number of CPUs, such as `\"1.5\"`.")),
-        ("memory", text("Memory, such as `\"512MiB\"`, or a number of bytes.")),
-        ("pids", Attribute::number("Number of processes and threads.")),
+        (
+            "cpu",
+            text(
+                "Number of CPUs, such as `\"1.5\"`. A virtual machine has as many processors, rounded up; another number of \
+                 those restarts it.",
+            ),
+        ),
+        (
+            "memory",
+            text(
+                "Memory, such as `\"512MiB\"`, or a number of bytes. A virtual machine's own: 256 MiB where nothing is said, \
+                 96 MiB at the least; a change restarts it.",
+            ),
+        ),
+        ("pids", Attribute::number("Number of processes and threads. Not of a virtual machine.")),
         ("cpuset", text("Which CPUs, such as `\"0-2,5\"`.")),
         ("swap", text("Swap beside the memory, such as `\"1GiB\"`; `0` is none. Only with `memory`.")),
         (

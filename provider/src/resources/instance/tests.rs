@@ -157,6 +157,29 @@ fn what_changes_in_place_warns_of_nothing() {
 }
 
 #[test]
+fn a_machine_boots_again_for_what_is_plugged_in_and_is_refused_what_it_cannot_have() {
+    let limits = |cpu: &str| {
+        Attr::Known(LimitsModel { cpu: known(cpu), memory: known("1GiB"), ..LimitsModel::default() })
+    };
+    let machine = |cpu: &str| {
+        let r#type = known("virtual-machine");
+        InstanceModel { r#type, limits: limits(cpu), ..config() }
+    };
+    let prior = state(&machine("1.2"));
+    assert_eq!(effects(&plan(&prior, &machine("1.8"))), [("limits", Effect::InPlace)]);
+    assert_eq!(effects(&plan(&prior, &machine("2.5"))), [("limits", Effect::Restart)]);
+    let replaced = plan(&state(&config()), &InstanceModel { r#type: known("virtual-machine"), ..config() });
+    assert_eq!(effects(&replaced), [("type", Effect::Replace)]);
+    let small = LimitsModel { memory: known("64MiB"), pids: Attr::Known(9), ..LimitsModel::default() };
+    let paths: Vec<_> = validate(&InstanceModel { limits: Attr::Known(small), ..machine("1") })
+        .into_iter()
+        .map(|report| report.path)
+        .collect();
+    let at = |name: &str| Path::at("limits").attribute(name);
+    assert_eq!(paths, [at("pids"), at("memory")]);
+}
+
+#[test]
 fn a_rename_restarts_unless_a_hostname_is_set() {
     let prior = state(&config());
     let planned = plan(&prior, &InstanceModel { name: known("web2"), ..config() });
@@ -242,7 +265,7 @@ fn all_errors_come_at_once_on_their_arguments() {
     };
     let model = InstanceModel {
         name: known("my_web"),
-        r#type: known("virtual-machine"),
+        r#type: known("jail"),
         image: known("nginx"),
         environment: map([("A".to_owned(), "x\0".to_owned())]),
         stop_timeout: known("10"),

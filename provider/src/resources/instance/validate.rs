@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::contents::{devices, files, mounts, networks};
 use super::model::{
-    CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, OnImageChange, PortModel,
-    RestartModel,
+    CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, MACHINE, OnImageChange,
+    PortModel, RestartModel,
 };
 use crate::attr::{Attr, List, Map, entries};
 use crate::report::{self, Diagnostic, Path, capital};
@@ -46,16 +46,43 @@ fn identity(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
     }
     match model.r#type.as_str() {
         None | Some(CONTAINER) => {}
-        Some("virtual-machine") => found.push(report::error(
-            Path::at("type"),
-            "Virtual machines cannot be made yet",
-            "This version of Berth makes containers only. Leave type out, or write \"container\".",
-        )),
+        Some(MACHINE) => machine(model, found),
         Some(other) => found.push(report::error(
             Path::at("type"),
             format!("There is no type \"{other}\""),
-            "Leave type out, or write \"container\".",
+            "Write \"container\" (the default) or \"virtual-machine\".",
         )),
+    }
+}
+
+/// The least that a virtual machine boots with.
+const MIN_MACHINE_MEMORY: u64 = 96 << 20;
+
+/// What a virtual machine cannot have.
+fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    for name in model.devices.known().into_iter().flatten().map(|(name, _)| name) {
+        found.push(report::error(
+            Path::at("devices").key(name),
+            "A virtual machine has no devices of the host's yet",
+            "Leave it out, or use the type \"container\".",
+        ));
+    }
+    let Some(limits) = model.limits.known() else { return };
+    let path = |name: &str| Path::at("limits").attribute(name);
+    if limits.pids.known().is_some() {
+        found.push(report::error(
+            path("pids"),
+            "The processes of a virtual machine are its own kernel's to count",
+            "Leave it out: its memory bounds them.",
+        ));
+    }
+    let memory = limits.memory.as_str().and_then(|text| size::parse(text).ok());
+    if memory.is_some_and(|bytes| bytes < MIN_MACHINE_MEMORY) {
+        found.push(report::error(
+            path("memory"),
+            "That is too little memory to boot a virtual machine",
+            "Use at least 96MiB, or leave it out for 256MiB.",
+        ));
     }
 }
 
