@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 pub use driver::Wanted as RootfsDriver;
 
+use berth_domain::InstanceId;
 use berth_engine::Ports;
 use berth_image::registry::Downloads;
 use berth_image::store::{Store, StoreError};
@@ -75,6 +76,14 @@ pub(crate) struct Place {
     data: PathBuf,
     run: PathBuf,
     prefix: Prefix,
+}
+
+impl Place {
+    /// What the host's end of an instance's interface is called.
+    fn link(&self, instance: InstanceId, slot: u8) -> String {
+        let id: String = instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+        format!("vb{}{id}{slot}", self.prefix)
+    }
 }
 
 /// Makes all ports.

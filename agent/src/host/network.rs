@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, NetworkKind, Protocol, network::overlap};
-use berth_engine::ports::network::{Network, NetworkError, Publication};
+use berth_engine::ports::network::{Link, Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
 use berth_network::forwarding::Forwarding;
 use berth_network::nft::{Nft, NftError};
@@ -18,7 +18,9 @@ use berth_network::{Prefix, bridge};
 use berth_sys::netlink::{Netlink, NetlinkError};
 use ipnet::{IpNet, Ipv4Net};
 
-use super::published::{Published, Record, Settings};
+mod keep;
+
+use super::published::{self, Links, Published, Record, Settings};
 use super::{HostError, Place, SHARED_DIR};
 
 /// The engine's lock, by which other agents see that this one lives.
@@ -59,7 +61,9 @@ impl Networks {
         }
         let prefix = place.prefix.clone();
         let now = Mutex::new(Now { record, held });
-        Ok(Self { prefix, inner: Arc::new(Inner { place, forwarding, now }) })
+        let inner = Arc::new(Inner { place, forwarding, now });
+        keep::spawn(&inner);
+        Ok(Self { prefix, inner })
     }
 
     async fn blocking<T: Send + 'static>(
@@ -106,6 +110,21 @@ impl Inner {
         }
     }
 
+    /// Puts back what somebody took out of the tables; whether anything was amiss.
+    fn mend(&self, now: &mut Now) -> Result<bool, NetworkError> {
+        let desired = now.record.desired();
+        if desired.networks.is_empty() {
+            return Ok(false);
+        }
+        let firewall = self.firewall()?;
+        let state = firewall.observe(&desired).map_err(|error| filtered("look at the firewall", error))?;
+        if state == State::AsDesired {
+            return Ok(false);
+        }
+        firewall.apply(&desired).map_err(|error| filtered("set up the firewall", error))?;
+        Ok(true)
+    }
+
     fn firewall(&self) -> Result<Firewall, NetworkError> {
         let nft = Nft::find().map_err(|error| NetworkError::Host {
             operation: "filter packets".to_owned(),
@@ -115,12 +134,14 @@ impl Inner {
         Ok(Firewall::new(nft, &self.place.prefix))
     }
 
-    fn ensure(
+    /// The network is there, and an instance may have interfaces on it beside those that it had.
+    fn join(
         &self,
         now: &mut Now,
         name: &str,
         network: &KnownNetwork,
         subnet: Ipv4Net,
+        links: Option<(InstanceId, Links)>,
     ) -> Result<(), NetworkError> {
         let mut netlink = open()?;
         let mtu = network.spec.mtu;
@@ -129,6 +150,9 @@ impl Inner {
         self.forwarding.acquire(&mut netlink).map_err(|error| host("forward packets", error))?;
         let mut record = now.record.clone();
         record.set_network(name, subnet, Settings { nat: network.spec.nat, isolated: network.spec.isolated });
+        if let Some((instance, links)) = links {
+            record.add_links(&instance.to_string(), links);
+        }
         let as_desired = record == now.record && {
             let state = self.firewall()?.observe(&record.desired());
             state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
@@ -141,6 +165,7 @@ impl Inner {
         record.remove_network(name);
         if record.networks.is_empty() {
             record.ports.clear();
+            record.interfaces.clear();
             now.held.clear();
         }
         let last = record.networks.is_empty();
@@ -153,14 +178,25 @@ impl Inner {
         Ok(())
     }
 
+    /// Interfaces as they are recorded.
+    fn links(&self, instance: InstanceId, links: &[Link]) -> Links {
+        let recorded = |link: &Link| {
+            let bridge = self.place.prefix.bridge(link.network.number);
+            let recorded = published::Link { bridge, mac: link.mac, addresses: link.addresses.clone() };
+            (self.place.link(instance, link.slot), recorded)
+        };
+        links.iter().map(recorded).collect()
+    }
+
     fn publish(&self, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
-        let instance = publication.instance.to_string();
-        let ports = publication.ports.iter().map(|port| Published {
-            host_address: port.host_address.into(),
-            host_port: port.host_port,
-            protocol: ours(port.protocol),
-            address: publication.ipv4.into(),
-            port: port.container_port,
+        let ports = publication.ports.iter().filter_map(|port| {
+            Some(Published {
+                host_address: port.host_address.into(),
+                host_port: port.host_port,
+                protocol: ours(port.protocol),
+                address: publication.ipv4?.into(),
+                port: port.container_port,
+            })
         });
         let ports = ports.collect::<Vec<_>>();
         let mut taken = Vec::new();
@@ -170,11 +206,8 @@ impl Inner {
             }
         }
         let mut record = now.record.clone();
-        if ports.is_empty() {
-            record.ports.remove(&instance);
-        } else {
-            record.ports.insert(instance, ports);
-        }
+        let links = self.links(publication.instance, &publication.links);
+        record.set_instance(publication.instance.to_string(), links, ports);
         if record != now.record {
             self.apply(now, record)?;
         }
@@ -226,7 +259,20 @@ impl Network for Networks {
         // Every bridge has some once it is in the ledger.
         let subnet = network.spec.ipv4_subnet.ok_or(NetworkError::NoSubnet)?;
         let (name, network) = (self.host_name(network), network.clone());
-        self.blocking(move |inner, now| inner.ensure(now, &name, &network, subnet)).await
+        self.blocking(move |inner, now| inner.join(now, &name, &network, subnet, None)).await
+    }
+
+    async fn join(
+        &self,
+        network: &KnownNetwork,
+        instance: InstanceId,
+        links: &[Link],
+    ) -> Result<(), NetworkError> {
+        let subnet = network.spec.ipv4_subnet.filter(|_| network.spec.kind == NetworkKind::Bridge);
+        let Some(subnet) = subnet else { return self.ensure(network).await };
+        let (name, network) = (self.host_name(network), network.clone());
+        let links = Some((instance, self.inner.links(instance, links)));
+        self.blocking(move |inner, now| inner.join(now, &name, &network, subnet, links)).await
     }
 
     async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
@@ -244,7 +290,7 @@ impl Network for Networks {
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
-        let nothing = Publication { instance, ipv4: Ipv4Addr::UNSPECIFIED, ports: Vec::new() };
+        let nothing = Publication { instance, ipv4: None, ports: Vec::new(), links: Vec::new() };
         self.blocking(move |inner, now| inner.publish(now, &nothing)).await
     }
 

@@ -6,8 +6,9 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
+use berth_domain::MacAddress;
 use berth_network::Ipv4Net;
-use berth_network::firewall::{Desired, HostPort, Network, Protocol, Target};
+use berth_network::firewall::{self, Desired, HostPort, Network, Protocol, Target};
 use berth_sys::fs::{FsError, write_atomic};
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,22 @@ pub(super) struct Record {
     /// Of bridges that are not as a bridge is by default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) settings: BTreeMap<String, Settings>,
+    /// Interfaces by their instance's id, and then by the name of the host's end.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) interfaces: BTreeMap<String, Links>,
+}
+
+/// An instance's interfaces, by the names of the host's ends.
+pub(super) type Links = BTreeMap<String, Link>;
+
+/// An interface of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Link {
+    /// The bridge that it is a port of.
+    pub(super) bridge: String,
+    /// All that it may send with.
+    pub(super) mac: MacAddress,
+    pub(super) addresses: Vec<IpAddr>,
 }
 
 /// How a bridge is.
@@ -117,6 +134,39 @@ impl Record {
     pub(super) fn remove_network(&mut self, bridge: &str) {
         self.networks.remove(bridge);
         self.settings.remove(bridge);
+        for links in self.interfaces.values_mut() {
+            links.retain(|_, link| link.bridge != bridge);
+        }
+        self.interfaces.retain(|_, links| !links.is_empty());
+    }
+
+    /// An instance has these interfaces, beside those that it had. One that is about to have other addresses has both.
+    pub(super) fn add_links(&mut self, instance: &str, links: Links) {
+        if links.is_empty() {
+            return;
+        }
+        let all = self.interfaces.entry(instance.to_owned()).or_default();
+        for (name, mut link) in links {
+            if let Some(old) = all.get(&name).filter(|old| (&old.bridge, old.mac) == (&link.bridge, link.mac))
+            {
+                let before = old.addresses.iter().filter(|address| !link.addresses.contains(address));
+                link.addresses = before.copied().chain(link.addresses.iter().copied()).collect();
+                link.addresses.sort_unstable();
+            }
+            all.insert(name, link);
+        }
+    }
+
+    /// An instance has these interfaces and ports, and no others.
+    pub(super) fn set_instance(&mut self, instance: String, links: Links, ports: Vec<Published>) {
+        self.interfaces.remove(&instance);
+        self.ports.remove(&instance);
+        if !links.is_empty() {
+            self.interfaces.insert(instance.clone(), links);
+        }
+        if !ports.is_empty() {
+            self.ports.insert(instance, ports);
+        }
     }
 
     pub(super) fn load(run: &Path) -> Result<Self, RecordError> {
@@ -145,6 +195,16 @@ impl Record {
         write_atomic(&path, &bytes, 0o600).map_err(RecordError::Write)
     }
 
+    fn interface(&self, (name, link): (&String, &Link)) -> Option<firewall::Interface> {
+        self.networks.contains_key(&link.bridge).then(|| firewall::Interface {
+            name: name.clone(),
+            bridge: link.bridge.clone(),
+            mac: berth_sys::netlink::MacAddress(link.mac.0),
+            addresses: link.addresses.clone(),
+            access: firewall::Access::default(),
+        })
+    }
+
     /// The whole of the firewall's table.
     pub(super) fn desired(&self) -> Desired {
         let networks = self.networks.iter();
@@ -156,7 +216,7 @@ impl Record {
         let target = |port: &Published| Target { address: port.address, port: port.port };
         Desired {
             networks: networks.collect(),
-            interfaces: Vec::new(),
+            interfaces: self.interfaces.values().flatten().filter_map(|link| self.interface(link)).collect(),
             ports: ports.map(|port| (port.host(), target(port))).collect(),
         }
     }
@@ -174,6 +234,24 @@ mod tests {
         assert_eq!(serde_json::to_string(&record).unwrap(), WRITTEN);
         let desired = record.desired();
         assert_eq!((desired.networks.len(), desired.ports.len()), (1, 1));
+    }
+
+    #[test]
+    fn an_interface_that_moves_has_both_addresses_until_it_has_moved() {
+        let mut record: Record = serde_json::from_str(WRITTEN).unwrap();
+        let link = |address: &str| {
+            let (bridge, mac) = ("berthabcd0".to_owned(), MacAddress([2, 0, 0, 0, 0, 1]));
+            Links::from([("vb0".to_owned(), Link { bridge, mac, addresses: vec![address.parse().unwrap()] })])
+        };
+        record.add_links("5b0f", link("10.1.2.3"));
+        record.add_links("5b0f", link("10.1.2.4"));
+        let ports = record.ports["5b0f"].clone();
+        assert_eq!(record.desired().interfaces[0].addresses.len(), 2);
+        record.set_instance("5b0f".to_owned(), link("10.1.2.4"), ports);
+        assert_eq!(record.desired().interfaces[0].addresses, ["10.1.2.4".parse::<IpAddr>().unwrap()]);
+        assert_eq!(serde_json::from_slice::<Record>(&serde_json::to_vec(&record).unwrap()).unwrap(), record);
+        record.remove_network("berthabcd0");
+        assert!(record.interfaces.is_empty());
     }
 
     #[test]

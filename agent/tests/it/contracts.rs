@@ -13,7 +13,7 @@ use berth_domain::{
     NetworkId, Protocol, RemoteDraft, RemoteId, RestartPolicy, Timestamp, UidRange, VolumeDraft,
 };
 use berth_engine::ports::images::{Remote, ResolveRequest};
-use berth_engine::ports::network::{Publication, PublishedPort};
+use berth_engine::ports::network::{Link, Publication, PublishedPort};
 use berth_engine::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use berth_engine::{Ports, Reporter, testing};
 use tempfile::TempDir;
@@ -165,12 +165,11 @@ async fn the_host_s_network_keeps_its_promises() {
         container_port: 80,
         protocol: Protocol::Tcp,
     };
-    let publication = Publication {
-        instance: InstanceId::random(),
-        ipv4: Ipv4Addr::new(10, 231, 78, 2),
-        ports: vec![port],
-    };
-    let network = network("10.231.78.0/24");
+    let (network, instance) = (network("10.231.78.0/24"), InstanceId::random());
+    let ipv4 = Ipv4Addr::new(10, 231, 78, 2);
+    let mac = MacAddress::of_instance(instance);
+    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()] };
+    let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
     testing::network(&*world.ports.network, &network, &publication).await;
     let bridge = world.ports.network.host_name(&network);
     assert!(!Path::new("/sys/class/net").join(&bridge).exists(), "{bridge} is left");

@@ -7,6 +7,7 @@ mod daemon;
 mod images;
 mod instances;
 mod killed;
+mod networks;
 mod proxies;
 mod remotes;
 mod tls;

@@ -118,6 +118,11 @@ impl Agent {
         Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap())
     }
 
+    /// Of the agent's process, where what [`Agent::run_under`] was given became the agent.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     /// Ends what [`Agent::run_under`] began; the program around it ends with the agent.
     pub fn end(&mut self) {
         if let Some(mut child) = self.child.take() {

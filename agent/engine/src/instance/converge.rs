@@ -127,10 +127,12 @@ impl Actor {
     }
 
     async fn ensure_network(&self) -> Result<(), EngineError> {
+        let links = self.links();
         let mut attached = self.inner.attached.lock().await;
         for id in self.wanted_networks() {
             let Some(network) = self.inner.networks.get(id) else { continue };
-            let ensured = self.inner.ports.network.ensure(&network).await;
+            let on_it: Vec<_> = links.iter().filter(|link| link.network.id == id).cloned().collect();
+            let ensured = self.inner.ports.network.join(&network, self.record.id, &on_it).await;
             ensured.map_err(|source| network_failed(&network, source))?;
             attached.entry(id).or_default().insert(self.record.id);
         }
@@ -240,14 +242,13 @@ impl Actor {
 
     async fn publish_ports(&mut self) -> Result<(), EngineError> {
         let ports = self.record.current.published();
-        let network = &self.inner.ports.network;
-        let published = match self.record.ipv4() {
-            Some(ipv4) => {
-                let publication = Publication { instance: self.record.id, ipv4, ports: ports.clone() };
-                network.publish(&publication).await
-            }
-            None => network.withdraw(self.record.id).await,
+        let publication = Publication {
+            instance: self.record.id,
+            ipv4: self.record.ipv4(),
+            ports: ports.clone(),
+            links: self.links(),
         };
+        let published = self.inner.ports.network.publish(&publication).await;
         published.map_err(|source| self.publishing_failed(source))?;
         self.leave_networks(&self.wanted_networks()).await?;
         self.inner.claims.set(self.record.id, self.record.name(), ports);

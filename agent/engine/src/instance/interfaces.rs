@@ -1,6 +1,7 @@
 //! The interfaces of an instance: which networks its spec means, and how it is attached to them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use berth_domain::interface::{self, InterfaceSpec};
 use berth_domain::{InstanceKind, InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
@@ -11,6 +12,7 @@ use crate::engine::Inner;
 use crate::error::EngineError;
 use crate::ledger::{Missing, Record, Refused, Version, WantedInterface};
 use crate::network_error::NetworkFault;
+use crate::ports::network::Link;
 use crate::ports::runtime::{Attachment, InterfaceState};
 
 /// What the interfaces of a spec ask for. A network that a version before meant already by the same words is the same,
@@ -150,6 +152,20 @@ impl Actor {
     /// The networks that it is wanted on.
     pub(super) fn wanted_networks(&self) -> BTreeSet<NetworkId> {
         self.record.interfaces.values().map(|held| held.network).collect()
+    }
+
+    /// Its interfaces on networks of the agent's own, as the host filters what they send.
+    pub(super) fn links(&self) -> Vec<Link> {
+        let link = |held: &crate::ledger::Interface| {
+            let network = self.inner.networks.get(held.network)?;
+            (network.spec.kind == NetworkKind::Bridge).then(|| Link {
+                network: KnownNetwork::clone(&network),
+                slot: held.slot,
+                mac: held.mac,
+                addresses: held.ipv4.map(IpAddr::V4).into_iter().collect(),
+            })
+        };
+        self.record.interfaces.values().filter_map(link).collect()
     }
 
     /// How it is attached to them.

@@ -1,9 +1,9 @@
 //! Networks on the host, and ports of the host that lead to instances.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, KnownNetwork, Protocol};
+use berth_domain::{InstanceId, KnownNetwork, MacAddress, Protocol};
 use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
@@ -24,15 +24,30 @@ pub struct PublishedPort {
     pub protocol: Protocol,
 }
 
-/// All published ports of one instance.
+/// An instance's interface on a network of the agent's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The network.
+    pub network: KnownNetwork,
+    /// What marks it on the host among the instance's.
+    pub slot: u8,
+    /// Its hardware address: it sends with no other.
+    pub mac: MacAddress,
+    /// Its addresses: it sends with no others.
+    pub addresses: Vec<IpAddr>,
+}
+
+/// All that the host's network has of one instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publication {
     /// Whose.
     pub instance: InstanceId,
-    /// Where they lead.
-    pub ipv4: Ipv4Addr,
+    /// Where its ports lead; without one, none are published.
+    pub ipv4: Option<Ipv4Addr>,
     /// The ports; they replace those it had.
     pub ports: Vec<PublishedPort>,
+    /// The interfaces; they replace those it had.
+    pub links: Vec<Link>,
 }
 
 /// Networks on the host.
@@ -54,13 +69,22 @@ pub trait Network: Send + Sync + 'static {
     /// The network is there and works. Fine where it is already so.
     async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
+    /// Likewise, and these interfaces of an instance may send on it, beside those that it had. What is not theirs is
+    /// dropped where it enters.
+    async fn join(
+        &self,
+        network: &KnownNetwork,
+        instance: InstanceId,
+        links: &[Link],
+    ) -> Result<(), NetworkError>;
+
     /// Nothing of the network is left on the host; no instance is on it any more. Fine where nothing is.
     async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
-    /// The instance's published ports are exactly these; existing connections of ports that stay go on.
+    /// The instance's interfaces and published ports are exactly these; existing connections of ports that stay go on.
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError>;
 
-    /// No port of the instance is published. Fine where none is.
+    /// No port of the instance is published, and none of its interfaces known. Fine where that is so.
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError>;
 
     /// Whether a port of the host could be published: nobody else listens on it, and the address is the host's.

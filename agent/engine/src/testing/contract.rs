@@ -54,6 +54,9 @@ pub async fn network(port: &dyn Network, network: &KnownNetwork, publication: &P
         fine("ensure", port.ensure(network).await);
     }
     for _ in 0..2 {
+        fine("join", port.join(network, publication.instance, &publication.links).await);
+    }
+    for _ in 0..2 {
         fine("publish", port.publish(publication).await);
     }
     for port_of in &publication.ports {
@@ -61,6 +64,8 @@ pub async fn network(port: &dyn Network, network: &KnownNetwork, publication: &P
         fine("check", port.check_port(port_of.host_address, port_of.host_port, port_of.protocol).await);
     }
     fine("publish none", port.publish(&Publication { ports: Vec::new(), ..publication.clone() }).await);
+    let empty = Publication { ports: Vec::new(), links: Vec::new(), ..publication.clone() };
+    fine("publish nothing", port.publish(&empty).await);
     for _ in 0..2 {
         fine("withdraw", port.withdraw(publication.instance).await);
     }

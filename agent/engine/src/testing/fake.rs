@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Faults;
 use crate::ports::Ports;
-use crate::ports::network::PublishedPort;
+use crate::ports::network::{Link, PublishedPort};
 use crate::ports::runtime::{InterfaceState, RuntimeEvent, Settings, StartRequest};
 
 /// Registries, a store, supervisors and a network, in memory.
@@ -37,6 +37,7 @@ pub(super) struct State {
     /// What the host has addresses of.
     pub(super) routes: Vec<IpNet>,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
+    pub(super) links: BTreeMap<InstanceId, Vec<Link>>,
     pub(super) busy: BTreeSet<u16>,
     /// Images whose health checks fail.
     pub(super) sick: BTreeSet<Digest>,
@@ -156,6 +157,7 @@ impl FakeHost {
         let mut state = self.state();
         state.networks.clear();
         state.published.clear();
+        state.links.clear();
         for instance in state.instances.values_mut() {
             instance.workload = None;
             instance.request = None;
@@ -227,6 +229,7 @@ impl FakeHost {
         let state = self.state();
         let mut left: Vec<String> = state.instances.keys().map(|id| format!("instance {id}")).collect();
         left.extend(state.published.keys().map(|id| format!("ports of {id}")));
+        left.extend(state.links.keys().map(|id| format!("interfaces of {id}")));
         left.extend(state.store.keys().map(|digest| format!("image {digest}")));
         left.extend(state.volumes.iter().map(|id| format!("volume {id}")));
         left.extend(state.networks.values().map(|network| format!("network {}", network.spec.name)));
@@ -237,6 +240,12 @@ impl FakeHost {
     #[must_use]
     pub fn rootfs(&self, id: InstanceId) -> BTreeMap<u32, Digest> {
         self.state().instances.get(&id).map(|instance| instance.rootfs.clone()).unwrap_or_default()
+    }
+
+    /// The interfaces of an instance that may send.
+    #[must_use]
+    pub fn links(&self, id: InstanceId) -> Vec<Link> {
+        self.state().links.get(&id).cloned().unwrap_or_default()
     }
 
     /// The ports that lead to an instance.

@@ -23,7 +23,7 @@ use crate::ports::images::{
     ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Remote, Resolution,
     ResolveRequest, Scratch,
 };
-use crate::ports::network::{Network, NetworkError, Publication};
+use crate::ports::network::{Link, Network, NetworkError, Publication};
 use crate::ports::runtime::{
     Contents, ExecError, ExecOutput, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest,
     RootfsRequest, Runtime, RuntimeError, RuntimeEvent, Settings, StartError, StartRequest, Started,
@@ -253,6 +253,17 @@ impl Network for FakeHost {
         self.at_network("ensure network", "after").await
     }
 
+    async fn join(
+        &self,
+        network: &KnownNetwork,
+        instance: InstanceId,
+        links: &[Link],
+    ) -> Result<(), NetworkError> {
+        self.ensure(network).await?;
+        self.state().links.entry(instance).or_default().extend_from_slice(links);
+        Ok(())
+    }
+
     async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
         self.at_network("release network", "before").await?;
         self.state().networks.remove(&network.id);
@@ -261,14 +272,16 @@ impl Network for FakeHost {
 
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError> {
         self.at_network("publish", "before").await?;
-        let Publication { instance, ports, .. } = publication.clone();
+        let Publication { instance, ports, links, .. } = publication.clone();
         self.state().published.insert(instance, ports);
+        self.state().links.insert(instance, links);
         self.at_network("publish", "after").await
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
         self.at_network("withdraw", "before").await?;
         self.state().published.remove(&instance);
+        self.state().links.remove(&instance);
         self.at_network("withdraw", "after").await
     }
 

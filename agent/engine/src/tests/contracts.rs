@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::ports::images::{Images, ResolveRequest};
-use crate::ports::network::{Publication, PublishedPort};
+use crate::ports::network::{Link, Publication, PublishedPort};
 use crate::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use crate::{Reporter, testing};
 use berth_domain::{
@@ -41,8 +41,11 @@ async fn the_fake_network_keeps_its_promises() {
         protocol: Protocol::Tcp,
     };
     let instance = InstanceId::random();
-    let publication = Publication { instance, ipv4: Ipv4Addr::new(10, 9, 8, 2), ports: vec![port] };
-    testing::network(&*world.host, &default_network(), &publication).await;
+    let (ipv4, network) = (Ipv4Addr::new(10, 9, 8, 2), default_network());
+    let mac = MacAddress::of_instance(instance);
+    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()] };
+    let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
+    testing::network(&*world.host, &network, &publication).await;
 }
 
 #[tokio::test]

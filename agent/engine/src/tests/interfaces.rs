@@ -60,7 +60,13 @@ fn interfaces_come_and_go_while_it_runs_and_get_their_addresses_again() {
     assert_ne!(two.mac_addresses["eth0"], two.mac_addresses["eth1"]);
     let error = life.run(life.engine.delete_network(life.engine.list_networks()[0].network.id)).unwrap_err();
     assert!(error.to_string().contains("\"web\""), "{error}");
+    let sends: Vec<_> = world.host.links(made.id).iter().map(|link| (link.slot, link.addresses[0])).collect();
+    assert_eq!(
+        sends,
+        [(0, "10.9.8.2".parse().unwrap()), (1, "10.1.0.77".parse::<std::net::IpAddr>().unwrap())]
+    );
     let one = update(&life, &made, with("web", &[("eth1", on("back"))])).unwrap();
+    assert_eq!(world.host.links(made.id).iter().map(|link| link.slot).collect::<Vec<_>>(), [1]);
     assert_eq!((one.pid, one.ipv4), (made.pid, Some("10.1.0.77".parse().unwrap())));
     assert_eq!(world.host.networks().len(), 1);
     let again = update(&life, &made, both).unwrap();

@@ -87,7 +87,6 @@ pub(super) fn interfaces(
     hostname: &str,
     wanted: &[Attachment],
 ) -> Vec<InterfaceSpec> {
-    let id: String = instance.as_bytes().iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     let spec = |attachment: &Attachment| {
         let network = &attachment.network.spec;
         let own = network.kind == NetworkKind::Bridge;
@@ -105,7 +104,7 @@ pub(super) fn interfaces(
         };
         InterfaceSpec {
             name: attachment.interface.clone(),
-            host_name: format!("vb{}{id}{}", place.prefix, attachment.slot),
+            host_name: place.link(instance, attachment.slot),
             kind: match network.kind {
                 NetworkKind::Bridge => InterfaceKind::Bridge,
                 NetworkKind::Physical => InterfaceKind::Physical,

@@ -13,6 +13,7 @@ mod changes;
 mod error;
 mod link;
 mod route;
+mod ruleset;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -22,6 +23,7 @@ pub use netlink_packet_route::link::InfoKind as LinkKind;
 
 pub use changes::AddressChanges;
 pub use error::{Cause, NetlinkError, Operation};
+pub use ruleset::{Removed, RulesetWatch};
 pub use socket::Netlink;
 pub use types::{
     Address, BridgeSpec, InvalidMac, Link, LinkName, MacAddress, MacvlanSpec, Namespace, Route, VethEnd,
