@@ -3,7 +3,12 @@
 
 use berth_acceptance_tests::under_each_terraform;
 
-under_each_terraform!(an_instance_with_every_capability_is_nobody_but_itself,);
+under_each_terraform!(
+    an_instance_with_every_capability_is_nobody_but_itself,
+    lists_say_who_reaches_an_instance_and_change_while_it_runs,
+    what_leaves_an_instance_or_a_network_is_restricted,
+    a_rule_that_cannot_be_is_refused_at_its_argument,
+);
 
 mod cases {
     use std::io::{BufRead, BufReader};
@@ -201,6 +206,105 @@ mod cases {
                 .iter()
                 .all(|left| left.contains("berthd") || left.starts_with("lock"))
         );
+    }
+
+    const NET: &str = "resource \"berth_network\" \"net\" {\n  name = \"net\"\n}\n";
+    const ON_NET: &str = "networks = { eth0 = { network = berth_network.net.id } }";
+    const FRONT: &str = "networks = { eth0 = { network = berth_network.net.id } }\n  labels = { tier = \"front\", a = \"b\" }";
+
+    fn on_net(arguments: &str) -> String {
+        format!("{ON_NET}\n  {arguments}")
+    }
+
+    pub fn lists_say_who_reaches_an_instance_and_change_while_it_runs(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let front_alone = on_net(
+            "ports = { http = { container_port = 8000 } }\n  \
+             ingress = [{ protocol = \"tcp\", ports = [\"7999-8000\"], labels = { tier = \"front\" } }]",
+        );
+        world.write(NET, &[("web", &front_alone), ("front", FRONT), ("back", ON_NET)]);
+        world.project.apply_settled();
+        let (web, pid) = (world.address("web"), world.agent.inspect("web").unwrap()["pid"].clone());
+        world.comes_to_reach("front", &web, 8000);
+        assert!(!world.reaches("back", &web, 8000));
+        // The host is not held back, and what a list says nothing of is as ever.
+        let port = world.agent.inspect("web").unwrap()["ports"]["http"]["host_port"].as_u64().unwrap();
+        wait::page(u16::try_from(port).unwrap(), "/").unwrap();
+        assert!(world.reaches("web", &world.address("back"), 8000));
+        // Who comes to have the label is let in, and who no longer has it is not.
+        world.write(NET, &[("web", &front_alone), ("front", ON_NET), ("back", ON_NET), ("late", FRONT)]);
+        world.project.apply_settled();
+        assert!(world.reaches("late", &web, 8000));
+        assert!(!world.reaches("front", &web, 8000));
+        for (rule, front, back) in [
+            (format!("{{ cidr = \"{}\" }}", world.address("back")), false, true),
+            ("{ network = berth_network.net.name, ports = [\"8000\"] }".to_owned(), true, true),
+            ("{ network = \"default\" }".to_owned(), false, false),
+            ("{ protocol = \"udp\" }".to_owned(), false, false),
+            ("{ protocol = \"udp\" }, {}".to_owned(), true, true),
+        ] {
+            let web = on_net(&format!("ingress = [{rule}]"));
+            world.write(NET, &[("web", &web), ("front", ON_NET), ("back", ON_NET)]);
+            world.project.apply_settled();
+            assert_eq!(world.reaches("front", &world.address("web"), 8000), front, "{rule}");
+            assert_eq!(world.reaches("back", &world.address("web"), 8000), back, "{rule}");
+        }
+        assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+        world.project.destroy_ok();
+    }
+
+    pub fn what_leaves_an_instance_or_a_network_is_restricted(terraform: &Terraform) {
+        let mut world = World::new(terraform);
+        world.write(NET, &[("web", &on_net("egress = []")), ("other", ON_NET)]);
+        world.project.apply_settled();
+        let (web, other) = (world.address("web"), world.address("other"));
+        let gateway = world.python("web", "print(open('/proc/net/route').read().split()[13])");
+        let gateway =
+            std::net::Ipv4Addr::from(u32::from_str_radix(&gateway, 16).unwrap().swap_bytes()).to_string();
+        let port = port_of_the_host(&gateway);
+        world.comes_to_reach("other", &web, 8000);
+        assert!(!world.reaches("web", &other, 8000));
+        assert!(!world.reaches("web", &gateway, port));
+        assert!(world.reaches("other", &gateway, port));
+        // Another agent finds it so, and so do those who come then.
+        world.agent.restart().unwrap();
+        world.project.assert_empty_plan();
+        assert!(!world.reaches("web", &other, 8000));
+        let net = |arguments: &str| NET.replace("name =", &format!("{arguments}\n  name ="));
+        world.write(&net("egress = [{ protocol = \"udp\" }]"), &[("web", ON_NET), ("other", ON_NET)]);
+        world.project.apply_settled();
+        assert!(world.reaches("web", &other, 8000), "neighbours are inside");
+        assert!(!world.reaches("web", &gateway, port));
+        let to_host =
+            net(&format!("egress = [{{ protocol = \"tcp\", ports = [\"{port}\"], cidr = \"{gateway}\" }}]"));
+        world.write(&to_host, &[("web", ON_NET), ("other", ON_NET)]);
+        world.project.apply_settled();
+        assert!(world.reaches("web", &gateway, port));
+        assert!(!world.reaches("web", &gateway, port_of_the_host(&gateway)));
+        world.project.destroy_ok();
+    }
+
+    pub fn a_rule_that_cannot_be_is_refused_at_its_argument(terraform: &Terraform) {
+        let world = World::new(terraform);
+        for (rule, words) in [
+            ("{ ports = [\"90-80\"] }", "ends before"),
+            ("{ protocol = \"sctp\" }", "not a protocol"),
+            ("{ protocol = \"icmp\", ports = [\"1\"] }", "Only TCP and UDP"),
+            ("{ cidr = \"10.0.0.1/8\" }", "beyond its prefix"),
+            ("{ cidr = \"10.0.0.0/8\", network = \"default\" }", "one of cidr, network and labels"),
+            ("{ network = \"nowhere\" }", "no network \"nowhere\""),
+        ] {
+            let net = NET.replace("name =", &format!("egress = [{rule}]\n  name ="));
+            for (networks, arguments) in [("", format!("ingress = [{rule}]")), (&net, String::new())] {
+                world.write(networks, &[("web", &arguments)]);
+                let refused = world.project.apply().unwrap();
+                let error = refused.error().unwrap();
+                assert!(error.summary.contains(words) || error.detail.contains(words), "{rule}: {error:?}");
+                assert!(error.code.contains("gress"), "{rule}: {error:?}");
+            }
+        }
+        world.write("", &[]);
+        world.project.apply_settled();
     }
 
     /// A port on which somebody listens at this address of the host's until the test ends.

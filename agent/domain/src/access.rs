@@ -95,7 +95,7 @@ pub enum Peer {
 pub struct AccessRule {
     /// `None`: any.
     pub protocol: Option<AccessProtocol>,
-    /// None: all. Only of TCP and UDP.
+    /// None: all. Of the protocol, or else of TCP and UDP.
     pub ports: Vec<PortRange>,
     /// The source of what goes in, or the destination of what goes out.
     pub peer: Peer,
@@ -165,8 +165,7 @@ fn rule(path: &[&str], draft: &AccessRuleDraft, findings: &mut Findings) -> Opti
         let path = [path[0], path[1], "ports", &index.to_string()];
         ports.extend(findings.keep(&path, PortRange::new(text)));
     }
-    let with_ports = matches!(protocol, Some(Some(AccessProtocol::Tcp | AccessProtocol::Udp)) | None);
-    if !draft.ports.is_empty() && !with_ports {
+    if !draft.ports.is_empty() && protocol == Some(Some(AccessProtocol::Icmp)) {
         let advice = "Give the protocol \"tcp\" or \"udp\", or leave the ports out";
         findings.add(Invalid::new(&at("ports"), "Only TCP and UDP have ports", advice));
     }
@@ -237,7 +236,11 @@ mod tests {
     fn each_mistake_is_told_with_its_place() {
         let drafts = [
             AccessRuleDraft { protocol: "sctp".to_owned(), ..AccessRuleDraft::default() },
-            AccessRuleDraft { ports: vec!["80".to_owned()], ..AccessRuleDraft::default() },
+            AccessRuleDraft {
+                protocol: "icmp".to_owned(),
+                ports: vec!["80".to_owned()],
+                ..AccessRuleDraft::default()
+            },
             AccessRuleDraft {
                 protocol: "tcp".to_owned(),
                 ports: vec!["1".to_owned(), "9-1".to_owned()],
@@ -257,6 +260,8 @@ mod tests {
         let expected =
             ["ingress.0.protocol", "ingress.1.ports", "ingress.2.ports.1", "ingress.2.cidr", "ingress.3"];
         assert_eq!(paths, expected);
+        let of_both = AccessRuleDraft { ports: vec!["80".to_owned()], ..AccessRuleDraft::default() };
+        assert_eq!(check("egress", Some(&[of_both]), &mut Findings::default()).unwrap().len(), 1);
         assert_eq!(check("egress", None, &mut Findings::default()), None);
         assert_eq!(check("egress", Some(&[]), &mut Findings::default()), Some(Vec::new()));
     }

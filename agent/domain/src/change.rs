@@ -52,6 +52,8 @@ pub enum Argument {
     ShmSize,
     SupplementaryGroups,
     Networks,
+    Ingress,
+    Egress,
 }
 
 impl Argument {
@@ -89,6 +91,8 @@ impl Argument {
             Self::ShmSize => "shm_size",
             Self::SupplementaryGroups => "supplementary_groups",
             Self::Networks => "networks",
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
         }
     }
 }
@@ -124,6 +128,8 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
         (A::Networks, plugged, old.networks != new.networks),
+        (A::Ingress, Effect::InPlace, old.ingress != new.ingress),
+        (A::Egress, Effect::InPlace, old.egress != new.egress),
         (A::Limits, limits, old.limits != new.limits),
         (A::Mounts, plugged, old.mounts != new.mounts),
         (A::Devices, Effect::InPlace, old.devices != new.devices),

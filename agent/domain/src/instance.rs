@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::access::{self, AccessRule, AccessRuleDraft};
 use crate::device::{self, DeviceDraft, DeviceSpec};
 use crate::file::{self, FileDraft, FileSpec};
 use crate::ids::Digest;
@@ -158,6 +159,12 @@ pub struct InstanceSpec {
     /// Its interfaces by name; `None`: one on the default network.
     #[serde(default)]
     pub networks: Option<BTreeMap<String, InterfaceSpec>>,
+    /// What is let in; `None`: all that is not forbidden elsewhere.
+    #[serde(default)]
+    pub ingress: Option<Vec<AccessRule>>,
+    /// What is let out; `None`: all that is not forbidden elsewhere.
+    #[serde(default)]
+    pub egress: Option<Vec<AccessRule>>,
 }
 
 impl InstanceSpec {
@@ -249,6 +256,8 @@ pub struct InstanceDraft {
     pub security: SecurityDraft,
     pub kernel: KernelSettings,
     pub networks: Option<BTreeMap<String, InterfaceDraft>>,
+    pub ingress: Option<Vec<AccessRuleDraft>>,
+    pub egress: Option<Vec<AccessRuleDraft>>,
 }
 
 /// More entries than this in one map or list are a mistake, or an attack.
@@ -339,6 +348,8 @@ impl InstanceDraft {
             security,
             kernel: self.kernel.clone(),
             networks,
+            ingress: access::check("ingress", self.ingress.as_deref(), findings),
+            egress: access::check("egress", self.egress.as_deref(), findings),
         })
     }
 

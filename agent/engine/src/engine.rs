@@ -80,6 +80,8 @@ pub(crate) struct Inner {
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Host ports are chosen, and their choice made known, in turns by this.
     pub(crate) choosing: Arc<tokio::sync::Mutex<()>>,
+    /// What is restricted is worked out, and made so, in turns by this.
+    pub(crate) restricting: tokio::sync::Mutex<()>,
     pub(crate) directory: Arc<Directory>,
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,

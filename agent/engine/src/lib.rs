@@ -19,6 +19,7 @@ pub mod network_error;
 mod networks;
 pub mod ports;
 pub mod report;
+mod restrictions;
 mod start_error;
 pub mod testing;
 #[cfg(test)]

@@ -107,6 +107,16 @@ pub enum NetworkFault {
         #[source]
         source: crate::ports::Cause,
     },
+    /// A rule names a network that is not there.
+    #[error("There is no network \"{network}\"")]
+    NoPeer {
+        /// `ingress` or `egress`.
+        argument: &'static str,
+        /// Which rule.
+        rule: usize,
+        /// What was asked for.
+        network: String,
+    },
     /// What this agent could only write down.
     #[error("This agent cannot make a network with {argument}")]
     NotMade {
@@ -154,6 +164,9 @@ impl NetworkFault {
             Self::NotOfNetwork { interface, .. } | Self::NotOurs { interface, .. } => {
                 return of_interface(interface, "ipv4_address");
             }
+            Self::NoPeer { argument, rule, .. } => {
+                return vec![(*argument).to_owned(), rule.to_string(), "network".to_owned()];
+            }
             Self::Taken { interface, argument, .. } => return of_interface(interface, argument),
             Self::Interface { interface, .. } => return vec!["networks".to_owned(), interface.clone()],
             Self::InUse { .. } => return Vec::new(),
@@ -175,7 +188,9 @@ impl NetworkFault {
             Self::NeedsReplace { .. } => "Delete the network and make another".to_owned(),
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
             Self::NotMade { .. } => "Leave it out, or use a later agent".to_owned(),
-            Self::NoNetwork { .. } => "Make it first (a berth_network resource): berth network ls".to_owned(),
+            Self::NoNetwork { .. } | Self::NoPeer { .. } => {
+                "Make it first (a berth_network resource): berth network ls".to_owned()
+            }
             Self::NoWayForPorts => {
                 "Its ports are open at its own address already: leave ports out, or add an interface on a bridge"
                     .to_owned()

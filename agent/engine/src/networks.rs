@@ -48,6 +48,14 @@ impl Networks {
         self.all().into_iter().find(|network| network.spec.name.as_str() == name)
     }
 
+    /// One by its id or its name.
+    pub(crate) fn meant(&self, text: &str) -> Option<Arc<KnownNetwork>> {
+        match text.parse::<NetworkId>() {
+            Ok(id) => self.get(id),
+            Err(_) => self.find(text),
+        }
+    }
+
     /// A new one, or what became of one.
     pub(crate) fn put(&self, network: KnownNetwork) {
         let mut state = self.state();

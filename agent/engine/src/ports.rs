@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::sync::Arc;
 
+pub mod access;
 pub mod exec;
 pub mod host;
 pub mod images;

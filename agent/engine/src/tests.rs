@@ -8,5 +8,6 @@ mod interfaces;
 mod mounts;
 mod networks;
 mod process;
+mod restrictions;
 mod support;
 mod volumes;

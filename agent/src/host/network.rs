@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, NetworkKind, Protocol, network::overlap};
+use berth_engine::ports::access::Restrictions;
 use berth_engine::ports::network::{Link, Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
 use berth_network::forwarding::Forwarding;
@@ -18,6 +19,7 @@ use berth_network::{Prefix, bridge};
 use berth_sys::netlink::{Netlink, NetlinkError};
 use ipnet::{IpNet, Ipv4Net};
 
+mod access;
 mod keep;
 
 use super::published::{self, Links, Published, Record, Settings};
@@ -166,6 +168,7 @@ impl Inner {
         if record.networks.is_empty() {
             record.ports.clear();
             record.interfaces.clear();
+            record.access.clear();
             now.held.clear();
         }
         let last = record.networks.is_empty();
@@ -287,6 +290,16 @@ impl Network for Networks {
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError> {
         let publication = publication.clone();
         self.blocking(move |inner, now| inner.publish(now, &publication)).await
+    }
+
+    async fn restrict(&self, restrictions: &Restrictions) -> Result<(), NetworkError> {
+        let access = access::recorded(restrictions);
+        self.blocking(move |inner, now| {
+            let mut record = now.record.clone();
+            record.restrict(access);
+            if record == now.record { Ok(()) } else { inner.apply(now, record) }
+        })
+        .await
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use berth_domain::MacAddress;
 use berth_network::Ipv4Net;
-use berth_network::firewall::{self, Desired, HostPort, Network, Protocol, Target};
+use berth_network::firewall::{self, Access, Desired, HostPort, Network, Protocol, Target};
 use berth_sys::fs::{FsError, write_atomic};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,9 @@ pub(super) struct Record {
     /// Interfaces by their instance's id, and then by the name of the host's end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) interfaces: BTreeMap<String, Links>,
+    /// What is let through to and from those that are restricted, by the id of the instance or the name of the bridge.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) access: BTreeMap<String, Access>,
 }
 
 /// An instance's interfaces, by the names of the host's ends.
@@ -138,6 +141,13 @@ impl Record {
             links.retain(|_, link| link.bridge != bridge);
         }
         self.interfaces.retain(|_, links| !links.is_empty());
+        self.restrict(self.access.clone());
+    }
+
+    /// This is let through, as far as it is about bridges and instances that are there.
+    pub(super) fn restrict(&mut self, mut access: BTreeMap<String, Access>) {
+        access.retain(|of, _| self.networks.contains_key(of) || self.interfaces.contains_key(of));
+        self.access = access;
     }
 
     /// An instance has these interfaces, beside those that it had. One that is about to have other addresses has both.
@@ -167,6 +177,7 @@ impl Record {
         if !ports.is_empty() {
             self.ports.insert(instance, ports);
         }
+        self.restrict(self.access.clone());
     }
 
     pub(super) fn load(run: &Path) -> Result<Self, RecordError> {
@@ -195,13 +206,13 @@ impl Record {
         write_atomic(&path, &bytes, 0o600).map_err(RecordError::Write)
     }
 
-    fn interface(&self, (name, link): (&String, &Link)) -> Option<firewall::Interface> {
+    fn interface(&self, (name, link): (&String, &Link), access: Access) -> Option<firewall::Interface> {
         self.networks.contains_key(&link.bridge).then(|| firewall::Interface {
             name: name.clone(),
             bridge: link.bridge.clone(),
             mac: berth_sys::netlink::MacAddress(link.mac.0),
             addresses: link.addresses.clone(),
-            access: firewall::Access::default(),
+            access,
         })
     }
 
@@ -210,13 +221,18 @@ impl Record {
         let networks = self.networks.iter();
         let networks = networks.map(|(bridge, subnet)| {
             let Settings { nat, isolated } = self.settings.get(bridge).copied().unwrap_or_default();
-            Network { nat, isolated, ..Network::new(bridge.clone(), *subnet) }
+            let access = self.access.get(bridge).cloned().unwrap_or_default();
+            Network { nat, isolated, access, ..Network::new(bridge.clone(), *subnet) }
         });
         let ports = self.ports.values().flatten();
+        let interfaces = self.interfaces.iter().map(|(instance, links)| {
+            let access = self.access.get(instance).cloned().unwrap_or_default();
+            links.iter().filter_map(move |link| self.interface(link, access.clone()))
+        });
         let target = |port: &Published| Target { address: port.address, port: port.port };
         Desired {
             networks: networks.collect(),
-            interfaces: self.interfaces.values().flatten().filter_map(|link| self.interface(link)).collect(),
+            interfaces: interfaces.flatten().collect(),
             ports: ports.map(|port| (port.host(), target(port))).collect(),
         }
     }
@@ -252,6 +268,25 @@ mod tests {
         assert_eq!(serde_json::from_slice::<Record>(&serde_json::to_vec(&record).unwrap()).unwrap(), record);
         record.remove_network("berthabcd0");
         assert!(record.interfaces.is_empty());
+    }
+
+    #[test]
+    fn what_is_restricted_is_recorded_for_as_long_as_it_is_there() {
+        let mut record: Record = serde_json::from_str(WRITTEN).unwrap();
+        let (bridge, mac) = ("berthabcd0".to_owned(), MacAddress([2, 0, 0, 0, 0, 1]));
+        let link = Link { bridge, mac, addresses: vec!["10.1.2.3".parse().unwrap()] };
+        record.add_links("5b0f", Links::from([("vb0".to_owned(), link)]));
+        let rule = firewall::AccessRule { ports: vec![80..=90], ..firewall::AccessRule::default() };
+        let access = Access { ingress: Some(vec![rule]), egress: None };
+        let of = |name: &str| (name.to_owned(), access.clone());
+        record.restrict(BTreeMap::from([of("5b0f"), of("berthabcd0"), of("gone")]));
+        assert_eq!(serde_json::from_slice::<Record>(&serde_json::to_vec(&record).unwrap()).unwrap(), record);
+        let desired = record.desired();
+        assert_eq!((&desired.interfaces[0].access, &desired.networks[0].access), (&access, &access));
+        record.set_instance("5b0f".to_owned(), Links::new(), Vec::new());
+        assert_eq!(record.access.len(), 1);
+        record.remove_network("berthabcd0");
+        assert!(record.access.is_empty());
     }
 
     #[test]

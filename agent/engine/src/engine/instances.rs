@@ -18,6 +18,7 @@ use crate::keeper::Hold;
 use crate::ledger::{Inserted, NewInstance, Version};
 use crate::ports::runtime::{InstanceState, StopMode};
 use crate::report::Reporter;
+use crate::restrictions;
 use crate::view::{By, InstanceView};
 
 /// An image that an instance is to be made from.
@@ -90,6 +91,7 @@ impl Inner {
     ) -> Result<Handle, EngineError> {
         EffectiveConfig::new(&info.config, &spec)?;
         mounts::check_declared(info, &spec)?;
+        self.check_peers(restrictions::lists(&spec.ingress, &spec.egress))?;
         let _turn = self.choosing.lock().await;
         let host_ports: BTreeMap<String, u16> =
             claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;

@@ -15,6 +15,7 @@ use crate::instance::interfaces;
 use crate::network_error::NetworkFault;
 use crate::ports::network::NetworkError;
 use crate::report::Reporter;
+use crate::restrictions;
 use crate::view::{By, NetworkView};
 
 type Checked = (NetworkSpec, Wish<Ipv6Net>);
@@ -93,6 +94,7 @@ impl Inner {
         check_made(&spec)?;
         let _turn = self.naming.lock().await;
         self.network_name_is_free(&spec, None)?;
+        self.check_peers(restrictions::lists(&spec.ingress, &spec.egress))?;
         self.check_parent(&spec).await?;
         self.check_subnets(&spec, None).await?;
         if spec.kind == NetworkKind::Bridge && spec.ipv4_subnet.is_none() {
@@ -142,6 +144,7 @@ impl Inner {
         if spec == *old {
             return Ok(self.network_view(&before));
         }
+        self.check_peers(restrictions::lists(&spec.ingress, &spec.egress))?;
         self.check_subnets(&spec, Some(&before)).await?;
         self.change_network(&before, spec).await
     }
@@ -161,16 +164,14 @@ impl Inner {
             self.on_network(network.id)
         };
         let attached = self.attached.lock().await;
-        if attached.contains_key(&network.id)
-            && let Err(source) = self.ports.network.ensure(&network).await
-        {
-            let name = network.spec.name.as_str();
+        let is_there = attached.contains_key(&network.id);
+        if let Err(error) = self.show_network(&network, is_there).await {
             self.write_network(KnownNetwork { generation: network.generation + 1, ..before.clone() }).await?;
-            if let Err(error) = self.ports.network.ensure(before).await {
-                let error: &dyn std::error::Error = &error;
+            if let Err(error) = self.show_network(before, is_there).await {
+                let (name, error): (_, &dyn std::error::Error) = (network.spec.name.as_str(), &error);
                 tracing::warn!(name, error, "a network is not as it was before a change that failed");
             }
-            return Err(failed(name, source));
+            return Err(error);
         }
         drop(attached);
         self.bus.emit(Subject::Network, &network.id, network.spec.name.as_str(), Action::Updated, "");
@@ -185,6 +186,15 @@ impl Inner {
             }
         }
         Ok(self.network_view(&network))
+    }
+
+    /// Makes the host's side of a network what the ledger says, where it has one; and what rules say of it.
+    async fn show_network(&self, network: &KnownNetwork, is_there: bool) -> Result<(), EngineError> {
+        if is_there {
+            let ensured = self.ports.network.ensure(network).await;
+            ensured.map_err(|source| failed(network.spec.name.as_str(), source))?;
+        }
+        self.restrict().await
     }
 
     async fn delete_network(&self, id: NetworkId) -> Result<(), EngineError> {
@@ -213,6 +223,7 @@ impl Inner {
         }
         self.ledger.delete_network(KnownNetwork::clone(&network)).await?;
         self.networks.remove(id);
+        self.restrict().await?;
         self.bus.emit(Subject::Network, &id, name, Action::Deleted, "");
         Ok(())
     }
@@ -220,12 +231,7 @@ impl Inner {
 
 /// What would only be written down is refused: who asks for it relies on it.
 fn check_made(spec: &NetworkSpec) -> Result<(), NetworkFault> {
-    let asked = [
-        ("ipv6_subnet", spec.ipv6_subnet.is_some()),
-        ("dns_domain", spec.dns_domain.is_some()),
-        ("ingress", spec.ingress.is_some()),
-        ("egress", spec.egress.is_some()),
-    ];
+    let asked = [("ipv6_subnet", spec.ipv6_subnet.is_some()), ("dns_domain", spec.dns_domain.is_some())];
     match asked.into_iter().find(|(_, asked)| *asked) {
         Some((argument, _)) => Err(NetworkFault::NotMade { argument }),
         None => Ok(()),

@@ -44,6 +44,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         attached: tokio::sync::Mutex::default(),
         naming: tokio::sync::Mutex::default(),
         choosing: Arc::default(),
+        restricting: tokio::sync::Mutex::default(),
         directory: Arc::new(Directory::default()),
         tasks: TaskTracker::new(),
         closing: CancellationToken::new(),
@@ -60,6 +61,8 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
         tracing::warn!(instance = %id, "the host has an instance that the ledger does not know; it is left alone");
     }
     take_stock(&inner, &adopted).await;
+    // Nobody is taken for absent who is only not in the directory yet.
+    let restricting = inner.restricting.lock().await;
     let mut waiting = Vec::new();
     for (record, state) in adopted {
         let (id, boot) = (record.id, record.current.spec.boot);
@@ -72,6 +75,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
             waiting.push((boot, handle));
         }
     }
+    drop(restricting);
     inner.tasks.spawn(boot::bring_up(Arc::clone(&inner), waiting));
     inner.tasks.spawn(hand_out(Arc::clone(&inner), events));
     let sweeping = Arc::clone(&inner);

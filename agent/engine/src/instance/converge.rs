@@ -136,7 +136,8 @@ impl Actor {
             ensured.map_err(|source| network_failed(&network, source))?;
             attached.entry(id).or_default().insert(self.record.id);
         }
-        Ok(())
+        drop(attached);
+        self.inner.restrict().await
     }
 
     async fn stop_workload(&mut self) -> Result<(), EngineError> {
@@ -262,6 +263,7 @@ impl Actor {
         withdrawn.map_err(|source| self.publishing_failed(source))?;
         self.inner.claims.clear(id);
         self.leave_networks(&BTreeSet::new()).await?;
+        self.inner.restrict().await?;
         self.settings = Some(self.record.generation);
         Ok(())
     }

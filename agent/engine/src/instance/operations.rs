@@ -137,6 +137,11 @@ impl Actor {
         self.inner.ledger.delete_instance(self.record.id).await?;
         self.inner.directory.remove(self.record.id);
         self.gone = true;
+        if let Err(error) = self.inner.restrict().await {
+            // Whoever is given its addresses has the rules looked at again before it comes up.
+            let error: &dyn Error = &error;
+            tracing::warn!(instance = %self.record.id, error, "rules still speak of an instance that is gone");
+        }
         let previous = self.record.previous.take().map(|version| version.image);
         self.inner.collect(&self.record.current.image).await;
         if let Some(image) = previous {

@@ -16,6 +16,7 @@ use crate::error::EngineError;
 use crate::event::Action;
 use crate::keeper::Hold;
 use crate::ledger::{Phase, Version, WantedInterface};
+use crate::restrictions;
 use crate::wait::WaitError;
 
 /// A change of an instance.
@@ -37,6 +38,7 @@ impl Actor {
     pub(super) async fn update(&mut self, mut change: Change) -> Result<(), EngineError> {
         files::resolve(&mut change.spec, Some(&self.record.current))?;
         let Some((next, effect)) = self.next_version(&change)? else { return Ok(()) };
+        self.inner.check_peers(restrictions::lists(&next.spec.ingress, &next.spec.egress))?;
         self.inner.ledger.save_file_contents(self.record.id, std::mem::take(&mut change.contents)).await?;
         let before = self.record.clone();
         self.record.generation += 1;

@@ -8,6 +8,7 @@ use ipnet::{IpNet, Ipv4Net};
 use thiserror::Error;
 
 use super::Cause;
+use super::access::Restrictions;
 
 /// A port of the host that leads to an instance.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,6 +84,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// The instance's interfaces and published ports are exactly these; existing connections of ports that stay go on.
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError>;
+
+    /// Exactly this is restricted, of the networks and instances that are on the host. Open connections go on.
+    async fn restrict(&self, restrictions: &Restrictions) -> Result<(), NetworkError>;
 
     /// No port of the instance is published, and none of its interfaces known. Fine where that is so.
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError>;

@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 
 use super::Faults;
 use crate::ports::Ports;
+use crate::ports::access::Restrictions;
 use crate::ports::network::{Link, PublishedPort};
 use crate::ports::runtime::{InterfaceState, RuntimeEvent, Settings, StartRequest};
 
@@ -38,6 +39,7 @@ pub(super) struct State {
     pub(super) routes: Vec<IpNet>,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) links: BTreeMap<InstanceId, Vec<Link>>,
+    pub(super) restrictions: Restrictions,
     pub(super) busy: BTreeSet<u16>,
     /// Images whose health checks fail.
     pub(super) sick: BTreeSet<Digest>,
@@ -240,6 +242,12 @@ impl FakeHost {
     #[must_use]
     pub fn rootfs(&self, id: InstanceId) -> BTreeMap<u32, Digest> {
         self.state().instances.get(&id).map(|instance| instance.rootfs.clone()).unwrap_or_default()
+    }
+
+    /// What was restricted last.
+    #[must_use]
+    pub fn restrictions(&self) -> Restrictions {
+        self.state().restrictions.clone()
     }
 
     /// The interfaces of an instance that may send.

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::fake::FakeHost;
 use super::fake_volumes::check;
 use crate::ports::Cause;
+use crate::ports::access::Restrictions;
 use crate::ports::host::{CheckItem, Host, HostInfo};
 use crate::ports::images::{
     ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Remote, Resolution,
@@ -276,6 +277,15 @@ impl Network for FakeHost {
         self.state().published.insert(instance, ports);
         self.state().links.insert(instance, links);
         self.at_network("publish", "after").await
+    }
+
+    async fn restrict(&self, restrictions: &Restrictions) -> Result<(), NetworkError> {
+        if self.state().restrictions == *restrictions {
+            return Ok(());
+        }
+        self.at_network("restrict", "before").await?;
+        self.state().restrictions = restrictions.clone();
+        self.at_network("restrict", "after").await
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {

@@ -85,7 +85,8 @@ pub fn link_local(MacAddress([a, b, c, d, e, f]): MacAddress) -> Ipv6Addr {
 }
 
 /// What is let through. Connections that are open go on, whatever a change of it says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Access {
     /// Nothing but this comes in; everything does where it is absent.
     pub ingress: Option<Vec<AccessRule>>,
@@ -95,7 +96,8 @@ pub struct Access {
 }
 
 /// What one rule lets through.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct AccessRule {
     /// Any if absent.
     pub protocol: Option<AccessProtocol>,
@@ -106,7 +108,8 @@ pub struct AccessRule {
 }
 
 /// A protocol that rules speak of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum AccessProtocol {
     /// TCP.
     Tcp,

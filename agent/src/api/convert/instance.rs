@@ -52,6 +52,8 @@ pub(in crate::api) fn draft(spec: Option<wire::InstanceSpec>) -> Result<Instance
         secrets: spec.secret_environment.map(|secrets| secrets.values.into_iter().collect()),
         security: spec.security.map(process::security_draft).unwrap_or_default(),
         networks: network::interface_drafts(spec.networks),
+        ingress: network::rule_drafts(spec.ingress),
+        egress: network::rule_drafts(spec.egress),
         kernel: process::kernel_draft(spec.ulimits, spec.sysctls, spec.shm_size, spec.supplementary_groups),
     })
 }
@@ -164,6 +166,8 @@ fn spec(spec: InstanceSpec) -> wire::InstanceSpec {
         shm_size: spec.kernel.shm_size.unwrap_or_default(),
         supplementary_groups: spec.kernel.supplementary_groups,
         networks: network::interfaces(spec.networks),
+        ingress: network::rules(spec.ingress.as_deref()),
+        egress: network::rules(spec.egress.as_deref()),
     }
 }
 

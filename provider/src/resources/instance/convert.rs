@@ -13,8 +13,8 @@ use super::model::{
 };
 use super::process::convert as process;
 use crate::attr::{Attr, List, Map, entries, keep_spelling, list, map, map_or_null, non_empty};
-use crate::resources::labels;
 pub use crate::resources::labels::Labels;
+use crate::resources::{access, labels};
 use crate::text::{cpu, duration, port, size};
 
 /// What the agent is asked for. The model has been validated: what cannot be read is left out.
@@ -44,6 +44,8 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         files: files::to_wire(&model.files),
         devices: devices::to_wire(&model.devices),
         networks: networks::to_wire(&model.networks),
+        ingress: access::to_wire(&model.ingress),
+        egress: access::to_wire(&model.egress),
         health_check: process::health(&model.health_check),
         boot: process::boot(&model.boot),
         // No state has them: sent by whoever has the configuration.
@@ -157,6 +159,8 @@ pub fn from_wire(
         mounts: mounts::from_wire(&spec.mounts, prior.map(|it| &it.mounts)),
         devices: devices::from_wire(&spec.devices, prior.map(|it| &it.devices)),
         networks: networks::from_wire(spec.networks.as_ref(), prior.map(|it| &it.networks)),
+        ingress: access::from_wire(spec.ingress.as_ref(), prior.map(|it| &it.ingress)),
+        egress: access::from_wire(spec.egress.as_ref(), prior.map(|it| &it.egress)),
         files: files::from_wire(&spec.files, prior.map(|it| &it.files)),
         timeouts: prior.map(|it| it.timeouts.clone()).unwrap_or_default(),
         id: Attr::Known(instance.id.clone()),

@@ -8,6 +8,7 @@ use super::contents::mounts::MountModel;
 use super::contents::networks::InterfaceModel;
 use super::process::model::{BootModel, HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, List, Map, model};
+use crate::resources::access::Rules;
 
 model! {
     /// An instance: arguments first, then what is computed.
@@ -52,6 +53,10 @@ model! {
         ports: Map<PortModel>,
         /// Interfaces by name.
         networks: Map<InterfaceModel>,
+        /// What is let in.
+        ingress: Rules,
+        /// What is let out.
+        egress: Rules,
         /// Limits of resources.
         limits: Attr<LimitsModel>,
         /// What is mounted, by name.

@@ -15,7 +15,7 @@ use super::process::convert as process;
 use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
 use crate::report::{self, Diagnostic, Path};
-use crate::resources::labels;
+use crate::resources::{access, labels};
 use crate::text::{cpu, duration, reference, size};
 
 /// What a change does, from the mildest to the harshest.
@@ -130,6 +130,8 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     choose_ports(&mut model.ports, prior.ports.known());
     devices::settle_all(&mut model.devices, &prior.devices);
     networks::settle_all(&mut model.networks, &prior.networks);
+    model.ingress = access::settle(&prior.ingress, &config.ingress);
+    model.egress = access::settle(&prior.egress, &config.egress);
     mounts::settle_all(&mut model.mounts, &prior.mounts);
     files::settle_all(&mut model.files, Some(&prior.files));
     model.secret_environment_wo = Attr::Null;
@@ -207,6 +209,8 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("running", old.running != new.running || model.running.has_unknown()),
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
+        ("ingress", old.ingress != new.ingress || model.ingress.has_unknown()),
+        ("egress", old.egress != new.egress || model.egress.has_unknown()),
         ("devices", old.devices != new.devices || model.devices.has_unknown()),
         ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
         ("boot", old.boot != new.boot || model.boot.has_unknown()),

@@ -5,6 +5,7 @@ use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
 use super::contents::{devices, files, mounts, networks};
+use crate::resources::access;
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
 /// Version of the state's form; raise it with an upgrade.
@@ -141,6 +142,8 @@ fn schedule(schema: Schema) -> Schema {
         )
         .attribute("ports", ports())
         .attribute("networks", networks::attribute())
+        .attribute("ingress", access::attribute("What may reach it, but for the host itself.", "source"))
+        .attribute("egress", access::attribute("What it may reach.", "destination"))
         .attribute("mounts", mounts::attribute())
         .attribute("files", files::attribute())
         .attribute("devices", devices::attribute())

@@ -9,6 +9,7 @@ use super::model::{
 };
 use crate::attr::{Attr, List, Map, entries};
 use crate::report::{self, Diagnostic, Path, capital};
+use crate::resources::access;
 use crate::text::port::Listener;
 use crate::text::{cpu, duration, environment, name, port, reference, size};
 
@@ -31,6 +32,8 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
     devices::validate(&model.devices, &mut found);
     let has_ports = model.ports.known().is_some_and(|ports| !ports.is_empty());
     networks::validate(&model.networks, has_ports, &mut found);
+    access::validate("ingress", &model.ingress, &mut found);
+    access::validate("egress", &model.egress, &mut found);
     super::process::validate::validate(model, &mut found);
     found
 }

@@ -1,0 +1,36 @@
+//! What is let through to instances and from them, with everyone's addresses.
+
+use std::collections::BTreeMap;
+
+use berth_domain::InstanceId;
+use berth_domain::access::{AccessProtocol, PortRange};
+use ipnet::IpNet;
+
+/// What is let through; nothing is held back where a list is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Access {
+    /// To it.
+    pub ingress: Option<Vec<Passage>>,
+    /// From it.
+    pub egress: Option<Vec<Passage>>,
+}
+
+/// What one rule lets through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Passage {
+    /// `None`: any.
+    pub protocol: Option<AccessProtocol>,
+    /// The destination's; none: all.
+    pub ports: Vec<PortRange>,
+    /// The other side: `None` is whoever it is, an empty list nobody.
+    pub peers: Option<Vec<IpNet>>,
+}
+
+/// All that is restricted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Restrictions {
+    /// At the borders of networks, by the name that each has on the host.
+    pub networks: BTreeMap<String, Access>,
+    /// At all interfaces of instances.
+    pub instances: BTreeMap<InstanceId, Access>,
+}
