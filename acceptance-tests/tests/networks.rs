@@ -11,6 +11,7 @@ under_each_terraform!(
     an_interface_comes_and_goes_and_the_process_stays,
     an_address_stays_over_rebuild_and_replacement,
     what_an_interface_cannot_have_is_refused_at_its_argument,
+    instances_on_a_network_reach_each_other_by_ipv6,
 );
 
 mod cases {
@@ -250,6 +251,58 @@ mod cases {
             (&first["addresses"], &first["mac_addresses"])
         );
         assert_as_inside(&world, "web");
+        world.project.destroy_ok();
+    }
+
+    /// Likewise, of both families.
+    fn assert_both_as_inside(world: &World, name: &str) -> Vec<String> {
+        let state = world.project.attributes(&format!("berth_instance.{name}")).unwrap();
+        let inside = world.sh(name, "busybox ip -o address show dev eth0 scope global");
+        let shown = inside.lines().map(|line| line.split_whitespace().nth(3).unwrap().to_owned());
+        let mut shown: Vec<_> = shown.collect();
+        let told = state["addresses"]["eth0"].as_array().unwrap().iter();
+        let mut told: Vec<_> = told.map(|it| it.as_str().unwrap().to_owned()).collect();
+        shown.sort();
+        told.sort();
+        assert_eq!(told, shown);
+        let v6 = state["ipv6_address"].as_str().unwrap();
+        assert!(told.contains(&format!("{v6}/64")), "{told:?}");
+        told
+    }
+
+    pub fn instances_on_a_network_reach_each_other_by_ipv6(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let back = |subnet: &str| BACK.replace("name =", &format!("ipv6_subnet = \"{subnet}\"\n  name ="));
+        world.write(&back("auto"), &[("one", ON_BACK), ("two", ON_BACK)]);
+        world.project.apply_settled();
+        let first = assert_both_as_inside(&world, "one");
+        assert_both_as_inside(&world, "two");
+        let ipv6 =
+            |name: &str| world.agent.inspect(name).unwrap()["ipv6_address"].as_str().unwrap().to_owned();
+        let ping = |from: &str, address: &str| {
+            world.sh(from, &format!("busybox ping -6 -c 1 -W 5 {address} > /dev/null && echo yes || echo no"))
+                == "yes"
+        };
+        assert!(ping("two", &ipv6("one")));
+        // The host is the network's router.
+        let subnet = world.network("back")["ipv6_subnet"].as_str().unwrap().to_owned();
+        let gateway = subnet.replace("::/64", "::1");
+        assert!(ping("one", &gateway));
+        assert!(world.sh("one", "busybox ip -6 route show default").contains(&gateway));
+        let fixed = subnet.replace("::/64", "::Ab");
+        let on = format!(
+            "networks = {{ eth0 = {{ network = berth_network.back.id, ipv6_address = \"{fixed}\" }} }}"
+        );
+        world.write(&back("auto"), &[("one", ON_BACK), ("two", &on)]);
+        world.project.apply_settled();
+        assert_eq!(ipv6("two"), fixed.to_lowercase());
+        assert_both_as_inside(&world, "two");
+        assert_eq!(assert_both_as_inside(&world, "one"), first);
+        world.write(&back("none"), &[("one", ON_BACK), ("two", ON_BACK)]);
+        world.project.apply_ok();
+        world.project.apply_settled();
+        assert_as_inside(&world, "two");
+        assert!(!ping("one", &gateway));
         world.project.destroy_ok();
     }
 

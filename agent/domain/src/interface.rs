@@ -1,7 +1,7 @@
 //! Interfaces of an instance on networks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -25,6 +25,9 @@ pub struct InterfaceSpec {
     /// `None`: chosen, and kept.
     #[serde(default)]
     pub ipv4_address: Option<Ipv4Addr>,
+    /// `None`: chosen, and kept, where the network has IPv6.
+    #[serde(default)]
+    pub ipv6_address: Option<Ipv6Addr>,
     /// `None`: chosen, and kept.
     #[serde(default)]
     pub mac: Option<MacAddress>,
@@ -38,7 +41,7 @@ impl InterfaceSpec {
     #[must_use]
     pub fn on_default() -> Self {
         let network = network::DEFAULT.to_owned();
-        Self { network, ipv4_address: None, mac: None, default_route: None }
+        Self { network, ipv4_address: None, ipv6_address: None, mac: None, default_route: None }
     }
 }
 
@@ -48,6 +51,7 @@ impl InterfaceSpec {
 pub struct InterfaceDraft {
     pub network: String,
     pub ipv4_address: String,
+    pub ipv6_address: String,
     pub mac: String,
     pub default_route: Option<bool>,
 }
@@ -113,10 +117,18 @@ fn interface(name: &str, draft: &InterfaceDraft, findings: &mut Findings) -> Opt
         });
         findings.keep(&at("ipv4_address"), parsed)
     });
+    let ipv6 = Some(&draft.ipv6_address).filter(|text| !text.is_empty());
+    let ipv6_address = ipv6.and_then(|text| {
+        let parsed = text.parse::<Ipv6Addr>().map_err(|_| {
+            let summary = format!("\"{}\" is not an IPv6 address", shown(text));
+            Invalid::new(&[], summary, "Write an address of the network, such as fd12:3456:789a:1::5")
+        });
+        findings.keep(&at("ipv6_address"), parsed)
+    });
     let mac = Some(&draft.mac).filter(|text| !text.is_empty());
     let mac = mac.and_then(|text| findings.keep(&at("mac"), hardware_address(text)));
     let default_route = draft.default_route;
-    Some(InterfaceSpec { network: network.to_owned(), ipv4_address, mac, default_route })
+    Some(InterfaceSpec { network: network.to_owned(), ipv4_address, ipv6_address, mac, default_route })
 }
 
 fn hardware_address(text: &str) -> Result<MacAddress, Invalid> {
@@ -134,7 +146,8 @@ mod tests {
 
     fn draft(ipv4: &str, mac: &str, default_route: Option<bool>) -> InterfaceDraft {
         let (ipv4_address, mac) = (ipv4.to_owned(), mac.to_owned());
-        InterfaceDraft { network: "web".to_owned(), ipv4_address, mac, default_route }
+        let network = "web".to_owned();
+        InterfaceDraft { network, ipv4_address, mac, default_route, ..InterfaceDraft::default() }
     }
 
     #[test]

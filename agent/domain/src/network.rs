@@ -138,9 +138,11 @@ pub fn overlap(one: &IpNet, other: &IpNet) -> bool {
 /// What is wanted of a subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Wish<T> {
-    /// What it was, or one that is chosen.
+    /// What it was.
     #[default]
     Any,
+    /// What it was where there is one, else one that is chosen.
+    Auto,
     /// None.
     No,
     /// This.
@@ -157,7 +159,7 @@ pub struct NetworkDraft {
     pub parent: String,
     /// Empty: what it was, or one that is chosen.
     pub ipv4_subnet: String,
-    /// Likewise; `none`: none.
+    /// Empty: what it was; `auto`: that, or one that is chosen; `none`: none.
     pub ipv6_subnet: String,
     pub nat: Option<bool>,
     pub isolated: bool,
@@ -188,6 +190,7 @@ impl NetworkDraft {
         let ipv6 = match self.ipv6_subnet.as_str() {
             "" => Wish::Any,
             "none" => Wish::No,
+            "auto" => Wish::Auto,
             text => findings.keep(&["ipv6_subnet"], ipv6(text)).map_or(Wish::Any, Wish::This),
         };
         let domain = given(&self.dns_domain);
@@ -289,7 +292,8 @@ fn ipv4(text: &str) -> Result<Ipv4Net, Invalid> {
 }
 
 fn ipv6(text: &str) -> Result<Ipv6Net, Invalid> {
-    const ADVICE: &str = "Write a network of 48 to 112 bits, such as fd12:3456:789a:1::/64, or \"none\"";
+    const ADVICE: &str =
+        "Write a network of 48 to 112 bits, such as fd12:3456:789a:1::/64, \"auto\" or \"none\"";
     let Ok(IpNet::V6(net)) = access::network(text) else {
         return Err(subnet_mistake(text, ADVICE));
     };

@@ -391,6 +391,7 @@ impl EngineError {
                 NetworkError::NoParent { .. } => {
                     "Bring the interface back (ip link lists them), or make another network"
                 }
+                NetworkError::NoSubnet6 => "Give the network a subnet that the host does not need",
                 NetworkError::NoSubnet => "Free a /24 of 10.0.0.0/8 from the host's routes",
                 _ => "",
             },

@@ -1,8 +1,8 @@
 //! What can go wrong with a network, and what a user is told of it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::error::Reason;
@@ -69,6 +69,18 @@ pub enum NetworkFault {
     NotOurs {
         /// The instance's interface.
         interface: String,
+        /// `ipv4_address` or `ipv6_address`.
+        argument: &'static str,
+        /// The network.
+        network: String,
+    },
+    /// The network has no addresses of the family.
+    #[error("The network \"{network}\" has no {}", if *argument == "ipv6_address" { "IPv6" } else { "IPv4" })]
+    NoFamily {
+        /// The instance's interface.
+        interface: String,
+        /// `ipv4_address` or `ipv6_address`.
+        argument: &'static str,
         /// The network.
         network: String,
     },
@@ -77,12 +89,14 @@ pub enum NetworkFault {
     NotOfNetwork {
         /// The instance's interface.
         interface: String,
+        /// `ipv4_address` or `ipv6_address`.
+        argument: &'static str,
         /// What was asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The network.
         network: String,
         /// Its addresses.
-        subnet: Ipv4Net,
+        subnet: IpNet,
         /// It is the host's.
         hosts: bool,
     },
@@ -91,7 +105,7 @@ pub enum NetworkFault {
     Taken {
         /// The instance's interface.
         interface: String,
-        /// `ipv4_address` or `mac`.
+        /// `ipv4_address`, `ipv6_address` or `mac`.
         argument: &'static str,
         /// What was asked for.
         value: String,
@@ -161,9 +175,9 @@ impl NetworkFault {
                 return of_interface(interface, "network");
             }
             Self::NoWayForPorts => "ports",
-            Self::NotOfNetwork { interface, .. } | Self::NotOurs { interface, .. } => {
-                return of_interface(interface, "ipv4_address");
-            }
+            Self::NotOfNetwork { interface, argument, .. }
+            | Self::NoFamily { interface, argument, .. }
+            | Self::NotOurs { interface, argument, .. } => return of_interface(interface, argument),
             Self::NoPeer { argument, rule, .. } => {
                 return vec![(*argument).to_owned(), rule.to_string(), "network".to_owned()];
             }
@@ -195,6 +209,7 @@ impl NetworkFault {
                 "Its ports are open at its own address already: leave ports out, or add an interface on a bridge"
                     .to_owned()
             }
+            Self::NoFamily { .. } => "Leave it out, or give the network an ipv6_subnet".to_owned(),
             Self::NotOurs { .. } => "Leave it out".to_owned(),
             Self::NotForMachines { .. } => {
                 "Use a network of the type bridge, or an instance of the type container".to_owned()

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::engine::Inner;
 use crate::error::EngineError;
-use crate::ledger::{Phase, Record};
+use crate::ledger::{Interface, Phase, Record};
 use crate::network_error::NetworkFault;
 use crate::ports::access::{Access, Passage, Restrictions};
 
@@ -100,5 +100,5 @@ impl Inner {
 }
 
 fn addresses(record: &Record) -> impl Iterator<Item = IpAddr> {
-    record.interfaces.values().filter_map(|held| held.ipv4).map(IpAddr::V4)
+    record.interfaces.values().flat_map(Interface::addresses)
 }

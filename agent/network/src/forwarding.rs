@@ -1,4 +1,4 @@
-//! `net.ipv4.ip_forward`, which all agents of a host share.
+//! `net.ipv4.ip_forward` and its counterpart of IPv6, which all agents of a host share.
 //!
 //! The first agent that needs it records what it was and turns it on; the last that no longer needs it puts that back.
 //! Who needs it is kept in one file of the host's directory (`/run/berth-host`), under a lock on that directory, with
@@ -9,6 +9,9 @@
 //!
 //! Turning forwarding on or off makes the kernel set more than that one value: every link's `forwarding`, and whether
 //! redirects are accepted. All of it is saved and put back.
+//!
+//! A host that forwards IPv6 takes no router advertisements unless a link is told to take them even so: a link that took
+//! them goes on taking them, so that the host keeps its own addresses and default route.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,6 +30,7 @@ use crate::{
 };
 
 const SETTING: &str = "net/ipv4/ip_forward";
+const SETTING6: &str = "net/ipv6/conf/all/forwarding";
 const REDIRECTS: &str = "net/ipv4/conf/all/accept_redirects";
 const FILE: &str = "ip_forward.json";
 
@@ -97,12 +101,42 @@ impl Forwarding {
         let mut record = self.load()?;
         self.drop_the_gone(netlink, &mut record)?;
         let on = sysctl::read(SETTING).map_err(ForwardingError::Setting)? == "1";
-        if !on && record.saved.is_empty() {
-            record.saved = snapshot().map_err(ForwardingError::Setting)?;
+        if !on && !record.saved.contains_key(SETTING) {
+            record.saved.extend(snapshot().map_err(ForwardingError::Setting)?);
         }
         record.users.insert(self.prefix.to_string(), self.lock.clone());
         self.store(&record)?;
         sysctl::set(SETTING, "1").map_err(ForwardingError::Setting)?;
+        drop(directory);
+        Ok(())
+    }
+
+    /// Turns forwarding of IPv6 on as well. This agent's use of forwarding is on record already; where the kernel has no
+    /// IPv6, there is nothing to do.
+    ///
+    /// # Errors
+    /// If the record or a setting cannot be read or written.
+    pub fn acquire_ipv6(&self) -> Result<(), ForwardingError> {
+        let directory = self.lock_directory()?;
+        let on = match sysctl::read(SETTING6) {
+            Ok(value) => value == "1",
+            Err(error) if error.is_missing() => return Ok(()),
+            Err(error) => return Err(ForwardingError::Setting(error)),
+        };
+        if on {
+            return Ok(());
+        }
+        let mut record = self.load()?;
+        if !record.saved.contains_key(SETTING6) {
+            record.saved.extend(snapshot6().map_err(ForwardingError::Setting)?);
+            self.store(&record)?;
+        }
+        // First: between the two the host would forget the routes that it learnt.
+        let taking = |(name, value): &(&String, &String)| name.ends_with("/accept_ra") && *value == "1";
+        for (name, _) in record.saved.iter().filter(taking) {
+            set_if_there(name, "2").map_err(ForwardingError::Setting)?;
+        }
+        sysctl::set(SETTING6, "1").map_err(ForwardingError::Setting)?;
         drop(directory);
         Ok(())
     }
@@ -254,18 +288,40 @@ fn snapshot() -> Result<BTreeMap<String, String>, SysctlError> {
     Ok(saved)
 }
 
-fn restore(saved: &BTreeMap<String, String>) -> Result<(), SysctlError> {
-    // It changes the others, so it comes first.
-    if let Some(value) = saved.get(SETTING) {
-        sysctl::set(SETTING, value)?;
-    }
-    for (name, value) in saved {
-        match sysctl::set(name, value) {
-            Err(error) if !error.is_missing() => return Err(error),
-            _ => {}
+/// Likewise of IPv6, and whether each link takes router advertisements.
+fn snapshot6() -> Result<BTreeMap<String, String>, SysctlError> {
+    let links = sysctl::children("net/ipv6/conf")?;
+    let per_link = links.iter().filter(|link| *link != "all");
+    let per_link = per_link.flat_map(|link| {
+        ["forwarding", "accept_ra"].map(|setting| format!("net/ipv6/conf/{link}/{setting}"))
+    });
+    let mut saved = BTreeMap::new();
+    for name in per_link.chain([SETTING6.to_owned()]) {
+        match sysctl::read(&name) {
+            Ok(value) => drop(saved.insert(name, value)),
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    Ok(saved)
+}
+
+fn restore(saved: &BTreeMap<String, String>) -> Result<(), SysctlError> {
+    // These change the others, so they come first.
+    for name in [SETTING, SETTING6] {
+        if let Some(value) = saved.get(name) {
+            set_if_there(name, value)?;
+        }
+    }
+    saved.iter().try_for_each(|(name, value)| set_if_there(name, value))
+}
+
+/// A link may have gone with its settings.
+fn set_if_there(name: &str, value: &str) -> Result<(), SysctlError> {
+    match sysctl::set(name, value) {
+        Err(error) if !error.is_missing() => Err(error),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use berth_network::ports::{self, HeldPort, PortError};
 use berth_network::subnet::{self, SubnetError};
 use berth_network::{Prefix, bridge};
 use berth_sys::netlink::{Netlink, NetlinkError};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 mod access;
 mod keep;
@@ -147,11 +147,21 @@ impl Inner {
     ) -> Result<(), NetworkError> {
         let mut netlink = open()?;
         let mtu = network.spec.mtu;
-        let wanted = bridge::Bridge { mtu, ..bridge::Bridge::new(name.to_owned(), subnet) };
+        let subnet6 = network.spec.ipv6_subnet;
+        let gateway6 = subnet6.map(bridge::gateway6);
+        let wanted = bridge::Bridge { mtu, gateway6, ..bridge::Bridge::new(name.to_owned(), subnet) };
         bridge::ensure(&mut netlink, &wanted).map_err(|error| host("make the bridge", error))?;
         self.forwarding.acquire(&mut netlink).map_err(|error| host("forward packets", error))?;
+        if subnet6.is_some() {
+            self.forwarding.acquire_ipv6().map_err(|error| host("forward packets of IPv6", error))?;
+        }
         let mut record = now.record.clone();
-        record.set_network(name, subnet, Settings { nat: network.spec.nat, isolated: network.spec.isolated });
+        record.set_network(
+            name,
+            subnet,
+            subnet6,
+            Settings { nat: network.spec.nat, isolated: network.spec.isolated },
+        );
         if let Some((instance, links)) = links {
             record.add_links(&instance.to_string(), links);
         }
@@ -226,10 +236,15 @@ impl Network for Networks {
     async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
         let taken = taken.to_vec();
         self.blocking(move |inner, _| {
-            subnet::choose(&mut open()?, &inner.place.prefix, &taken).map_err(|error| match error {
-                SubnetError::Observe(_) => host("see which networks it uses", error),
-                SubnetError::NoneFree | SubnetError::NoneFree6 => NetworkError::NoSubnet,
-            })
+            subnet::choose(&mut open()?, &inner.place.prefix, &taken).map_err(unchosen)
+        })
+        .await
+    }
+
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError> {
+        let taken = taken.to_vec();
+        self.blocking(move |inner, _| {
+            subnet::choose6(&mut open()?, &inner.place.prefix, &taken).map_err(unchosen)
         })
         .await
     }
@@ -353,6 +368,14 @@ fn conflict(subnet: IpNet, own: Option<&str>) -> Result<Option<String>, NetlinkE
         overlap(&net, &subnet).then(|| format!("{net}, of which the host has {what}"))
     });
     Ok(found)
+}
+
+fn unchosen(error: SubnetError) -> NetworkError {
+    match error {
+        SubnetError::Observe(_) => host("see which networks it uses", error),
+        SubnetError::NoneFree => NetworkError::NoSubnet,
+        SubnetError::NoneFree6 => NetworkError::NoSubnet6,
+    }
 }
 
 fn ours(protocol: Protocol) -> firewall::Protocol {

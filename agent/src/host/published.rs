@@ -10,6 +10,7 @@ use berth_domain::MacAddress;
 use berth_network::Ipv4Net;
 use berth_network::firewall::{self, Access, Desired, HostPort, Network, Protocol, Target};
 use berth_sys::fs::{FsError, write_atomic};
+use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
 const FILE: &str = "network.json";
@@ -26,6 +27,9 @@ pub(super) struct Record {
     /// Of bridges that are not as a bridge is by default.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) settings: BTreeMap<String, Settings>,
+    /// The IPv6 networks of bridges that have one.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) networks6: BTreeMap<String, Ipv6Net>,
     /// Interfaces by their instance's id, and then by the name of the host's end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) interfaces: BTreeMap<String, Links>,
@@ -125,8 +129,16 @@ impl Published {
 
 impl Record {
     /// A bridge is there, and is so.
-    pub(super) fn set_network(&mut self, bridge: &str, subnet: Ipv4Net, settings: Settings) {
+    pub(super) fn set_network(
+        &mut self,
+        bridge: &str,
+        subnet: Ipv4Net,
+        subnet6: Option<Ipv6Net>,
+        settings: Settings,
+    ) {
         self.networks.insert(bridge.to_owned(), subnet);
+        self.networks6.remove(bridge);
+        self.networks6.extend(subnet6.map(|subnet| (bridge.to_owned(), subnet)));
         self.settings.remove(bridge);
         if settings != Settings::default() {
             self.settings.insert(bridge.to_owned(), settings);
@@ -136,6 +148,7 @@ impl Record {
     /// A bridge is no more.
     pub(super) fn remove_network(&mut self, bridge: &str) {
         self.networks.remove(bridge);
+        self.networks6.remove(bridge);
         self.settings.remove(bridge);
         for links in self.interfaces.values_mut() {
             links.retain(|_, link| link.bridge != bridge);
@@ -222,7 +235,8 @@ impl Record {
         let networks = networks.map(|(bridge, subnet)| {
             let Settings { nat, isolated } = self.settings.get(bridge).copied().unwrap_or_default();
             let access = self.access.get(bridge).cloned().unwrap_or_default();
-            Network { nat, isolated, access, ..Network::new(bridge.clone(), *subnet) }
+            let ipv6 = self.networks6.get(bridge).copied();
+            Network { nat, isolated, access, ipv6, ..Network::new(bridge.clone(), *subnet) }
         });
         let ports = self.ports.values().flatten();
         let interfaces = self.interfaces.iter().map(|(instance, links)| {

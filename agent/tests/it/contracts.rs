@@ -106,6 +106,8 @@ impl World {
                     network,
                     interface: "eth0".to_owned(),
                     slot: 0,
+                    ipv6: None,
+                    ipv6_gateway: None,
                     default_route: true,
                     ipv4: Some("10.231.77.2/24".parse().unwrap()),
                     mac: MacAddress::of_instance(id),

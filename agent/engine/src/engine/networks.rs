@@ -49,6 +49,14 @@ impl Inner {
         chosen.map_err(|source| failed(name, source))
     }
 
+    /// Likewise of IPv6.
+    async fn free_subnet6(&self, name: &str) -> Result<Ipv6Net, EngineError> {
+        let taken: Vec<_> =
+            self.networks.all().iter().filter_map(|network| network.spec.ipv6_subnet).collect();
+        let chosen = self.ports.network.choose_subnet6(&taken).await;
+        chosen.map_err(|source| failed(name, source))
+    }
+
     /// Nothing else has an address of the network's subnets. Those that it has already are its own.
     async fn check_subnets(
         &self,
@@ -90,7 +98,7 @@ impl Inner {
         }
     }
 
-    async fn create_network(&self, (mut spec, _ipv6): Checked) -> Result<NetworkView, EngineError> {
+    async fn create_network(&self, (mut spec, ipv6): Checked) -> Result<NetworkView, EngineError> {
         check_made(&spec)?;
         let _turn = self.naming.lock().await;
         self.network_name_is_free(&spec, None)?;
@@ -99,6 +107,9 @@ impl Inner {
         self.check_subnets(&spec, None).await?;
         if spec.kind == NetworkKind::Bridge && spec.ipv4_subnet.is_none() {
             spec.ipv4_subnet = Some(self.free_subnet(spec.name.as_str()).await?);
+        }
+        if ipv6 == Wish::Auto {
+            spec.ipv6_subnet = Some(self.free_subnet6(spec.name.as_str()).await?);
         }
         let taken: Vec<_> = self.networks.all().iter().map(|network| network.number).collect();
         let number = (0..).find(|number| !taken.contains(number)).unwrap_or_default();
@@ -138,8 +149,15 @@ impl Inner {
         }
         self.network_name_is_free(&spec, Some(id))?;
         spec.ipv4_subnet = spec.ipv4_subnet.or(old.ipv4_subnet);
-        if ipv6 == Wish::Any {
-            spec.ipv6_subnet = old.ipv6_subnet;
+        match ipv6 {
+            Wish::Any => spec.ipv6_subnet = old.ipv6_subnet,
+            Wish::Auto => {
+                spec.ipv6_subnet = match old.ipv6_subnet {
+                    None => Some(self.free_subnet6(spec.name.as_str()).await?),
+                    kept => kept,
+                };
+            }
+            Wish::No | Wish::This(_) => {}
         }
         if spec == *old {
             return Ok(self.network_view(&before));
@@ -231,9 +249,8 @@ impl Inner {
 
 /// What would only be written down is refused: who asks for it relies on it.
 fn check_made(spec: &NetworkSpec) -> Result<(), NetworkFault> {
-    let asked = [("ipv6_subnet", spec.ipv6_subnet.is_some()), ("dns_domain", spec.dns_domain.is_some())];
-    match asked.into_iter().find(|(_, asked)| *asked) {
-        Some((argument, _)) => Err(NetworkFault::NotMade { argument }),
+    match spec.dns_domain {
+        Some(_) => Err(NetworkFault::NotMade { argument: "dns_domain" }),
         None => Ok(()),
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use berth_domain::interface::{self, InterfaceSpec};
 use berth_domain::{InstanceKind, InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::actor::Actor;
 use crate::engine::Inner;
@@ -32,8 +32,8 @@ pub(crate) fn wanted(
             let network = network.spec.name.to_string();
             return Err(NetworkFault::NotForMachines { interface: name, network }.into());
         }
-        let (ipv4, mac) = (asked.ipv4_address, asked.mac);
-        wanted.insert(name, WantedInterface { network, ipv4, mac });
+        let (ipv4, ipv6, mac) = (asked.ipv4_address, asked.ipv6_address, asked.mac);
+        wanted.insert(name, WantedInterface { network, ipv4, ipv6, mac });
     }
     if !spec.ports.is_empty() && !wanted.values().any(|it| it.network.spec.kind == NetworkKind::Bridge) {
         return Err(NetworkFault::NoWayForPorts.into());
@@ -68,9 +68,10 @@ impl Inner {
             }
             Missing::Taken { argument, holder } => {
                 let mac = asked.mac.map(|mac| mac.to_string()).filter(|_| *argument == "mac");
+                let ipv6 = asked.ipv6.map(|ipv6| ipv6.to_string()).filter(|_| *argument == "ipv6_address");
                 let ipv4 = asked.ipv4.map(|ipv4| ipv4.to_string());
                 let (interface, holder) = (refused.interface.clone(), holder.clone());
-                let value = mac.or(ipv4).unwrap_or_default();
+                let value = mac.or(ipv6).or(ipv4).unwrap_or_default();
                 NetworkFault::Taken { interface, argument, value, holder }.into()
             }
         }
@@ -101,23 +102,42 @@ fn meant(
 
 /// An address that is asked for is one of the network's, and not the host's on it.
 fn check_address(name: &str, asked: &InterfaceSpec, network: &KnownNetwork) -> Result<(), EngineError> {
-    let Some(address) = asked.ipv4_address else { return Ok(()) };
-    let Some(subnet) = network.spec.ipv4_subnet else {
-        let network = network.spec.name.to_string();
-        return Err(NetworkFault::NotOurs { interface: name.to_owned(), network }.into());
+    let spec = &network.spec;
+    let own = |argument, address: IpAddr, subnet: IpNet, gateway| {
+        let odd = address == subnet.network() || (address == subnet.broadcast() && address.is_ipv4());
+        let hosts = Some(address) == gateway;
+        if subnet.contains(&address) && !odd && !hosts {
+            return Ok(());
+        }
+        let (interface, network) = (name.to_owned(), spec.name.to_string());
+        Err(NetworkFault::NotOfNetwork { interface, argument, address, network, subnet, hosts })
     };
-    let usable = subnet.contains(&address) && address != subnet.network() && address != subnet.broadcast();
-    if usable && Some(address) != network.spec.ipv4_gateway() {
-        return Ok(());
+    let given = [
+        (
+            "ipv4_address",
+            asked.ipv4_address.map(IpAddr::V4),
+            spec.ipv4_subnet.map(IpNet::V4),
+            spec.ipv4_gateway().map(IpAddr::V4),
+        ),
+        (
+            "ipv6_address",
+            asked.ipv6_address.map(IpAddr::V6),
+            spec.ipv6_subnet.map(IpNet::V6),
+            spec.ipv6_gateway().map(IpAddr::V6),
+        ),
+    ];
+    for (argument, address, subnet, gateway) in given {
+        let (interface, network) = (name.to_owned(), spec.name.to_string());
+        match (address, subnet) {
+            (None, _) => {}
+            (Some(address), Some(subnet)) => own(argument, address, subnet, gateway)?,
+            (Some(_), None) if spec.kind == NetworkKind::Bridge => {
+                return Err(NetworkFault::NoFamily { interface, argument, network }.into());
+            }
+            (Some(_), None) => return Err(NetworkFault::NotOurs { interface, argument, network }.into()),
+        }
     }
-    let fault = NetworkFault::NotOfNetwork {
-        interface: name.to_owned(),
-        address,
-        network: network.spec.name.to_string(),
-        subnet,
-        hosts: Some(address) == network.spec.ipv4_gateway(),
-    };
-    Err(fault.into())
+    Ok(())
 }
 
 /// The networks that an instance is on, now or before the change that is under way.
@@ -142,8 +162,11 @@ pub(crate) fn addresses(
             return (name.clone(), found.unwrap_or_default());
         }
         let len = spec.and_then(|spec| spec.ipv4_subnet).map_or(32, |subnet| subnet.prefix_len());
-        let net = held.ipv4.and_then(|ipv4| Ipv4Net::new(ipv4, len).ok());
-        (name.clone(), net.map(IpNet::V4).into_iter().collect())
+        let len6 = spec.and_then(|spec| spec.ipv6_subnet).map_or(128, |subnet| subnet.prefix_len());
+        let nets = held
+            .addresses()
+            .filter_map(|address| IpNet::new(address, if address.is_ipv4() { len } else { len6 }).ok());
+        (name.clone(), nets.collect())
     });
     nets.collect()
 }
@@ -162,7 +185,7 @@ impl Actor {
                 network: KnownNetwork::clone(&network),
                 slot: held.slot,
                 mac: held.mac,
-                addresses: held.ipv4.map(IpAddr::V4).into_iter().collect(),
+                addresses: held.addresses().collect(),
             })
         };
         self.record.interfaces.values().filter_map(link).collect()
@@ -179,12 +202,16 @@ impl Actor {
                 held.ipv4.zip(subnet).and_then(|(ipv4, net)| Ipv4Net::new(ipv4, net.prefix_len()).ok());
             let default_route = default == Some(name.as_str());
             let gateway = network.spec.ipv4_gateway().filter(|_| default_route);
+            let ipv6 = held.ipv6.zip(network.spec.ipv6_subnet);
+            let ipv6 = ipv6.and_then(|(ipv6, net)| Ipv6Net::new(ipv6, net.prefix_len()).ok());
             Some(Attachment {
                 network: KnownNetwork::clone(&network),
                 interface: name.clone(),
                 slot: held.slot,
                 ipv4,
                 gateway,
+                ipv6,
+                ipv6_gateway: network.spec.ipv6_gateway().filter(|_| default_route),
                 default_route,
                 mac: held.mac,
             })

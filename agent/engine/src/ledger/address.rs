@@ -2,9 +2,9 @@
 //! instance of the same name.
 
 use std::collections::HashSet;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
-use berth_domain::{InstanceId, KnownNetwork, Timestamp};
+use berth_domain::{InstanceId, KnownNetwork, NetworkSpec, Timestamp};
 use ipnet::Ipv4Net;
 use rusqlite::{Transaction, params};
 
@@ -91,6 +91,60 @@ pub(super) fn move_to(transaction: &Transaction<'_>, network: &KnownNetwork) -> 
         }
     }
     Ok(true)
+}
+
+/// Likewise of IPv6; on a network without it, nobody has an address of it.
+pub(super) fn move_to6(transaction: &Transaction<'_>, network: &KnownNetwork) -> Result<bool, LedgerError> {
+    let (failed, id) = (failed("move addresses"), network.id.to_string());
+    let Some(subnet) = network.spec.ipv6_subnet else {
+        let sql = "UPDATE address SET ipv6 = NULL WHERE network = ?1";
+        return transaction.execute(sql, [&id]).map(|_| true).map_err(failed);
+    };
+    let sql = "SELECT name, interface, ipv4, ipv6, instance IS NOT NULL FROM address WHERE network = ?1
+               ORDER BY instance IS NULL, ipv4, name, interface";
+    let mut query = transaction.prepare_cached(sql).map_err(failed)?;
+    let text = |row: &rusqlite::Row<'_>, index| row.get::<_, Option<String>>(index);
+    let rows = query.query_map([&id], |row| {
+        Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, text(row, 2)?, text(row, 3)?, row.get(4)?))
+    });
+    let rows = rows.map_err(failed)?.collect::<rusqlite::Result<Vec<_>>>().map_err(failed)?;
+    let gateway = network.spec.ipv6_gateway();
+    let stays = |ipv6: &Option<String>| {
+        let ipv6 = ipv6.as_ref().and_then(|text| text.parse::<Ipv6Addr>().ok());
+        ipv6.filter(|ipv6| subnet.contains(ipv6) && Some(*ipv6) != gateway)
+    };
+    let mut taken: HashSet<Ipv6Addr> = rows.iter().filter_map(|(_, _, _, ipv6, _)| stays(ipv6)).collect();
+    for (name, interface, ipv4, ipv6, held) in rows {
+        if stays(&ipv6).is_some() {
+            continue;
+        }
+        let next = free6(&network.spec, ipv4.and_then(|text| text.parse().ok()), &taken);
+        if next.is_none() && held {
+            return Ok(false);
+        }
+        taken.extend(next);
+        let sql = "UPDATE address SET ipv6 = ?4 WHERE network = ?1 AND name = ?2 AND interface = ?3";
+        let row = params![id, name, interface, next.map(|next| next.to_string())];
+        transaction.execute(sql, row).map_err(failed)?;
+    }
+    Ok(true)
+}
+
+/// A free IPv6 address of a network: the one at the place of the IPv4 address in its own subnet, or else the lowest.
+pub(super) fn free6(
+    spec: &NetworkSpec,
+    ipv4: Option<Ipv4Addr>,
+    taken: &HashSet<Ipv6Addr>,
+) -> Option<Ipv6Addr> {
+    let subnet = spec.ipv6_subnet?;
+    let at = |place: u128| Ipv6Addr::from(u128::from(subnet.network()) | place);
+    let free = |candidate: &Ipv6Addr| {
+        subnet.contains(candidate) && Some(*candidate) != spec.ipv6_gateway() && !taken.contains(candidate)
+    };
+    let place = ipv4.zip(spec.ipv4_subnet).map(|(ipv4, net)| u32::from(ipv4) & u32::from(net.hostmask()));
+    let same = place.filter(|place| *place > 1).map(|place| at(place.into())).filter(free);
+    // One more than are taken is enough to find one that is not.
+    same.or_else(|| (2..=taken.len() as u128 + 2).map(at).find(free))
 }
 
 /// The address at the same place of another subnet, where that has one there.

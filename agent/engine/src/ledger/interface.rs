@@ -2,11 +2,12 @@
 //! an instance of that name.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use berth_domain::{InstanceId, KnownNetwork, MacAddress, NetworkId, Timestamp};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
+use super::address::free6;
 use super::{LedgerError, failed, parse};
 
 /// An interface of an instance, as the ledger has it.
@@ -16,10 +17,19 @@ pub struct Interface {
     pub network: NetworkId,
     /// Its address; on a network whose addresses are not the agent's to give, none.
     pub ipv4: Option<Ipv4Addr>,
+    /// Its IPv6 address, where the network has such.
+    pub ipv6: Option<Ipv6Addr>,
     /// Its hardware address.
     pub mac: MacAddress,
     /// What marks it on the host: no other interface of the instance has it.
     pub slot: u8,
+}
+
+impl Interface {
+    /// Its addresses of both families.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + use<> {
+        self.ipv4.map(IpAddr::V4).into_iter().chain(self.ipv6.map(IpAddr::V6))
+    }
 }
 
 /// What is wanted of an interface.
@@ -29,6 +39,8 @@ pub struct WantedInterface {
     pub network: KnownNetwork,
     /// `None`: the one it had, or one that is chosen.
     pub ipv4: Option<Ipv4Addr>,
+    /// `None`: the one it had, or one that is chosen, where the network has IPv6.
+    pub ipv6: Option<Ipv6Addr>,
     /// `None`: the one it had, or one that is chosen.
     pub mac: Option<MacAddress>,
 }
@@ -49,7 +61,7 @@ pub enum Missing {
     Address,
     /// The address is another instance's.
     Taken {
-        /// `ipv4_address` or `mac`.
+        /// `ipv4_address`, `ipv6_address` or `mac`.
         argument: &'static str,
         /// Its name.
         holder: String,
@@ -91,9 +103,11 @@ fn read(row: &Row<'_>) -> Result<(String, Interface), LedgerError> {
     let (name, mac) = (text("interface")?, text("mac")?);
     let entry = format!("address {mac}");
     let ipv4: Option<String> = row.get("ipv4").map_err(failed)?;
+    let ipv6: Option<String> = row.get("ipv6").map_err(failed)?;
     let interface = Interface {
         network: parse(&entry, text("network")?.parse())?,
         ipv4: ipv4.map(|text| parse(&entry, text.parse())).transpose()?,
+        ipv6: ipv6.map(|text| parse(&entry, text.parse())).transpose()?,
         mac: parse(&entry, mac.parse::<MacAddress>().map_err(berth_domain::Invalids::from))?,
         slot: row.get("slot").map_err(failed)?,
     };
@@ -147,7 +161,7 @@ struct One<'a> {
 impl One<'_> {
     fn hold(&self, slot: u8) -> Result<Result<(), Missing>, LedgerError> {
         let before = self.before()?;
-        let mac = self.wanted.mac.or(before.as_ref().map(|(_, mac)| *mac));
+        let mac = self.wanted.mac.or(before.as_ref().map(|had| had.mac));
         let mac = mac.unwrap_or_else(|| MacAddress::of_interface(self.instance, slot));
         if let Some(holder) =
             self.wanted.mac.map(|mac| self.holder("mac", &mac.to_string())).transpose()?.flatten()
@@ -164,24 +178,54 @@ impl One<'_> {
                 Some(wanted)
             }
             (None, Some(subnet)) => {
-                let had = before.and_then(|(ipv4, _)| ipv4).filter(|ipv4| subnet.contains(ipv4));
+                let had = before.as_ref().and_then(|had| had.ipv4).filter(|ipv4| subnet.contains(ipv4));
                 match had.map_or_else(|| self.choose(), |had| Ok(Some(had)))? {
                     Some(ipv4) => Some(ipv4),
                     None => return Ok(Err(Missing::Address)),
                 }
             }
         };
-        self.write(ipv4, mac, slot)?;
+        let ipv6 = match self.ipv6(before.and_then(|had| had.ipv6), ipv4)? {
+            Ok(ipv6) => ipv6,
+            Err(missing) => return Ok(Err(missing)),
+        };
+        self.write(ipv4, ipv6, mac, slot)?;
         Ok(Ok(()))
     }
 
+    fn ipv6(
+        &self,
+        had: Option<Ipv6Addr>,
+        ipv4: Option<Ipv4Addr>,
+    ) -> Result<Result<Option<Ipv6Addr>, Missing>, LedgerError> {
+        let spec = &self.wanted.network.spec;
+        let Some(subnet) = spec.ipv6_subnet else { return Ok(Ok(None)) };
+        if let Some(wanted) = self.wanted.ipv6 {
+            return Ok(match self.holder("ipv6", &wanted.to_string())? {
+                Some(holder) => Err(Missing::Taken { argument: "ipv6_address", holder }),
+                None => Ok(Some(wanted)),
+            });
+        }
+        if let Some(had) = had.filter(|had| subnet.contains(had)) {
+            return Ok(Ok(Some(had)));
+        }
+        let failed = failed("read the addresses");
+        let sql = "SELECT ipv6 FROM address WHERE network = ?1 AND ipv6 IS NOT NULL";
+        let mut query = self.transaction.prepare_cached(sql).map_err(failed)?;
+        let id = self.wanted.network.id.to_string();
+        let rows = query.query_map([id], |row| row.get::<_, String>(0)).map_err(failed)?;
+        let taken = rows.collect::<rusqlite::Result<Vec<String>>>().map_err(failed)?;
+        let taken = taken.iter().filter_map(|text| text.parse().ok()).collect();
+        Ok(free6(spec, ipv4, &taken).map(Some).ok_or(Missing::Address))
+    }
+
     /// What it has, or had.
-    fn before(&self) -> Result<Option<(Option<Ipv4Addr>, MacAddress)>, LedgerError> {
+    fn before(&self) -> Result<Option<Interface>, LedgerError> {
         let sql = "SELECT * FROM address WHERE network = ?1 AND name = ?2 AND interface = ?3";
         let row = params![self.wanted.network.id.to_string(), self.name, self.interface];
         let found = self.transaction.query_row(sql, row, |row| Ok(read(row))).optional();
         let found = found.map_err(failed("read an interface"))?.transpose()?;
-        Ok(found.map(|(_, interface)| (interface.ipv4, interface.mac)))
+        Ok(found.map(|(_, interface)| interface))
     }
 
     /// Which other interface on the network has this now. One that only waits for its instance gives it up.
@@ -221,11 +265,17 @@ impl One<'_> {
         parse("address", text.parse()).map(Some)
     }
 
-    fn write(&self, ipv4: Option<Ipv4Addr>, mac: MacAddress, slot: u8) -> Result<(), LedgerError> {
-        let sql = "INSERT INTO address (network, name, interface, ipv4, mac, slot, instance, released_at)
-                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)
+    fn write(
+        &self,
+        ipv4: Option<Ipv4Addr>,
+        ipv6: Option<Ipv6Addr>,
+        mac: MacAddress,
+        slot: u8,
+    ) -> Result<(), LedgerError> {
+        let sql = "INSERT INTO address (network, name, interface, ipv4, mac, slot, instance, released_at, ipv6)
+                   VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL, ?8)
                    ON CONFLICT (network, name, interface) DO UPDATE SET ipv4 = ?4, mac = ?5, slot = ?6, instance = ?7,
-                       released_at = NULL";
+                       released_at = NULL, ipv6 = ?8";
         let row = params![
             self.wanted.network.id.to_string(),
             self.name,
@@ -234,6 +284,7 @@ impl One<'_> {
             mac.to_string(),
             slot,
             self.instance.to_string(),
+            ipv6.map(|ipv6| ipv6.to_string()),
         ];
         self.transaction.execute(sql, row).map_err(failed("write an address"))?;
         Ok(())

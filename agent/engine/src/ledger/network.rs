@@ -31,10 +31,9 @@ impl Ledger {
     /// Writes a network, new or changed. Addresses on it that are not of its subnet become such that are; false where
     /// it has not enough of them, and then nothing is written.
     pub(crate) async fn save_network(&self, network: KnownNetwork) -> Result<bool, LedgerError> {
-        self.call("write a network", move |transaction| {
-            // First, as this alone can fail for want of room: what is done then is nothing.
-            if !address::move_to(transaction, &network)? {
-                return Ok(false);
+        let saved = self.try_call("write a network", move |transaction| {
+            if !address::move_to(transaction, &network)? || !address::move_to6(transaction, &network)? {
+                return Ok(Err(()));
             }
             let stored = Stored { format: FORMAT, spec: network.spec.clone() };
             let sql = "INSERT INTO network (id, name, number, generation, created_at, spec)
@@ -49,9 +48,9 @@ impl Ledger {
                 parse("network", serde_json::to_string(&stored))?,
             ];
             transaction.execute(sql, row).map_err(failed("write a network"))?;
-            Ok(true)
-        })
-        .await
+            Ok(Ok(()))
+        });
+        Ok(saved.await?.is_ok())
     }
 
     /// Forgets a network, with the addresses that wait on it for instances to come.

@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -141,4 +141,10 @@ INSERT INTO interface SELECT network, name, 'eth0', ipv4, mac, 0, instance, rele
 DROP TABLE address;
 ALTER TABLE interface RENAME TO address;
 CREATE INDEX address_instance ON address (instance);
+";
+
+/// Interfaces have an address of either family.
+const V6: &str = "
+ALTER TABLE address ADD COLUMN ipv6 TEXT;
+CREATE UNIQUE INDEX address_ipv6 ON address (network, ipv6);
 ";

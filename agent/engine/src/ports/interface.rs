@@ -1,9 +1,9 @@
 //! Interfaces of instances: how they are to be attached, and how they are.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use berth_domain::{KnownNetwork, MacAddress, Timestamp};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// How an instance is attached to a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,10 @@ pub struct Attachment {
     pub ipv4: Option<Ipv4Net>,
     /// Where everything else goes; on at most one interface.
     pub gateway: Option<Ipv4Addr>,
+    /// Its IPv6 address with the network's prefix length.
+    pub ipv6: Option<Ipv6Net>,
+    /// Where everything else of IPv6 goes.
+    pub ipv6_gateway: Option<Ipv6Addr>,
     /// Whether it is that interface, also where another than the agent says what its gateway is.
     pub default_route: bool,
     /// Its hardware address.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, MacAddress, Protocol};
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
 use super::Cause;
@@ -56,6 +56,9 @@ pub struct Publication {
 pub trait Network: Send + Sync + 'static {
     /// A subnet that no route of the host and none of `taken` overlaps.
     async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError>;
+
+    /// Likewise of IPv6.
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError>;
 
     /// What of the host has an address of this subnet already, in a few words; the network's own bridge does not count.
     async fn conflict(
@@ -127,6 +130,9 @@ pub enum NetworkError {
     /// Every private subnet overlaps a route of the host.
     #[error("No private IPv4 subnet is free on this host")]
     NoSubnet,
+    /// Every subnet of the agent's own overlaps a route of the host.
+    #[error("No IPv6 subnet of the agent's own is free on this host")]
+    NoSubnet6,
     /// The host does not do it.
     #[error("The host's network cannot {operation}")]
     Host {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, PoisonError};
 
@@ -12,7 +12,7 @@ use berth_domain::{
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::sync::mpsc;
 
 use super::fake::FakeHost;
@@ -232,6 +232,12 @@ impl Network for FakeHost {
     async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError> {
         let mut subnets = (0..=255).filter_map(|n| Ipv4Net::new(Ipv4Addr::new(10, 9, 8 ^ n, 0), 24).ok());
         subnets.find(|subnet| !taken.iter().any(|other| other.contains(subnet))).ok_or(NetworkError::NoSubnet)
+    }
+
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError> {
+        let net = |n| Ipv6Net::new(Ipv6Addr::new(0xfd09, 0, 0, n, 0, 0, 0, 0), 64).ok();
+        let free = (0..=255).filter_map(net).find(|net| !taken.contains(net));
+        free.ok_or(NetworkError::NoSubnet6)
     }
 
     async fn conflict(

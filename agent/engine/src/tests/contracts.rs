@@ -75,6 +75,8 @@ async fn the_fake_runtime_keeps_its_promises() {
                 network,
                 interface: "eth0".to_owned(),
                 slot: 0,
+                ipv6: None,
+                ipv6_gateway: None,
                 default_route: true,
                 ipv4: Some("10.9.8.2/24".parse().unwrap()),
                 mac: MacAddress::of_instance(id),

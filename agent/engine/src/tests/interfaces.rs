@@ -97,6 +97,49 @@ fn addresses_stay_over_rebuild_replace_and_another_agent() {
 }
 
 #[test]
+fn addresses_of_ipv6_come_and_go_with_the_network_s() {
+    let world = World::new();
+    let life = world.boot();
+    let net = |ipv6: &str| NetworkDraft {
+        name: "back".to_owned(),
+        ipv4_subnet: "10.1.0.0/24".to_owned(),
+        ipv6_subnet: ipv6.to_owned(),
+        ..NetworkDraft::default()
+    };
+    let back = life.run(life.engine.create_network(&net("auto"))).unwrap().network;
+    assert_eq!(back.spec.ipv6_subnet.unwrap().to_string(), "fd09::/64");
+    let fixed = InterfaceDraft { ipv6_address: "fd09::77".to_owned(), ..on("back") };
+    life.create(with("first", &[("eth0", fixed)])).unwrap();
+    let made = life.create(with("web", &[("eth0", on("back"))])).unwrap();
+    let shown =
+        |view: &InstanceView| view.addresses["eth0"].iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(shown(&made), ["10.1.0.3/24", "fd09::3/64"]);
+    assert_eq!(made.ipv6, Some("fd09::3".parse().unwrap()));
+    assert_eq!(world.host.links(made.id)[0].addresses.len(), 2);
+    let attached = &world.host.running()[&made.id].contents.interfaces[0];
+    assert_eq!(attached.ipv6_gateway, Some("fd09::1".parse().unwrap()));
+    for (address, words) in
+        [("fd09::77", "\"first\""), ("fd09::1", "host's own"), ("fd0a::5", "no address of")]
+    {
+        let bad = InterfaceDraft { ipv6_address: address.to_owned(), ..on("back") };
+        let error = update(&life, &made, with("web", &[("eth0", bad)])).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+        assert_eq!(error.report().attribute, ["networks", "eth0", "ipv6_address"]);
+    }
+    let on_default = InterfaceDraft { ipv6_address: "fd09::5".to_owned(), ..on("default") };
+    let error = update(&life, &made, with("web", &[("eth0", on_default)])).unwrap_err();
+    assert!(error.to_string().contains("has no IPv6"), "{error}");
+    // What it was, whatever is not said.
+    let same = life.run(life.engine.update_network(back.id, &net(""))).unwrap();
+    assert_eq!(same.network.spec.ipv6_subnet, back.spec.ipv6_subnet);
+    life.run(life.engine.update_network(back.id, &net("fd55::/64"))).unwrap();
+    assert_eq!(shown(&life.get("web").unwrap()), ["10.1.0.3/24", "fd55::3/64"]);
+    life.run(life.engine.update_network(back.id, &net("none"))).unwrap();
+    let after = life.get("web").unwrap();
+    assert_eq!((shown(&after), after.ipv6), (vec!["10.1.0.3/24".to_owned()], None));
+}
+
+#[test]
 fn what_cannot_be_given_is_refused_at_its_argument_and_nothing_changes() {
     let world = World::new();
     let life = world.boot();

@@ -65,6 +65,29 @@ impl Host {
 }
 
 #[test]
+fn of_ipv6_too_and_a_link_goes_on_hearing_its_routers() {
+    let host = Host::new();
+    host.netns.sh("ip link add aaa type bridge && ip link set aaa up && ip link add deaf type bridge");
+    host.netns.set_sysctl("net/ipv6/conf/deaf/accept_ra", "0");
+    host.netns.set_sysctl("net/ipv6/conf/extra/forwarding", "1");
+    let settings = || host.netns.sh("cd /proc/sys/net/ipv6/conf; grep . */forwarding */accept_ra");
+    let before = (host.settings(), settings());
+    let agent = host.agent("aaaa");
+    host.acquire(&agent);
+    for _ in 0..2 {
+        host.netns.run(|| agent.acquire_ipv6().unwrap());
+    }
+    let read = |name: &str| host.netns.sysctl(&format!("net/ipv6/conf/{name}"));
+    assert_eq!((read("all/forwarding"), read("aaa/forwarding")), ("1".to_owned(), "1".to_owned()));
+    assert_eq!((read("aaa/accept_ra"), read("deaf/accept_ra")), ("2".to_owned(), "0".to_owned()));
+    host.netns.sh("ip link delete deaf && ip link add deaf type bridge");
+    host.netns.set_sysctl("net/ipv6/conf/deaf/accept_ra", "0");
+    host.release(&agent);
+    assert_eq!((host.settings(), settings()), before);
+    assert!(!host.shared().exists());
+}
+
+#[test]
 fn the_last_user_puts_everything_back() {
     let host = Host::new();
     let before = host.settings();

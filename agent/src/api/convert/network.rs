@@ -98,6 +98,7 @@ pub(in crate::api) fn interface_drafts(
     let draft = |interface: wire::InstanceNetwork| InterfaceDraft {
         network: interface.network,
         ipv4_address: interface.ipv4_address,
+        ipv6_address: interface.ipv6_address,
         mac: interface.mac,
         default_route: interface.default_route,
     };
@@ -111,6 +112,7 @@ pub(in crate::api) fn interfaces(
     let show = |interface: InterfaceSpec| wire::InstanceNetwork {
         network: interface.network,
         ipv4_address: interface.ipv4_address.map(|it| it.to_string()).unwrap_or_default(),
+        ipv6_address: interface.ipv6_address.map(|it| it.to_string()).unwrap_or_default(),
         mac: interface.mac.map(|it| it.to_string()).unwrap_or_default(),
         default_route: interface.default_route,
     };

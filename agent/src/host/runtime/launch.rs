@@ -115,9 +115,9 @@ pub(super) fn interfaces(
             ipv4_address: attachment.ipv4.map(|net| net.addr()),
             ipv4_prefix: attachment.ipv4.map_or(0, |net| net.prefix_len()),
             ipv4_gateway: attachment.gateway,
-            ipv6_address: None,
-            ipv6_prefix: 0,
-            ipv6_gateway: None,
+            ipv6_address: attachment.ipv6.map(|net| net.addr()),
+            ipv6_prefix: attachment.ipv6.map_or(0, |net| net.prefix_len()),
+            ipv6_gateway: attachment.ipv6_gateway,
             ipv6_autoconf: !own,
             dhcp: (!own && attachment.ipv4.is_none()).then(dhcp),
             // Of a network of the host's, the parent's is the one that fits.

@@ -51,6 +51,7 @@ pub fn from_wire(network: &wire::Network, prior: Option<&NetworkModel>, defaults
         ipv4_subnet: subnet(&spec.ipv4_subnet, &kept.ipv4_subnet),
         ipv6_subnet: match (spec.ipv6_subnet.as_str(), kept.ipv6_subnet.as_str()) {
             ("", Some("none")) => Attr::from("none"),
+            (actual, Some("auto")) if !actual.is_empty() => Attr::from("auto"),
             (actual, _) => subnet(actual, &kept.ipv6_subnet),
         },
         nat: spec.nat.map_or(Attr::Null, |nat| flag(nat, true, &kept.nat)),

@@ -53,7 +53,7 @@ pub fn validate(model: &NetworkModel) -> Vec<Diagnostic> {
 
 fn check_subnets(model: &NetworkModel, found: &mut Vec<Diagnostic>) {
     let v4 = model.ipv4_subnet.as_str();
-    let v6 = model.ipv6_subnet.as_str().filter(|text| *text != "none");
+    let v6 = model.ipv6_subnet.as_str().filter(|text| !matches!(*text, "none" | "auto"));
     for (argument, text, is_v6, bits) in
         [("ipv4_subnet", v4, false, 8..=30), ("ipv6_subnet", v6, true, 48..=112)]
     {

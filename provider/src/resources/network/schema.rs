@@ -52,8 +52,9 @@ pub fn schema() -> Schema {
         .attribute(
             "ipv6_subnet",
             text(
-                "Its IPv6 addresses, such as `\"fd12:3456:789a:1::/64\"`, or `\"none\"`. A change restarts the instances \
-                 on it.",
+                "Its IPv6 addresses, such as `\"fd12:3456:789a:1::/64\"`; the first after the network's own is the host's. \
+                 `\"auto\"`: a network of 64 bits of the host's own that nothing uses; `\"none\"`: there is no IPv6. \
+                 Default: `\"none\"`, or what it is already. A change restarts the instances on it.",
             )
             .optional_computed()
             .keep(),

@@ -1,7 +1,7 @@
 //! `networks`: interfaces on networks.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use berth_proto::agent as wire;
 use tfplugin::Attribute;
@@ -16,6 +16,8 @@ model! {
         network: Attr<String>,
         /// Null is chosen.
         ipv4_address: Attr<String>,
+        /// Null is chosen, where the network has IPv6.
+        ipv6_address: Attr<String>,
         /// Null is chosen.
         mac: Attr<String>,
         /// Null: the first has it.
@@ -33,6 +35,12 @@ pub fn attribute() -> Attribute {
         [
             ("network", text("The network, by its `id` or name.").required()),
             ("ipv4_address", text("Its address on the network. Default: a free one, chosen once and kept.")),
+            (
+                "ipv6_address",
+                text(
+                    "Its IPv6 address on a network that has such. Default: a free one, chosen once and kept.",
+                ),
+            ),
             ("mac", text("Its MAC address. Default: one that is made once and kept.")),
             (
                 "default_route",
@@ -52,6 +60,8 @@ pub fn to_wire(networks: &Map<InterfaceModel>) -> Option<wire::InstanceNetworks>
     let interface = |model: &InterfaceModel| wire::InstanceNetwork {
         network: text(&model.network),
         ipv4_address: text(&model.ipv4_address),
+        // Of all spellings, the one that the agent gives back.
+        ipv6_address: meant(text(&model.ipv6_address)),
         mac: text(&model.mac).to_ascii_lowercase(),
         default_route: model.default_route.known().copied(),
     };
@@ -71,6 +81,15 @@ pub fn from_wire(
         let model = InterfaceModel {
             network: Attr::Known(interface.network.clone()),
             ipv4_address: non_empty(&interface.ipv4_address),
+            ipv6_address: match interface.ipv6_address.as_str() {
+                "" => Attr::Null,
+                ipv6 => keep_spelling(
+                    before.map(|it| &it.ipv6_address),
+                    &ipv6.to_owned(),
+                    |text| Some(meant(text.to_owned())),
+                    || ipv6.to_owned(),
+                ),
+            },
             mac: match interface.mac.as_str() {
                 "" => Attr::Null,
                 mac => keep_spelling(before.map(|it| &it.mac), &mac.to_owned(), lower, || mac.to_owned()),
@@ -88,8 +107,16 @@ pub fn settle_all(networks: &mut Map<InterfaceModel>, prior: &Map<InterfaceModel
     for (name, interface) in networks {
         let before = prior.get(name).and_then(Attr::known);
         let (Attr::Known(interface), Some(before)) = (interface, before) else { continue };
+        interface.ipv6_address = settle(Some(&before.ipv6_address), &interface.ipv6_address, |one, other| {
+            meant(one.to_owned()) == meant(other.to_owned())
+        });
         interface.mac = settle(Some(&before.mac), &interface.mac, str::eq_ignore_ascii_case);
     }
+}
+
+/// An IPv6 address as all write it.
+fn meant(text: String) -> String {
+    text.parse::<Ipv6Addr>().map_or(text, |address| address.to_string())
 }
 
 /// Checks what is known.
@@ -119,6 +146,12 @@ pub fn validate(networks: &Map<InterfaceModel>, has_ports: bool, found: &mut Vec
                 format!("\"{text}\" is not an IPv4 address"),
                 detail,
             ));
+        }
+        if let Some(text) = model.ipv6_address.as_str().filter(|text| text.parse::<Ipv6Addr>().is_err()) {
+            let detail =
+                "Write an address of the network, such as \"fd12:3456:789a:1::5\", without a prefix.";
+            let summary = format!("\"{text}\" is not an IPv6 address");
+            found.push(report::error(path("ipv6_address"), summary, detail));
         }
         if let Some(text) = model.mac.as_str().filter(|text| !is_mac(text)) {
             let detail = "Write six pairs of hexadecimal digits joined by colons, the first of them even.";
@@ -159,6 +192,7 @@ mod tests {
     fn what_the_agent_writes_back_is_what_was_written() {
         let fixed = InterfaceModel {
             ipv4_address: Attr::from("10.1.0.5"),
+            ipv6_address: Attr::from("FD00:0:0:1::5"),
             mac: Attr::from("02:AB:00:00:00:01"),
             default_route: Attr::Known(true),
             ..on("web")
