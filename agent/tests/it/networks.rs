@@ -17,6 +17,8 @@ struct World {
     agent: Agent,
     /// Holds the namespace while no agent is in it.
     namespace: std::fs::File,
+    /// By its id: no registry is asked for it.
+    image: String,
 }
 
 impl World {
@@ -25,11 +27,12 @@ impl World {
         let layout = agent.dir.path().join("layouts/layout");
         std::fs::create_dir_all(&layout).unwrap();
         tiny(&layout);
-        agent.berth(&["image", "import", layout.to_str().unwrap(), "--reference", "example.com/tiny:1"]).ok();
+        let import = ["image", "import", layout.to_str().unwrap(), "--reference", "example.com/tiny:1"];
+        let image = agent.berth(&import).ok().trim().to_owned();
         agent.signal(Signal::SIGTERM);
         assert!(agent.run_under(&["unshare", "--net", "--mount", "sh", "-c", HOST, "sh"]));
         let namespace = std::fs::File::open(format!("/proc/{}/ns/net", agent.pid())).unwrap();
-        let world = Self { agent, namespace };
+        let world = Self { agent, namespace, image };
         world.host(OTHERS);
         world
     }
@@ -49,7 +52,7 @@ impl World {
     }
 
     fn page(&self) -> String {
-        self.host("busybox wget -T 2 -q -O - http://127.0.0.1:8080/hostname 2>&1 || true")
+        self.host("curl -s -m 2 http://127.0.0.1:8080/hostname 2>&1 || true")
     }
 
     #[allow(
@@ -69,7 +72,7 @@ impl World {
     }
 
     fn launch(&self) {
-        let launch = ["instance", "launch", "example.com/tiny:1", "--name", "web", "--publish", "8080:8080"];
+        let launch = ["instance", "launch", self.image.as_str(), "--name", "web", "--publish", "8080:8080"];
         let httpd = ["--entrypoint", "/bin/httpd", "--", "-f", "-p", "8080", "-h", "/etc"];
         self.agent.berth(&[&launch[..], &httpd[..]].concat()).ok();
     }
