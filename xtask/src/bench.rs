@@ -7,6 +7,7 @@ mod pull;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
@@ -48,31 +49,45 @@ pub fn run(which: Option<Which>) -> Outcome {
         let example = ["build", "--release", "--locked", "--package", package, "--example", example];
         step::run(&mut cargo("cargo", &example))?;
     }
-    let mut benches = Vec::new();
+    let mut report = Report::new()?;
     if which.is_none() {
-        benches.extend([("provider", provider()?), ("start", start()?)]);
+        report.add("provider", provider()?)?;
+        report.add("start", start()?)?;
     }
     if matches!(which, None | Some(Which::Pull)) {
-        benches.extend(pull::run()?);
+        pull::run(&mut report)?;
     }
     if matches!(which, None | Some(Which::Network)) {
-        benches.extend(network::run()?);
+        network::run(&mut report)?;
     }
-    println!("{:<14} {:>10} {:>10} {:>7}  more", "bench", "ours ms", "peer ms", "ratio");
-    for (name, bench) in &benches {
+    Ok(())
+}
+
+/// The figures so far: each is printed and kept as soon as there is one, since all of them together take minutes.
+struct Report {
+    path: PathBuf,
+    figures: serde_json::Map<String, Value>,
+}
+
+impl Report {
+    fn new() -> Result<Self, StepError> {
+        let path = target().join("bench/report.json");
+        fs::create_dir_all(target().join("bench")).map_err(file("make", &path))?;
+        println!("{:<14} {:>10} {:>10} {:>7}  more", "bench", "ours ms", "peer ms", "ratio");
+        Ok(Self { path, figures: serde_json::Map::new() })
+    }
+
+    fn add(&mut self, name: &str, bench: Value) -> Result<(), StepError> {
         let figure = |side: &str| bench[side]["median"].as_f64().map_or("-".into(), |ms| format!("{ms:.1}"));
         let ratio = bench["ratio"].as_f64().map_or("-".into(), |ratio| format!("{ratio:.2}"));
         let more = bench.as_object().into_iter().flatten();
         let more = more.filter(|(key, _)| !matches!(key.as_str(), "ours" | "peer" | "ratio"));
         let more: Vec<String> = more.map(|(key, value)| format!("{key}={value}")).collect();
         println!("{name:<14} {:>10} {:>10} {ratio:>7}  {}", figure("ours"), figure("peer"), more.join(" "));
+        self.figures.insert(name.to_owned(), bench);
+        let report = format!("{:#}\n", Value::Object(self.figures.clone()));
+        fs::write(&self.path, report).map_err(file("write", &self.path))
     }
-    let report: serde_json::Map<String, Value> =
-        benches.into_iter().map(|(name, bench)| (name.to_owned(), bench)).collect();
-    let report = Value::Object(report);
-    let path = target().join("bench/report.json");
-    fs::create_dir_all(target().join("bench")).map_err(file("make", &path))?;
-    fs::write(&path, format!("{report:#}\n")).map_err(file("write", &path))
 }
 
 /// From the provider's start to the line that says where it listens.

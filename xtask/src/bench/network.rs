@@ -5,13 +5,13 @@ use std::process::Command;
 use berth_acceptance_tests::command;
 use serde_json::{Value, json};
 
-use super::{compared, failed, spread};
+use super::{Report, compared, failed, spread};
 use crate::step::{StepError, find, programs};
 
 const ROUNDS: &str = "5";
 
 /// All of them, by name.
-pub fn run() -> Result<Vec<(&'static str, Value)>, StepError> {
+pub fn run(report: &mut Report) -> Result<(), StepError> {
     find("iperf3").ok_or_else(|| StepError::Rule("install the package iperf3".into()))?;
     let mut program = Command::new(programs().join("examples/network"));
     let figures = command::json(program.arg(ROUNDS)).map_err(failed)?;
@@ -22,9 +22,7 @@ pub fn run() -> Result<Vec<(&'static str, Value)>, StepError> {
     let more = json!({ "unit": "Gbit/s", "peer_is": "the same veth pair without a published port" });
     let published = compared(&mut list(&published["ours"]), &mut list(&published["peer"]), more);
     let crowd = "200 instances, 5 ports each";
-    Ok(vec![
-        ("published port", published),
-        ("rule change", json!({ "ours": spread(&mut list(&figures["change"])), "among": crowd })),
-        ("all rules", json!({ "ours": spread(&mut list(&figures["apply"])), "among": crowd })),
-    ])
+    report.add("published port", published)?;
+    report.add("rule change", json!({ "ours": spread(&mut list(&figures["change"])), "among": crowd }))?;
+    report.add("all rules", json!({ "ours": spread(&mut list(&figures["apply"])), "among": crowd }))
 }

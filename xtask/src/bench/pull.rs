@@ -9,7 +9,7 @@ use std::time::Instant;
 use berth_acceptance_tests::{Registry, TestAgent, command, images};
 use serde_json::{Value, json};
 
-use super::{compared, failed, spread};
+use super::{Report, compared, failed, spread};
 use crate::step::{StepError, file, find, programs, target};
 
 const ROUNDS: usize = 5;
@@ -18,17 +18,18 @@ const MEMORY: &str = "/dev/shm";
 const GIB: u64 = 1 << 30;
 
 /// All of them, by name.
-pub fn run() -> Result<Vec<(&'static str, Value)>, StepError> {
-    let mut report = vec![("pull", against(Path::new(MEMORY))?)];
-    report.extend(journaled(against)?.map(|figures| ("pull ext4", figures)));
-    report.push(("pull podman", podman()?));
-    report.push(("pull bound", bound()?));
-    report.push(("pull 2 GB", memory()?));
-    report.push(("shared files", shared()?));
-    report.push(("page cache", page_cache()?));
-    report.push(("pulled again", again()?));
-    report.push(("image ls", many()?));
-    Ok(report)
+pub fn run(report: &mut Report) -> Result<(), StepError> {
+    report.add("pull", against(Path::new(MEMORY))?)?;
+    if let Some(figures) = journaled(against)? {
+        report.add("pull ext4", figures)?;
+    }
+    report.add("pull podman", podman()?)?;
+    report.add("pull bound", bound()?)?;
+    report.add("pull 2 GB", memory()?)?;
+    report.add("shared files", shared()?)?;
+    report.add("page cache", page_cache()?)?;
+    report.add("pulled again", again()?)?;
+    report.add("image ls", many()?)
 }
 
 /// A directory that goes when it is dropped.

@@ -244,3 +244,51 @@ impl Read for SplitReader {
 fn damaged(why: &'static str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The reader of a stream of these bytes.
+    fn stream(parts: &[&[u8]]) -> io::Result<SplitReader> {
+        let file = tempfile::NamedTempFile::new()?;
+        zstd::stream::copy_encode(&*parts.concat(), &file, LEVEL)?;
+        SplitReader::open(file.path())
+    }
+
+    fn literal(bytes: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(bytes.len()).unwrap();
+        [&[LITERAL], &length.to_le_bytes()[..], bytes].concat()
+    }
+
+    fn end(tar_bytes: u64) -> Vec<u8> {
+        [&[END], &tar_bytes.to_le_bytes()[..]].concat()
+    }
+
+    #[test]
+    fn a_whole_stream_is_read() {
+        let external = [&[EXTERNAL], &[7; 32][..], &5u64.to_le_bytes()[..]].concat();
+        let mut reader = stream(&[MAGIC, &literal(b"abc"), &external, &end(8)]).unwrap();
+        let mut bytes = [0; 3];
+        reader.read_exact(&mut bytes).unwrap();
+        assert_eq!((&bytes, reader.external(5).unwrap()), (b"abc", Digest::from_bytes([7; 32])));
+        assert_eq!(reader.tar_size().unwrap(), 8);
+    }
+
+    #[test]
+    fn a_damaged_stream_says_so() {
+        let why = |result: io::Result<u64>| result.unwrap_err().to_string();
+        let of_another_version = stream(&[b"berthS\x00\x02", &end(0)]).map(|_| 0);
+        assert!(why(of_another_version).contains("no header stream of this version"));
+        let too_long = stream(&[MAGIC, &literal(&[0; LITERAL_MAX + 1]), &end(LITERAL_MAX as u64 + 1)]);
+        assert!(why(too_long.and_then(SplitReader::tar_size)).contains("too long"));
+        let short = stream(&[MAGIC, &literal(b"abc"), &end(4)]);
+        assert!(why(short.and_then(SplitReader::tar_size)).contains("not whole"));
+        let external = [&[EXTERNAL], &[7; 32][..], &5u64.to_le_bytes()[..]].concat();
+        let mut early = stream(&[MAGIC, &literal(b"abc"), &external, &end(8)]).unwrap();
+        early.read_exact(&mut [0; 2]).unwrap();
+        assert!(why(early.external(5).map(|_| 0)).contains("bytes where it should name an object"));
+        let mut other = stream(&[MAGIC, &external, &end(5)]).unwrap();
+        assert!(why(other.external(6).map(|_| 0)).contains("does not name the object"));
+    }
+}

@@ -253,7 +253,11 @@ mod tests {
         let error = parse(None, &image(foreign)).unwrap_err();
         assert!(error.to_string().contains(foreign), "{error}");
         let schema1 = r#"{"schemaVersion":1,"fsLayers":[]}"#;
-        assert!(matches!(parse(None, schema1), Err(RegistryError::UnsupportedMediaType { .. })));
+        let error = parse(None, schema1).unwrap_err();
+        assert!(error.to_string().contains("distribution.manifest.v1"), "{error}");
+        let chart = "application/vnd.cncf.helm.config.v1+json";
+        let error = parse(None, &image(LAYERS[0]).replace(CONFIGS[0], chart)).unwrap_err();
+        assert!(error.to_string().contains(chart), "{error}");
         assert!(matches!(parse(None, "{}"), Err(RegistryError::UnsupportedMediaType { .. })));
     }
 

@@ -227,6 +227,16 @@ async fn a_manifest_of_a_hundred_megabytes_is_not_read() {
     }
 }
 
+/// Line 25: of a config, whose size the manifest tells, nothing is read.
+#[tokio::test]
+async fn a_config_of_nine_megabytes_is_not_read() {
+    let mut image = Image::of(&[b"one"]);
+    image.manifest["config"]["size"] = (9 << 20).into();
+    let world = World::serving(&image).await;
+    world.refuses(world.pull().await, &["larger than the 8388608 bytes"]);
+    assert_eq!(world.registry.count(&image.config_path()), 0);
+}
+
 /// Line 25.
 #[tokio::test]
 async fn documents_that_are_nested_too_deep_are_refused() {

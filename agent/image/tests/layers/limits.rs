@@ -2,7 +2,7 @@
 
 use berth_image::import::limits::Limits;
 
-use crate::support::{Layer, import, import_with, mounted};
+use crate::support::{Layer, gzip, import, import_with, mounted};
 
 fn limited(layers: Vec<Vec<u8>>, limits: Limits) -> String {
     let layers = layers.into_iter().map(|tar| (tar.clone(), tar)).collect();
@@ -34,6 +34,25 @@ fn too_many_layers() {
     let layers = vec![Layer::new().file("f", "").finish(); 5000];
     let error = limited(layers, Limits::default());
     assert!(error.contains("5000 layers") && error.contains("max_layers of 1024"), "{error}");
+}
+
+#[test]
+fn many_small_files_are_too_much_together() {
+    let layer = (0..9).fold(Layer::new(), |tar, number| tar.file(format!("f{number}"), vec![b'x'; 1 << 20]));
+    let layer = layer.finish();
+    // Packed, so that the archive that holds it is small.
+    let packed = vec![(gzip(&layer), layer)];
+    let error = import_with(packed, Limits { max_layer_bytes: 8 << 20, ..Limits::default() }).err().unwrap();
+    assert!(error.contains("max_layer_bytes of 8388608"), "{error}");
+}
+
+#[test]
+fn a_file_that_says_it_is_too_large_is_refused_by_its_header() {
+    let layer = Layer::new();
+    let header = layer.header(b'0', b"f", b"", 1 << 32);
+    let limits = Limits { max_layer_bytes: 8 << 20, ..Limits::default() };
+    let error = limited(vec![layer.raw(header, b"").finish()], limits);
+    assert!(error.contains("max_layer_bytes of 8388608"), "{error}");
 }
 
 #[test]
@@ -69,8 +88,10 @@ fn a_thousand_levels_are_written_and_more_are_refused() {
         depth
     });
     assert_eq!(depth, 1000);
-    let error = limited(vec![deep(1500)], Limits::default());
-    assert!(error.contains("max_depth of 1024"), "{error}");
+    for levels in [1025, 1500] {
+        let error = limited(vec![deep(levels)], Limits::default());
+        assert!(error.contains("max_depth of 1024"), "{levels}: {error}");
+    }
     // Through links, where each path by itself is short.
     let mut layer = Layer::new().dir("0");
     for level in 0..120 {

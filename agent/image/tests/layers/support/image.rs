@@ -72,10 +72,12 @@ pub fn import(layers: &[Vec<u8>]) -> Result<Imported, String> {
 
 /// Imports an image of these blobs and what they inflate to.
 pub fn import_with(layers: Vec<(Vec<u8>, Vec<u8>)>, limits: Limits) -> Result<Imported, String> {
-    let mut archive = Layer::new();
-    for (name, bytes) in layout(&layers) {
-        archive = archive.file(name, bytes);
-    }
+    let files = layout(&layers).into_iter();
+    import_archive(files.fold(Layer::new(), |archive, (name, bytes)| archive.file(name, bytes)), limits)
+}
+
+/// Imports what is in an archive.
+pub fn import_archive(archive: Layer, limits: Limits) -> Result<Imported, String> {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(&archive.finish()).unwrap();
     file.rewind().unwrap();
