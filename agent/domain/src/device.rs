@@ -57,6 +57,9 @@ pub struct DeviceSpec {
     pub mode: u32,
     /// That it is missing on the host is an error.
     pub required: bool,
+    /// Some of "rwm", in this order: reading, writing, making a node of it; empty is all.
+    #[serde(default)]
+    pub permissions: String,
 }
 
 /// A device before it is checked.
@@ -72,6 +75,7 @@ pub struct DeviceDraft {
     pub mode: Option<u32>,
     /// `None`: true.
     pub required: Option<bool>,
+    pub permissions: String,
 }
 
 /// Checks all devices of an instance. `mounts` are what else has a place in it.
@@ -112,6 +116,7 @@ impl DeviceDraft {
         let uid = findings.keep(&at("uid"), id(self.uid));
         let gid = findings.keep(&at("gid"), id(self.gid));
         let mode = findings.keep(&at("mode"), self.mode.map_or(Ok(MODE), permissions));
+        let access = findings.keep(&at("permissions"), access(&self.permissions));
         Some(DeviceSpec {
             kind: kind?,
             source: source?,
@@ -120,6 +125,7 @@ impl DeviceDraft {
             gid: gid?,
             mode: mode?,
             required: self.required.unwrap_or(true),
+            permissions: access?,
         })
     }
 }
@@ -133,6 +139,18 @@ fn kind(text: &str) -> Result<DeviceKind, Invalid> {
             Err(Invalid::new(&[], summary, "Use \"unix-char\" or \"unix-block\""))
         }
     }
+}
+
+/// In the order that the kernel has them in.
+fn access(text: &str) -> Result<String, Invalid> {
+    const ALL: &str = "rwm";
+    let once = |letter: char| text.chars().filter(|other| *other == letter).count() == 1;
+    if !text.chars().all(|letter| ALL.contains(letter) && once(letter)) {
+        let summary = format!("\"{}\" are no permissions of a device", shown(text));
+        return Err(Invalid::new(&[], summary, "Use some of the letters r, w and m, each once"));
+    }
+    let access: String = ALL.chars().filter(|letter| text.contains(*letter)).collect();
+    Ok(if access == ALL { String::new() } else { access })
 }
 
 fn node(path: &str) -> Result<String, Invalid> {

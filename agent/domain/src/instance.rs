@@ -180,6 +180,9 @@ impl InstanceSpec {
     /// Its interfaces by name.
     #[must_use]
     pub fn interfaces(&self) -> BTreeMap<String, InterfaceSpec> {
+        if self.security.host_network {
+            return BTreeMap::new();
+        }
         let default = || BTreeMap::from([(DEFAULT_INTERFACE.to_owned(), InterfaceSpec::on_default())]);
         self.networks.clone().unwrap_or_else(default)
     }
@@ -311,6 +314,7 @@ impl InstanceDraft {
                 advice,
             ));
         }
+        self.check_host_network(findings);
         let limits = Limits::check(&self.limits, findings);
         let health_check = self.health_check.as_ref().map(|check| check.check(findings));
         let security = self.security.check(findings);
@@ -351,6 +355,18 @@ impl InstanceDraft {
             ingress: access::check("ingress", self.ingress.as_deref(), findings),
             egress: access::check("egress", self.egress.as_deref(), findings),
         })
+    }
+
+    /// On the host's network there is nothing to connect or publish.
+    fn check_host_network(&self, findings: &mut Findings) {
+        let given = [
+            ("networks", self.networks.as_ref().is_some_and(|networks| !networks.is_empty())),
+            ("ports", !self.ports.is_empty()),
+        ];
+        for (field, _) in given.into_iter().filter(|(_, given)| self.security.host_network && *given) {
+            let summary = "An instance on the host's network has no interface and no port of its own";
+            findings.add(Invalid::new(&[field], summary, "Leave this out, or security.host_network"));
+        }
     }
 
     fn arguments(

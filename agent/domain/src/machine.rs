@@ -39,6 +39,17 @@ pub(crate) fn check(draft: &InstanceDraft, findings: &mut Findings) {
         let summary = "That is too little memory to boot a virtual machine";
         refuse(&["limits", "memory"], summary, "Use at least 96MiB, or leave it out for 256MiB");
     }
+    let security = &draft.security;
+    let shared = [
+        ("user_namespace", security.user_namespace == "host"),
+        ("privileged", security.privileged),
+        ("host_network", security.host_network),
+        ("host_pid", security.host_pid),
+    ];
+    for (field, _) in shared.into_iter().filter(|(_, asked)| *asked) {
+        let summary = "A virtual machine shares no namespace with its host";
+        refuse(&["security", field], summary, "Leave it out, or use the type \"container\"");
+    }
     for (name, mount) in &draft.mounts {
         let below = |reserved: &str| mount.target.starts_with(&format!("{reserved}/"));
         if ["/dev", "/proc", "/sys"].into_iter().any(below) {
@@ -71,7 +82,9 @@ mod tests {
         assert!(draft.validate().is_ok());
         draft.limits.pids = 5;
         draft.limits.memory_bytes = 64 << 20;
+        draft.security.host_pid = true;
         let found = draft.validate().unwrap_err().to_string();
         assert!(found.contains("count") && found.contains("too little memory to boot"), "{found}");
+        assert!(found.contains("shares no namespace"), "{found}");
     }
 }

@@ -16,6 +16,7 @@ pub(crate) fn start_attribute(program: &str, error: &StartError) -> Vec<String> 
         StartError::ImageGone { .. } | StartError::IdOutOfRange { .. } => one("image"),
         StartError::Limit { limit, .. } => vec!["limits".to_owned(), limit.clone()],
         StartError::Sysctl { name, .. } => vec!["sysctls".to_owned(), name.clone()],
+        StartError::NotAllowed { field } => vec!["security".to_owned(), (*field).to_owned()],
         StartError::Mount(fault) => fault.attribute(),
         StartError::Interface { interface, .. } => vec!["networks".to_owned(), interface.clone()],
         StartError::Machine { .. } => one("type"),
@@ -40,6 +41,11 @@ pub(crate) fn start_advice(error: &StartError) -> String {
         StartError::IdOutOfRange { .. } => "Use an image whose files belong to ids below 65536".to_owned(),
         StartError::Limit { .. } => "Use another limit, or leave it out".to_owned(),
         StartError::Sysctl { .. } => "Use a name and a value that this host's kernel knows".to_owned(),
+        StartError::NotAllowed { .. } => {
+            "It makes the instance's root the host's: write allow_privileged = true in the agent's configuration \
+             where that is wanted, or leave it out"
+                .to_owned()
+        }
         StartError::Mount(fault) => fault.advice(),
         StartError::Interface { .. } => INTERFACE_ADVICE.to_owned(),
         StartError::Machine { advice, .. } | StartError::Host { advice, .. } => advice.clone(),

@@ -179,7 +179,7 @@ impl Engine {
             Condition::Healthy => healthy(snapshot),
             Condition::Address { interface, ipv6 } => Ok(has_address(snapshot, interface.as_deref(), *ipv6)),
             Condition::Port(port) => {
-                if snapshot.ipv4().is_none() {
+                if snapshot.ipv4().is_none() && !snapshot.record.current.spec.security.host_network {
                     return Ok(false);
                 }
                 // An address that the agent did not give is perhaps none that the host reaches.

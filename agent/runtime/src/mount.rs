@@ -56,6 +56,9 @@ pub enum MountSource {
         mode: u32,
         /// Without it, the instance goes on.
         optional: bool,
+        /// Some of "rwm": reading, writing, making a node of it; absent is all.
+        #[serde(default)]
+        permissions: Option<String>,
     },
     /// An empty file system in memory.
     Tmpfs {

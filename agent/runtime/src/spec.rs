@@ -40,6 +40,9 @@ pub struct LaunchSpec {
     pub hostname: String,
     /// The range of ids.
     pub ids: IdRange,
+    /// What it shares with the host.
+    #[serde(default)]
+    pub shares: SharesSpec,
     /// Its control group.
     pub cgroup: CgroupSpec,
     /// Its interfaces; none leaves it with the loopback.
@@ -102,6 +105,20 @@ pub struct KernelSpec {
     pub shm_bytes: Option<u64>,
     /// Whether the root file system cannot be written.
     pub read_only_root: bool,
+    /// Whether nothing of /proc, /sys and the devices is kept from it.
+    pub privileged: bool,
+}
+
+/// Namespaces of the host's that an instance is in, instead of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SharesSpec {
+    /// The user namespace: its ids are the host's, whatever `ids` says.
+    pub users: bool,
+    /// The network namespace.
+    pub network: bool,
+    /// The pid namespace.
+    pub pids: bool,
 }
 
 /// A program and how it is run, the first or one beside it.

@@ -31,6 +31,7 @@ fn device(name: &str, path: &Path, block: bool, optional: bool) -> MountSpec {
         gid: 34,
         mode: 0o640,
         optional,
+        permissions: None,
     };
     MountSpec { name: name.into(), target: format!("/dev/{name}").into(), read_only: false, source }
 }

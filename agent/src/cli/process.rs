@@ -50,6 +50,10 @@ pub(super) fn security(security: &wire::Security) -> Value {
         "read_only_rootfs": security.read_only_rootfs,
         "no_new_privileges": security.no_new_privileges,
         "seccomp": if security.seccomp.is_empty() { "default" } else { &security.seccomp },
+        "user_namespace": if security.user_namespace.is_empty() { "auto" } else { &security.user_namespace },
+        "privileged": security.privileged,
+        "host_network": security.host_network,
+        "host_pid": security.host_pid,
     })
 }
 

@@ -51,6 +51,7 @@ pub(super) fn devices(devices: &HashMap<String, wire::Device>) -> Value {
             "gid": device.gid,
             "mode": device.mode.map(|mode| format!("{mode:04o}")),
             "required": device.required,
+            "permissions": if device.permissions.is_empty() { "rwm" } else { &device.permissions },
         })
     };
     devices.iter().map(|(name, spec)| (name.clone(), device(spec))).collect::<Map<_, _>>().into()

@@ -41,6 +41,8 @@ pub struct Config {
     pub uid_count: u32,
     /// What of the host instances may bind, with all below it; `None`: anything.
     pub bind_sources: Option<Vec<PathBuf>>,
+    /// Whether instances may be the host's root with more than the default capabilities.
+    pub allow_privileged: bool,
     /// How log lines are written.
     pub log_format: LogFormat,
     /// What becomes of images.
@@ -152,6 +154,7 @@ struct File {
     uid_base: Option<u32>,
     uid_count: Option<u32>,
     bind_sources: Option<Vec<PathBuf>>,
+    allow_privileged: bool,
     log_format: Option<LogFormat>,
     images: Images,
     rootfs_driver: RootfsDriver,
@@ -251,6 +254,7 @@ impl Config {
             uid_base: base,
             uid_count: count,
             bind_sources,
+            allow_privileged: file.allow_privileged,
             log_format: file.log_format.unwrap_or_default(),
             images: file.images,
             rootfs_driver: file.rootfs_driver,

@@ -109,7 +109,10 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
             supervisor.clone(),
             store.clone(),
             driver.clone(),
-            config.bind_sources.clone(),
+            runtime::Allowed {
+                bind_sources: config.bind_sources.clone(),
+                privileged: config.allow_privileged,
+            },
             guests.clone(),
         )),
         network: Arc::new(network),

@@ -48,7 +48,7 @@ enum ProbeError {
 }
 
 /// Tries both.
-pub fn probe(spec: &ProbeSpec, user_namespace: BorrowedFd<'_>) -> Probed {
+pub fn probe(spec: &ProbeSpec, user_namespace: Option<BorrowedFd<'_>>) -> Probed {
     let erofs = Lower::Erofs { image: spec.dir.join("image.erofs"), objects: spec.dir.join("objects") };
     let directory = Lower::Directory { path: spec.dir.join("plain") };
     let why = |name, lower| try_one(spec, name, lower, user_namespace).err().map(|error| error.to_string());
@@ -59,7 +59,7 @@ fn try_one(
     spec: &ProbeSpec,
     name: &str,
     lower: Lower,
-    user_namespace: BorrowedFd<'_>,
+    user_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<(), ProbeError> {
     let place = spec.dir.join(name);
     let target = place.join("root");

@@ -79,13 +79,14 @@ pub struct RootfsError {
     pub source: io::Error,
 }
 
-/// Mounts `spec` at `target`. `root` is the host's id of the instance's root, who owns the upper directory.
+/// Mounts `spec` at `target`. `root` is the host's id of the instance's root, who owns the upper directory. Without a user
+/// namespace the image's ids are the host's.
 ///
 /// # Errors
 /// The step that failed, on what, and what the kernel said.
 pub fn mount(
     spec: &RootfsSpec,
-    user_namespace: BorrowedFd<'_>,
+    user_namespace: Option<BorrowedFd<'_>>,
     root: u32,
     target: &Path,
 ) -> Result<(), RootfsError> {
@@ -105,7 +106,7 @@ fn prepare(directory: &Path, root: u32) -> Result<(), RootfsError> {
     }
 }
 
-fn mount_lower(lower: &Lower, user_namespace: BorrowedFd<'_>) -> Result<OwnedFd, RootfsError> {
+fn mount_lower(lower: &Lower, user_namespace: Option<BorrowedFd<'_>>) -> Result<OwnedFd, RootfsError> {
     let (path, mount) = match lower {
         Lower::Erofs { image, .. } => {
             let attributes = MountAttrFlags::MOUNT_ATTR_NODEV | MountAttrFlags::MOUNT_ATTR_RDONLY;
@@ -117,7 +118,9 @@ fn mount_lower(lower: &Lower, user_namespace: BorrowedFd<'_>) -> Result<OwnedFd,
         Lower::Directory { path } => (path, berth_sys::mount::clone_tree(path, false)),
     };
     let mount = mount.map_err(failed(Step::Image, path))?;
-    map_ids(mount.as_fd(), user_namespace).map_err(failed(Step::IdMap, path))?;
+    if let Some(user_namespace) = user_namespace {
+        map_ids(mount.as_fd(), user_namespace).map_err(failed(Step::IdMap, path))?;
+    }
     Ok(mount)
 }
 

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{CgroupSpec, InterfaceSpec, LaunchSpec};
 use berth_storage::rootfs;
-use berth_sys::cgroup::{Cgroup, Device, Layout, Limits};
+use berth_sys::cgroup::{Cgroup, CgroupError, Device, Layout, Limits};
 use berth_sys::process::{IdMap, Namespaces, make_namespaces};
 use nix::sched::CloneFlags;
 
@@ -53,13 +53,15 @@ impl Host {
         nix::sched::unshare(CloneFlags::CLONE_NEWNS).map_err(errno_at(Stage::Namespaces, &spec.id))?;
         berth_sys::mount::make_all_slave().map_err(launch_error(Stage::Namespaces, &spec.id))?;
         let map = IdMap { host_base: spec.ids.host_base, count: spec.ids.count };
-        let namespaces = make_namespaces(map).map_err(launch_error(Stage::Namespaces, &spec.id))?;
+        let map = (!spec.shares.users).then_some(map);
+        let namespaces =
+            make_namespaces(map, !spec.shares.network).map_err(launch_error(Stage::Namespaces, &spec.id))?;
         let rootfs = mount_rootfs(spec, &namespaces)?;
         hand_over_files(spec)?;
         let cgroup = make_cgroup(&spec.cgroup)?;
         let (interfaces, taps) = (Interfaces::default(), Vec::new());
         let mut host = Self { namespaces, cgroup, rootfs, taps, interfaces, outside: None };
-        match host.connect(spec) {
+        match host.prepare_devices(spec).and_then(|()| host.connect(spec)) {
             Ok(()) => Ok(host),
             Err(error) => {
                 host.tear_down();
@@ -68,7 +70,20 @@ impl Host {
         }
     }
 
+    fn prepare_devices(&self, spec: &LaunchSpec) -> Result<(), LaunchError> {
+        if !spec.kernel.privileged {
+            // The host's root can make any device node: the list is what keeps it from them.
+            let unlisted = spec.shares.users && !self.cgroup.lists_devices();
+            let missing = io::Error::from_raw_os_error(libc::ENOSYS);
+            return if unlisted { Err(launch_error(Stage::Cgroup, "devices")(missing)) } else { Ok(()) };
+        }
+        self.cgroup.allow_all_devices().map_err(|error| cgroup_error(&error))
+    }
+
     fn connect(&mut self, spec: &LaunchSpec) -> Result<(), LaunchError> {
+        if spec.shares.network {
+            return Ok(());
+        }
         if spec.vm.is_some() {
             let own = "/proc/self/ns/net";
             let outside = fs::File::open(own).map_err(launch_error(Stage::Network, own))?;
@@ -102,19 +117,15 @@ impl Host {
 
     /// Where things of the host's are opened for the instance.
     pub fn ground<'a>(&'a self, spec: &'a LaunchSpec) -> Ground<'a> {
-        let user_namespace = self.namespaces.user.as_fd();
+        let user_namespace = self.namespaces.user.as_ref().map(AsFd::as_fd);
         Ground { user_namespace, host_base: spec.ids.host_base, run_dir: &spec.run_dir }
     }
 
     /// Lets the instance's programs use devices.
     pub fn allow_devices(&self, devices: impl IntoIterator<Item = Device>) -> Result<(), LaunchError> {
-        devices.into_iter().try_for_each(|device| {
-            self.cgroup.allow_device(device).map_err(|error| LaunchError {
-                stage: Stage::Cgroup,
-                errno: error.source.raw_os_error().unwrap_or(0),
-                path: error.path,
-            })
-        })
+        devices
+            .into_iter()
+            .try_for_each(|device| self.cgroup.allow_device(device).map_err(|error| cgroup_error(&error)))
     }
 
     /// Removes what would outlive this process.
@@ -134,7 +145,8 @@ fn mount_rootfs(spec: &LaunchSpec, namespaces: &Namespaces) -> Result<PathBuf, L
         }
         _ => {}
     }
-    rootfs::mount(&spec.rootfs, namespaces.user.as_fd(), spec.ids.host_base, &target).map_err(|error| {
+    let user_namespace = namespaces.user.as_ref().map(AsFd::as_fd);
+    rootfs::mount(&spec.rootfs, user_namespace, spec.ids.host_base, &target).map_err(|error| {
         LaunchError {
             stage: Stage::Rootfs,
             errno: error.source.raw_os_error().unwrap_or(0),
@@ -164,11 +176,16 @@ fn make_cgroup(spec: &CgroupSpec) -> Result<Cgroup, LaunchError> {
         }
         Cgroup::create(layout, &spec.parent, &spec.name, &limits(spec))
     };
-    make().map_err(|error| LaunchError {
+    make().map_err(|error| cgroup_error(&error))
+}
+
+/// What a control group could not do.
+pub fn cgroup_error(error: &CgroupError) -> LaunchError {
+    LaunchError {
         stage: Stage::Cgroup,
         errno: error.source.raw_os_error().unwrap_or(0),
-        path: error.path,
-    })
+        path: error.path.clone(),
+    }
 }
 
 /// Runs `body` in a network namespace and comes back: this process has one thread only.

@@ -35,6 +35,6 @@ pub fn run() -> ExitCode {
 fn isolated(spec: &ProbeSpec) -> io::Result<Probed> {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS)?;
     berth_sys::mount::make_all_slave()?;
-    let namespaces = make_namespaces(IdMap { host_base: spec.host_base, count: IDS })?;
-    Ok(probe(spec, namespaces.user.as_fd()))
+    let namespaces = make_namespaces(Some(IdMap { host_base: spec.host_base, count: IDS }), true)?;
+    Ok(probe(spec, namespaces.user.as_ref().map(AsFd::as_fd)))
 }

@@ -81,19 +81,23 @@ pub fn spawn(
 /// A user namespace and a network namespace that it owns, kept alive by descriptors alone.
 #[derive(Debug)]
 pub struct Namespaces {
-    /// The user namespace.
-    pub user: OwnedFd,
+    /// The user namespace; `None` is the caller's.
+    pub user: Option<OwnedFd>,
     /// The network namespace.
     pub network: OwnedFd,
 }
 
-/// Makes a user namespace with the given map and a network namespace owned by it.
+/// Makes a user namespace with the given map, if there is one, and a network namespace owned by it, or else by the
+/// caller's. Without `own_network` the network namespace is the caller's.
 ///
 /// # Errors
 /// What cloning, writing the maps or opening the descriptors says.
-pub fn make_namespaces(map: IdMap) -> io::Result<Namespaces> {
+pub fn make_namespaces(map: Option<IdMap>, own_network: bool) -> io::Result<Namespaces> {
+    let mut flags = CloneFlags::empty();
+    flags.set(CloneFlags::CLONE_NEWUSER, map.is_some());
+    flags.set(CloneFlags::CLONE_NEWNET, own_network);
     // The child only holds them until the descriptors are open; it ends with its parent too.
-    let child = spawn(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET, None, || {
+    let child = spawn(flags, None, || {
         if nix::sys::prctl::set_pdeathsig(Signal::SIGKILL).is_ok() {
             nix::unistd::pause();
         }
@@ -105,15 +109,16 @@ pub fn make_namespaces(map: IdMap) -> io::Result<Namespaces> {
     made
 }
 
-fn open_namespaces(pid: Pid, map: IdMap) -> io::Result<Namespaces> {
-    for file in ["uid_map", "gid_map"] {
+fn open_namespaces(pid: Pid, map: Option<IdMap>) -> io::Result<Namespaces> {
+    let open = |name: &str| File::open(format!("/proc/{pid}/ns/{name}")).map(OwnedFd::from);
+    if let Some(map) = map {
         let line = format!("0 {} {}", map.host_base, map.count);
-        fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?.write_all(line.as_bytes())?;
+        for file in ["uid_map", "gid_map"] {
+            let mut file = fs::OpenOptions::new().write(true).open(format!("/proc/{pid}/{file}"))?;
+            file.write_all(line.as_bytes())?;
+        }
     }
-    Ok(Namespaces {
-        user: File::open(format!("/proc/{pid}/ns/user"))?.into(),
-        network: File::open(format!("/proc/{pid}/ns/net"))?.into(),
-    })
+    Ok(Namespaces { user: map.map(|_| open("user")).transpose()?, network: open("net")? })
 }
 
 /// Enters namespaces: of a namespace's descriptor, or all that `flags` name of a process by its pidfd.

@@ -59,6 +59,7 @@ impl World {
             uid_base: IDS.base,
             uid_count: IDS.count,
             bind_sources: None,
+            allow_privileged: false,
             log_format: Default::default(),
             images: Default::default(),
             rootfs_driver: driver,

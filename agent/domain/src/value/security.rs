@@ -21,6 +21,14 @@ pub struct Security {
     pub no_new_privileges: bool,
     /// Every system call is let through.
     pub unfiltered: bool,
+    /// Its ids are the host's.
+    pub host_users: bool,
+    /// Nothing is kept from it.
+    pub privileged: bool,
+    /// It uses the host's network.
+    pub host_network: bool,
+    /// It sees the host's processes.
+    pub host_pid: bool,
 }
 
 /// A limit of each process.
@@ -56,6 +64,11 @@ pub struct SecurityDraft {
     pub no_new_privileges: bool,
     /// Empty is `default`.
     pub seccomp: String,
+    /// Empty is `auto`.
+    pub user_namespace: String,
+    pub privileged: bool,
+    pub host_network: bool,
+    pub host_pid: bool,
 }
 
 const CAPABILITIES: [&str; 41] = [
@@ -152,12 +165,36 @@ impl SecurityDraft {
             let advice = "Use default or unconfined";
             findings.add(Invalid::new(&["security", "seccomp"], summary, advice));
         }
+        if !["", "auto", "host"].contains(&self.user_namespace.as_str()) {
+            let summary = format!("There is no user namespace \"{}\"", shown(&self.user_namespace));
+            findings.add(Invalid::new(&["security", "user_namespace"], summary, "Use auto or host"));
+        }
+        if self.privileged {
+            self.check_privileged(findings);
+        }
         Security {
             capabilities_add,
             capabilities_drop,
             read_only_rootfs: self.read_only_rootfs,
             no_new_privileges: self.no_new_privileges,
             unfiltered: self.seccomp == "unconfined",
+            host_users: self.user_namespace == "host",
+            privileged: self.privileged,
+            host_network: self.host_network,
+            host_pid: self.host_pid,
+        }
+    }
+
+    /// What is asked for beside it must not say the contrary.
+    fn check_privileged(&self, findings: &mut Findings) {
+        let contrary = [
+            ("capabilities_drop", !self.capabilities_drop.is_empty()),
+            ("seccomp", self.seccomp == "default"),
+            ("user_namespace", self.user_namespace == "auto"),
+        ];
+        for (field, _) in contrary.into_iter().filter(|(_, contrary)| *contrary) {
+            let summary = "Nothing is kept from a privileged instance";
+            findings.add(Invalid::new(&["security", field], summary, "Leave this out, or privileged"));
         }
     }
 }
@@ -174,10 +211,33 @@ fn capability(name: &str) -> Result<String, Invalid> {
 }
 
 impl Security {
+    /// Whether its root is the host's.
+    #[must_use]
+    pub fn is_host_root(&self) -> bool {
+        self.host_users || self.privileged
+    }
+
+    /// The field that makes the host's root of it with more than what is harmless; the agent's configuration must allow it.
+    #[must_use]
+    pub fn beyond_default(&self) -> Option<&'static str> {
+        let more = |name: &String| name == "ALL" || !DEFAULT.contains(&name.as_str());
+        match self {
+            Self { privileged: true, .. } => Some("privileged"),
+            Self { host_users: true, unfiltered: true, .. } => Some("seccomp"),
+            Self { host_users: true, capabilities_add, .. } if capabilities_add.iter().any(more) => {
+                Some("capabilities_add")
+            }
+            _ => None,
+        }
+    }
+
     /// The capabilities, as the kernel names them; `None` are the default ones.
     #[must_use]
     pub fn capabilities(&self) -> Option<Vec<String>> {
         let (add, drop) = (&self.capabilities_add, &self.capabilities_drop);
+        if self.privileged {
+            return Some(CAPABILITIES.iter().map(|name| format!("CAP_{name}")).collect());
+        }
         if add.is_empty() && drop.is_empty() {
             return None;
         }

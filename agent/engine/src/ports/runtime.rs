@@ -331,6 +331,12 @@ pub enum StartError {
         #[source]
         source: Cause,
     },
+    /// Something that the agent's configuration forbids.
+    #[error("The agent's configuration does not allow security.{field} here")]
+    NotAllowed {
+        /// Of `security`.
+        field: &'static str,
+    },
     /// A setting of the kernel that it refuses.
     #[error("The kernel's setting {name} cannot be made")]
     Sysctl {

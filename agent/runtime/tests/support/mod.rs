@@ -62,6 +62,7 @@ impl Instance {
             },
             process: self.process(argv),
             hostname: "test".into(),
+            shares: Default::default(),
             ids: IdRange { host_base: 1_000_000, count: 65_536 },
             cgroup: CgroupSpec {
                 parent: "berthtest".into(),

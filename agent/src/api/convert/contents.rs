@@ -88,6 +88,7 @@ pub(super) fn device_drafts(devices: HashMap<String, wire::Device>) -> BTreeMap<
         gid: device.gid,
         mode: device.mode,
         required: device.required,
+        permissions: device.permissions,
     };
     devices.into_iter().map(|(name, device)| (name, draft(device))).collect()
 }
@@ -102,6 +103,7 @@ pub(super) fn devices(specs: &BTreeMap<String, DeviceSpec>) -> HashMap<String, w
         gid: Some(spec.gid),
         mode: Some(spec.mode),
         required: Some(spec.required),
+        permissions: spec.permissions.clone(),
     };
     specs.iter().map(|(name, spec)| (name.clone(), device(spec))).collect()
 }

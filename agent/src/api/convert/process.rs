@@ -33,6 +33,10 @@ pub(super) fn security_draft(security: wire::Security) -> SecurityDraft {
         read_only_rootfs: security.read_only_rootfs,
         no_new_privileges: security.no_new_privileges,
         seccomp: security.seccomp,
+        user_namespace: security.user_namespace,
+        privileged: security.privileged,
+        host_network: security.host_network,
+        host_pid: security.host_pid,
     }
 }
 
@@ -111,6 +115,10 @@ pub(super) fn security(security: Security) -> Option<wire::Security> {
         read_only_rootfs: security.read_only_rootfs,
         no_new_privileges: security.no_new_privileges,
         seccomp: if security.unfiltered { "unconfined".to_owned() } else { String::new() },
+        user_namespace: if security.host_users { "host".to_owned() } else { String::new() },
+        privileged: security.privileged,
+        host_network: security.host_network,
+        host_pid: security.host_pid,
     })
 }
 

@@ -6,7 +6,6 @@ use std::net::IpAddr;
 use std::os::unix::fs::chown;
 use std::path::Path;
 
-use berth_domain::UidRange;
 use berth_engine::ports::runtime::StartRequest;
 use berth_network::resolver::{self, HostFiles, Identity, Resolver};
 use berth_runtime::spec::FileBind;
@@ -37,8 +36,8 @@ impl Files {
         Self { hostname: request.config.hostname.to_string(), addresses: addresses.collect() }
     }
 
-    /// Writes them; they belong to the instance's root.
-    pub(super) fn write(&self, binds: &[FileBind], uids: UidRange) -> io::Result<()> {
+    /// Writes them; they belong to the instance's root, whose id on the host is `root`.
+    pub(super) fn write(&self, binds: &[FileBind], root: u32) -> io::Result<()> {
         let resolver = Resolver::of_host(&HostFiles::default(), false).map_err(io::Error::other)?;
         let extra_hosts = BTreeMap::new();
         let identity =
@@ -49,7 +48,7 @@ impl Files {
                 std::fs::create_dir_all(directory)?;
             }
             berth_sys::fs::write_atomic(&bind.source, text.as_bytes(), 0o644).map_err(io::Error::other)?;
-            chown(&bind.source, Some(uids.base), Some(uids.base))?;
+            chown(&bind.source, Some(root), Some(root))?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use berth_runtime::client::ClientError;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::lease::DhcpSpec;
 use berth_runtime::spec::{
-    self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, StopSpec,
-    VmSpec,
+    self, CgroupSpec, IdRange, InterfaceKind, InterfaceSpec, LaunchSpec, LogSpec, RestartSpec, SharesSpec,
+    StopSpec, VmSpec,
 };
 use berth_storage::rootfs::{Lower, RootfsSpec};
 use nix::errno::Errno;
@@ -62,7 +62,12 @@ pub(super) fn spec(
         rootfs: RootfsSpec { lower, upper: rootfs.join("upper"), work: rootfs.join("work") },
         process: process::spec(config),
         hostname: config.hostname.to_string(),
-        ids: IdRange { host_base: request.uids.base, count: request.uids.count },
+        ids: ids(request),
+        shares: SharesSpec {
+            users: config.security.is_host_root(),
+            network: config.security.host_network,
+            pids: config.security.host_pid,
+        },
         cgroup,
         networks: interfaces(place, request.instance, config.hostname.as_str(), &request.contents.interfaces),
         files: files::binds(&home.data),
@@ -78,6 +83,14 @@ pub(super) fn spec(
         vm,
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
+}
+
+/// The instance's own ids, or the host's: as many of them as the kernel's settings of groups can name.
+fn ids(request: &StartRequest) -> IdRange {
+    if request.config.security.is_host_root() {
+        return IdRange { host_base: 0, count: 1 << 31 };
+    }
+    IdRange { host_base: request.uids.base, count: request.uids.count }
 }
 
 /// Interfaces as the supervisor takes them.

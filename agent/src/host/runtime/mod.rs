@@ -58,9 +58,17 @@ pub(super) struct Supervisors {
     driver: Driver,
     sender: mpsc::UnboundedSender<RuntimeEvent>,
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
-    /// What instances may bind.
-    bind_sources: mounts::Allowed,
+    allowed: Allowed,
     guests: Guests,
+}
+
+/// What of the host instances may have.
+#[derive(Debug, Clone)]
+pub(super) struct Allowed {
+    /// What they may bind.
+    pub bind_sources: mounts::Allowed,
+    /// Whether they may be the host's root with more than the default capabilities.
+    pub privileged: bool,
 }
 
 /// Where an instance's things are.
@@ -86,12 +94,12 @@ impl Supervisors {
         finder: Finder,
         store: Store,
         driver: Driver,
-        bind_sources: mounts::Allowed,
+        allowed: Allowed,
         guests: Guests,
     ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Mutex::new(Some(receiver));
-        Self { place, finder, store, driver, sender, receiver, bind_sources, guests }
+        Self { place, finder, store, driver, sender, receiver, allowed, guests }
     }
 
     fn home(&self, instance: InstanceId) -> Home {
@@ -105,7 +113,7 @@ impl Supervisors {
         wanted: &[Mount],
         before: &[MountSpec],
     ) -> Result<Vec<MountSpec>, MountFault> {
-        let (place, allowed) = (self.place.clone(), self.bind_sources.clone());
+        let (place, allowed) = (self.place.clone(), self.allowed.bind_sources.clone());
         let (wanted, before) = (wanted.to_vec(), before.to_vec());
         let made =
             tokio::task::spawn_blocking(move || mounts::specs(&place, &allowed, &wanted, &before)).await;
@@ -222,16 +230,22 @@ impl Runtime for Supervisors {
             advice: self.finder.advice(),
             source: io::Error::from(io::ErrorKind::NotFound).into(),
         })?;
+        if let Some(field) = request.config.security.beyond_default().filter(|_| !self.allowed.privileged) {
+            return Err(StartError::NotAllowed { field });
+        }
         let home = self.home(request.instance);
         let lower = launch::lower(&self.store, &self.driver, &request.image).await?;
         let vm = self.vm(request).await?;
         let mut spec = launch::spec(&self.place, &home, request, lower, vm);
         spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
-        let (files, uids) = (files::Files::of(request), request.uids);
+        let (files, root) = (files::Files::of(request), spec.ids.host_base);
+        let (uids, upper) = (request.uids, spec.rootfs.upper.clone());
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
         let wanted = request.contents.writes.clone();
         let written = blocking(move || {
-            files.write(&made, uids)?;
+            let ids = std::ops::Range { start: uids.base, end: uids.base.saturating_add(uids.count) };
+            berth_storage::owners::shift(&upper, &ids, root)?;
+            files.write(&made, root)?;
             std::fs::create_dir_all(data.join("log"))?;
             // How an earlier start ended is not how this one does.
             remove_file(&run.join(exit::FILE))?;

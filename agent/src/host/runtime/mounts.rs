@@ -14,7 +14,7 @@ use berth_runtime::mount::{Keep, MountSource, MountSpec};
 use crate::host::{Place, volumes};
 
 /// What the agent's configuration lets instances bind; `None`: anything.
-pub(super) type Allowed = Option<Vec<PathBuf>>;
+pub(in crate::host) type Allowed = Option<Vec<PathBuf>>;
 
 /// All mounts, with what they lead to on the host. What a bind led to `before` it still does, until it is mounted anew.
 pub(super) fn specs(
@@ -72,6 +72,7 @@ fn plug(mount: &Mount, device: &DeviceSpec, before: &[MountSpec]) -> Result<Opti
         gid: device.gid,
         mode: device.mode,
         optional: !device.required,
+        permissions: (!device.permissions.is_empty()).then(|| device.permissions.clone()),
     }))
 }
 

@@ -24,7 +24,7 @@ pub(super) fn spec(config: &EffectiveConfig) -> ProcessSpec {
         no_new_privileges: config.security.no_new_privileges,
         groups: config.kernel.supplementary_groups.clone(),
         capabilities: config.security.capabilities(),
-        unfiltered: config.security.unfiltered,
+        unfiltered: config.security.unfiltered || config.security.privileged,
         rlimits: config.kernel.ulimits.iter().map(rlimit).collect(),
     }
 }
@@ -34,6 +34,7 @@ pub(super) fn kernel(config: &EffectiveConfig) -> KernelSpec {
         sysctls: config.kernel.sysctls.clone().into_iter().collect(),
         shm_bytes: config.kernel.shm_size,
         read_only_root: config.security.read_only_rootfs,
+        privileged: config.security.privileged,
     }
 }
 

@@ -27,7 +27,7 @@ use super::Profile;
 use super::attach::Attached;
 use super::mounts::{self, Prepared};
 use crate::failure::{FailurePipe, errno_at, launch_error};
-use crate::host::Host;
+use crate::host::{Host, cgroup_error};
 
 /// The first process of a container.
 pub struct Init {
@@ -35,9 +35,15 @@ pub struct Init {
     pub pid: Pid,
     /// Readable when it has ended.
     pub pidfd: OwnedFd,
+    /// Those of its namespaces that are entered to be where it is. The kernel lets nobody enter the user namespace that he
+    /// is in.
+    pub namespaces: CloneFlags,
     /// What users mount in it, as it is now.
     pub mounts: Vec<Attached>,
 }
+
+/// All of a container's namespaces.
+pub const ALL: CloneFlags = FRESH.union(CloneFlags::CLONE_NEWUSER).union(CloneFlags::CLONE_NEWNET);
 
 /// The namespaces that each start of a workload makes anew; user and network are the supervisor's.
 pub const FRESH: CloneFlags = CloneFlags::CLONE_NEWPID
@@ -90,7 +96,9 @@ pub fn start(
                 let pidfd = |pid| open_pidfd(pid).map_err(at(Stage::Init));
                 let mounts = mounts.unwrap_or_default();
                 let child = Child { pid: workload, pidfd: pidfd(workload)? };
-                Ok((Init { pid: init, pidfd: pidfd(init)?, mounts }, child))
+                let mut namespaces = ALL;
+                namespaces.set(CloneFlags::CLONE_NEWUSER, host.namespaces.user.is_some());
+                Ok((Init { pid: init, pidfd: pidfd(init)?, namespaces, mounts }, child))
             }
             Err(error) => {
                 give_up(Some(init), Some(workload));
@@ -130,14 +138,6 @@ pub fn write_pid(mut writer: &std::io::PipeWriter, pid: Pid) {
     let _ = writer.write_all(&pid.as_raw().to_ne_bytes());
 }
 
-pub fn cgroup_error(error: &berth_sys::cgroup::CgroupError) -> LaunchError {
-    LaunchError {
-        stage: Stage::Cgroup,
-        errno: error.source.raw_os_error().unwrap_or(0),
-        path: error.path.clone(),
-    }
-}
-
 impl Start<'_> {
     /// In the outer process: its two children become the supervisor's.
     fn both(&self, pids: &std::io::PipeWriter) -> Result<(), LaunchError> {
@@ -146,9 +146,13 @@ impl Start<'_> {
         rlimits::raise(&self.spec.process.rlimits);
         let namespaces = &self.host.namespaces;
         enter(namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
-        enter(namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
+        if let Some(user) = &namespaces.user {
+            enter(user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
+        }
         become_root().map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
-        nix::sched::unshare(FRESH).map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
+        let mut fresh = FRESH;
+        fresh.set(CloneFlags::CLONE_NEWPID, !self.spec.shares.pids);
+        nix::sched::unshare(fresh).map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
         let (mut ready, is_ready) = std::io::pipe().map_err(at(Stage::Init))?;
         let prepared = self.prepared.take();
         let init = spawn(CloneFlags::CLONE_PARENT, None, || self.init(prepared.as_ref(), &is_ready))

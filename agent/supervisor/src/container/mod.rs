@@ -4,6 +4,7 @@ pub mod attach;
 pub mod files;
 pub mod init;
 mod mounts;
+mod nodes;
 mod seccomp;
 pub mod session;
 

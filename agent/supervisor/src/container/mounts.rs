@@ -19,6 +19,7 @@ use rustix::mount::MountAttrFlags;
 
 use super::attach::{self, Attached, Detached, Ground};
 use super::files::{self, Pending};
+use super::nodes::{self, Node};
 use crate::failure::launch_error;
 
 /// The device nodes that every container has, with their numbers.
@@ -55,6 +56,11 @@ const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
 /// their places by the container's pid 1, who may not.
 pub struct Prepared {
     root: OwnedFd,
+    /// The host's own /proc and /sys, where the kernel lets a user namespace make none: they show a namespace of the host's.
+    proc: Option<OwnedFd>,
+    sys: Option<OwnedFd>,
+    /// Every device node of the host's, for who is kept from none.
+    nodes: Vec<Node>,
     devices: Vec<(PathBuf, OwnedFd)>,
     files: Vec<(PathBuf, OwnedFd)>,
     mounts: Vec<Detached>,
@@ -80,9 +86,16 @@ impl Prepared {
                 .map_err(launch_error(Stage::Mount, &file.source))?;
             binds.push((file.target.clone(), tree));
         }
+        let of_host = |path: &str, shared: bool| {
+            let needed = shared && ground.user_namespace.is_some();
+            let tree = needed.then(|| clone_tree(Path::new(path), false)).transpose();
+            tree.map_err(launch_error(Stage::Mount, path))
+        };
+        let (proc, sys) = (of_host("/proc", spec.shares.pids)?, of_host("/sys", spec.shares.network)?);
+        let nodes = if spec.kernel.privileged { nodes::of_host()? } else { Vec::new() };
         let mounts = Detached::open_all(&spec.mounts, ground)?;
         let writes = Pending::open_all(&spec.writes)?;
-        Ok(Self { root, devices, files: binds, mounts, writes })
+        Ok(Self { root, proc, sys, nodes, devices, files: binds, mounts, writes })
     }
 
     /// The devices whose nodes are among what users mount.
@@ -122,21 +135,36 @@ pub fn arrange(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), LaunchErr
     let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
         | MountAttrFlags::MOUNT_ATTR_NODEV
         | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let sys_flags = if kernel.privileged { plain } else { plain | MountAttrFlags::MOUNT_ATTR_RDONLY };
     // Made before the root is changed: the kernel lets a user namespace mount them only while it sees a whole one.
-    let proc = new_filesystem("proc", &[], plain).map_err(launch_error(Stage::Mount, "/proc"))?;
-    let sys = new_filesystem("sysfs", &[], plain | MountAttrFlags::MOUNT_ATTR_RDONLY)
-        .map_err(launch_error(Stage::Mount, "/sys"))?;
+    let (made_proc, made_sys);
+    let proc = match &prepared.proc {
+        Some(proc) => proc,
+        None => {
+            made_proc = new_filesystem("proc", &[], plain).map_err(launch_error(Stage::Mount, "/proc"))?;
+            &made_proc
+        }
+    };
+    let sys = match &prepared.sys {
+        Some(sys) => {
+            add_flags(sys.as_fd(), sys_flags.bits().into(), false)
+                .map_err(launch_error(Stage::Mount, "/sys"))?;
+            sys
+        }
+        None => {
+            made_sys = new_filesystem("sysfs", &[], sys_flags).map_err(launch_error(Stage::Mount, "/sys"))?;
+            &made_sys
+        }
+    };
     enter_root(prepared.root.as_fd()).map_err(launch_error(Stage::Rootfs, "/"))?;
-    place_on_directory(&proc, Path::new("/proc"))?;
+    place_on_directory(proc, Path::new("/proc"))?;
     must_be_procfs()?;
-    place_on_directory(&sys, Path::new("/sys"))?;
+    place_on_directory(sys, Path::new("/sys"))?;
     arrange_dev(&prepared.devices, kernel.shm_bytes)?;
+    nodes::make(&prepared.nodes)?;
     set_sysctls(kernel)?;
-    for path in READ_ONLY {
-        make_read_only(Path::new(path))?;
-    }
-    for path in MASKED {
-        mask(Path::new(path))?;
+    if !kernel.privileged {
+        confine()?;
     }
     arrange_contents(prepared, kernel)
 }
@@ -154,6 +182,11 @@ fn arrange_contents(prepared: &Prepared, kernel: &KernelSpec) -> Result<(), Laun
             .map_err(launch_error(Stage::Rootfs, "/"))?;
     }
     Ok(())
+}
+
+fn confine() -> Result<(), LaunchError> {
+    READ_ONLY.iter().try_for_each(|path| make_read_only(Path::new(path)))?;
+    MASKED.iter().try_for_each(|path| mask(Path::new(path)))
 }
 
 /// As [`arrange`], for a machine: its guest has devices and kernel file systems of its own. Gives all of it as one detached

@@ -17,16 +17,7 @@ use nix::sched::CloneFlags;
 use super::init::{self, Init};
 use super::seccomp::Profile;
 use crate::failure::{FailurePipe, errno_at, launch_error};
-use crate::host::Host;
-
-/// All of a container's namespaces.
-pub(super) const ALL: CloneFlags = CloneFlags::CLONE_NEWUSER
-    .union(CloneFlags::CLONE_NEWNS)
-    .union(CloneFlags::CLONE_NEWPID)
-    .union(CloneFlags::CLONE_NEWIPC)
-    .union(CloneFlags::CLONE_NEWUTS)
-    .union(CloneFlags::CLONE_NEWNET)
-    .union(CloneFlags::CLONE_NEWCGROUP);
+use crate::host::{Host, cgroup_error};
 
 /// Starts a program and waits until it was executed.
 pub fn start(
@@ -39,7 +30,7 @@ pub fn start(
     let name = process.argv.first().map(Text::shown).unwrap_or_default();
     let failures = FailurePipe::new().map_err(launch_error(Stage::Exec, &name))?;
     let (reader, writer) = io::pipe().map_err(launch_error(Stage::Exec, &name))?;
-    let cgroup = host.cgroup.open().map_err(|error| init::cgroup_error(&error))?;
+    let cgroup = host.cgroup.open().map_err(|error| cgroup_error(&error))?;
     let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || {
         let entered =
             init::join_cgroup(host).and_then(|()| clone_inside(process, stdio, init, profile, &failures));
@@ -79,7 +70,7 @@ fn clone_inside(
     failures: &FailurePipe,
 ) -> Result<Child, LaunchError> {
     rlimits::raise(&process.rlimits);
-    enter(init.pidfd.as_fd(), ALL).map_err(launch_error(Stage::Namespaces, "the container"))?;
+    enter(init.pidfd.as_fd(), init.namespaces).map_err(launch_error(Stage::Namespaces, "the container"))?;
     init::become_root().map_err(errno_at(Stage::Namespaces, "the container"))?;
     spawn(CloneFlags::CLONE_PARENT, None, || become_program(process, stdio, profile.programs(), failures))
         .map_err(launch_error(Stage::Exec, "the program"))

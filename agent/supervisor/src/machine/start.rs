@@ -35,7 +35,7 @@ use crate::container::attach;
 use crate::container::init::{self, Init};
 use crate::container::{Prepared, arrange_share};
 use crate::failure::{FailurePipe, errno_at, launch_error};
-use crate::host::{Host, inside};
+use crate::host::{Host, cgroup_error, inside};
 
 /// Who QEMU is, of the instance's ids: owner of nothing.
 const NOBODY: u32 = 65_534;
@@ -118,7 +118,7 @@ pub fn start(spec: &LaunchSpec, vm: &VmSpec, host: &Host, parts: &Parts) -> Resu
     let failures = FailurePipe::new().map_err(at(Stage::Init))?;
     let start = Start { spec, vm, host, parts, prepared: Cell::new(Some(prepared)), failures };
     let (reader, writer) = io::pipe().map_err(at(Stage::Init))?;
-    let cgroup = host.cgroup.open().map_err(|error| init::cgroup_error(&error))?;
+    let cgroup = host.cgroup.open().map_err(|error| cgroup_error(&error))?;
     let outer = spawn(CloneFlags::empty(), cgroup.as_ref().map(AsFd::as_fd), || match start.all(&writer) {
         Ok(()) => 0,
         Err(error) => {
@@ -137,7 +137,7 @@ pub fn start(spec: &LaunchSpec, vm: &VmSpec, host: &Host, parts: &Parts) -> Resu
                 start.prepared.take().map(Prepared::settle).transpose().map(Option::unwrap_or_default);
             mounts.and_then(|mounts| {
                 let pidfd = open_pidfd(init).map_err(at(Stage::Init))?;
-                let init = Init { pid: init, pidfd, mounts };
+                let init = Init { pid: init, pidfd, namespaces: init::ALL, mounts };
                 Ok(Processes { init, virtiofsd: child(virtiofsd)?, qemu: child(qemu)? })
             })
         }
@@ -169,7 +169,10 @@ impl Start<'_> {
         init::join_cgroup(self.host)?;
         let namespaces = &self.host.namespaces;
         enter(namespaces.network.as_fd(), CloneFlags::CLONE_NEWNET).map_err(at(Stage::Namespaces))?;
-        enter(namespaces.user.as_fd(), CloneFlags::CLONE_NEWUSER).map_err(at(Stage::Namespaces))?;
+        // A machine always has one: QEMU and virtiofsd are nobody on the host.
+        let user = namespaces.user.as_ref().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        user.and_then(|user| enter(user.as_fd(), CloneFlags::CLONE_NEWUSER))
+            .map_err(at(Stage::Namespaces))?;
         init::become_root().map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
         nix::sched::unshare(init::FRESH).map_err(errno_at(Stage::Namespaces, &self.spec.id))?;
         let (here, there) = UnixStream::pair().map_err(at(Stage::Init))?;

@@ -38,6 +38,8 @@ impl Supervisor {
                     // Without a node it cannot be used anyhow.
                     let _ = self.host.cgroup.deny_device(gone);
                 }
+                // Where only what may be done with one changed, all of it went just now.
+                self.host.allow_devices(now)?;
                 changed?;
                 files::written(&mut writes);
             }

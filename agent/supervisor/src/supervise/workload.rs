@@ -248,11 +248,13 @@ impl Running {
         }
     }
 
-    /// Kills the container's pid 1, and all in it by that.
+    /// Kills the container's pid 1, and all in it by that; and the workload itself, which is not in a pid namespace of
+    /// pid 1's where that is the host's.
     pub fn kill(&mut self) {
         if let Some(stopping) = &mut self.stopping {
             stopping.deadline = None;
         }
+        let _ = signal_pidfd(self.child.pidfd.as_fd(), Signal::SIGKILL);
         let _ = signal_pidfd(self.init.pidfd.as_fd(), Signal::SIGKILL);
     }
 }
@@ -297,6 +299,10 @@ impl Supervisor {
             check.abandon();
         }
         let _ = signal_pidfd(running.init.pidfd.as_fd(), Signal::SIGKILL);
+        if self.spec.shares.pids {
+            // Nothing else ends what the workload has left behind.
+            let _ = self.host.cgroup.kill();
+        }
         // The kernel lets pid 1 go only when all that ran beside it has been reaped, and some of it is ours.
         for connection in &mut self.connections {
             let code = match connection.exec.take() {

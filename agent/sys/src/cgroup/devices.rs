@@ -1,11 +1,41 @@
-//! Which devices a group's programs may use beside the common ones. Version 2 has no list of them: there a program can use
-//! those whose nodes it is given, as it can make none that works.
+//! Which devices a group's programs may use beside the common ones: in version 1 a list of its own, in version 2 a program.
+//!
+//! A kernel without such programs has no list. An instance with a user namespace of its own needs none: it can make no
+//! node that works, and uses those that it is given.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
-use super::{Cgroup, CgroupError, Layout, write};
+use super::{Cgroup, CgroupError, Layout, bpf, failed, write};
 
-/// A device, by its number.
+/// What may be done with a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Access {
+    /// Opening it for reading.
+    pub read: bool,
+    /// Opening it for writing.
+    pub write: bool,
+    /// Making a node of it.
+    pub make: bool,
+}
+
+impl Access {
+    /// All of it.
+    pub const ALL: Self = Self { read: true, write: true, make: true };
+
+    /// As `BPF_DEVCG_ACC_*` has it.
+    pub(super) fn bits(self) -> u8 {
+        u8::from(self.make) | (u8::from(self.read) << 1) | (u8::from(self.write) << 2)
+    }
+
+    fn letters(self) -> String {
+        let letters = [(self.read, 'r'), (self.write, 'w'), (self.make, 'm')];
+        letters.into_iter().filter(|(has, _)| *has).map(|(_, letter)| letter).collect()
+    }
+}
+
+/// A device, by its number, and what may be done with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Device {
     /// A block device; else a character device.
@@ -14,21 +44,105 @@ pub struct Device {
     pub major: u32,
     /// The device's.
     pub minor: u32,
+    /// What may be done.
+    pub access: Access,
 }
 
-impl Device {
-    fn rule(self) -> String {
-        format!("{} {}:{} rwm", if self.block { 'b' } else { 'c' }, self.major, self.minor)
+/// Devices of any or one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Rule {
+    pub block: bool,
+    /// `None`: any.
+    pub major: Option<u32>,
+    /// `None`: any.
+    pub minor: Option<u32>,
+    pub access: Access,
+}
+
+impl Rule {
+    const fn character(major: u32, minor: u32) -> Self {
+        Self { block: false, major: Some(major), minor: Some(minor), access: Access::ALL }
+    }
+
+    const fn any(block: bool, access: Access) -> Self {
+        Self { block, major: None, minor: None, access }
+    }
+
+    fn text(self) -> String {
+        let number = |number: Option<u32>| number.map_or_else(|| "*".to_owned(), |number| number.to_string());
+        let kind = if self.block { 'b' } else { 'c' };
+        format!("{kind} {}:{} {}", number(self.major), number(self.minor), self.access.letters())
     }
 }
 
+impl From<Device> for Rule {
+    fn from(device: Device) -> Self {
+        let Device { block, major, minor, access } = device;
+        Self { block, major: Some(major), minor: Some(minor), access }
+    }
+}
+
+const MAKE: Access = Access { read: false, write: false, make: true };
+
+/// What a container may do with device nodes: make any, and use the harmless ones, as the OCI runtime specification's
+/// defaults and Docker's have it.
+const COMMON: [Rule; 12] = [
+    Rule::any(false, MAKE),
+    Rule::any(true, MAKE),
+    Rule::character(1, 3),
+    Rule::character(1, 5),
+    Rule::character(1, 7),
+    Rule::character(1, 8),
+    Rule::character(1, 9),
+    Rule::character(5, 0),
+    Rule::character(5, 1),
+    Rule::character(5, 2),
+    Rule { block: false, major: Some(136), minor: None, access: Access::ALL },
+    Rule::character(10, 200),
+];
+
+/// What a group of version 2 has been told.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    rules: Vec<Rule>,
+    program: Option<OwnedFd>,
+}
+
 impl Cgroup {
+    /// What a new group's programs may do with devices. A later change of limits leaves it as it is.
+    pub(super) fn allow_common_devices(&self) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::Legacy { .. } => {
+                self.write_rule("devices.deny", "a")?;
+                COMMON.iter().try_for_each(|rule| self.write_rule("devices.allow", &rule.text()))
+            }
+            Layout::Unified { .. } => {
+                // A kernel without such programs: see above.
+                let _ = self.attach(|rules| rules.extend(COMMON));
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether there is a list at all.
+    #[must_use]
+    pub fn lists_devices(&self) -> bool {
+        match &self.layout {
+            Layout::Legacy { roots } => roots.iter().any(|(controller, _)| controller == "devices"),
+            Layout::Unified { .. } => self.list().program.is_some(),
+        }
+    }
+
     /// Lets the group's programs use a device.
     ///
     /// # Errors
     /// The file that could not be written.
     pub fn allow_device(&self, device: Device) -> Result<(), CgroupError> {
-        self.device_rule("devices.allow", device)
+        let rule = Rule::from(device);
+        match &self.layout {
+            Layout::Legacy { .. } => self.write_rule("devices.allow", &rule.text()),
+            Layout::Unified { .. } => self.change(|rules| rules.push(rule)),
+        }
     }
 
     /// And no longer, unless every group may.
@@ -36,20 +150,67 @@ impl Cgroup {
     /// # Errors
     /// The file that could not be written.
     pub fn deny_device(&self, device: Device) -> Result<(), CgroupError> {
-        if super::v1::DEVICES.contains(&device.rule().as_str()) {
+        let rule = Rule::from(device);
+        if COMMON
+            .iter()
+            .any(|common| (common.block, common.major, common.minor) == (rule.block, rule.major, rule.minor))
+        {
             return Ok(());
         }
-        self.device_rule("devices.deny", device)
+        match &self.layout {
+            Layout::Legacy { .. } => self.write_rule("devices.deny", &rule.text()),
+            Layout::Unified { .. } => self.change(|rules| rules.retain(|other| *other != rule)),
+        }
     }
 
-    fn device_rule(&self, file: &str, device: Device) -> Result<(), CgroupError> {
-        let Layout::Legacy { .. } = self.layout else { return Ok(()) };
+    /// Lets the group's programs use every device.
+    ///
+    /// # Errors
+    /// The file that could not be written.
+    pub fn allow_all_devices(&self) -> Result<(), CgroupError> {
+        match &self.layout {
+            Layout::Legacy { .. } => self.write_rule("devices.allow", "a"),
+            Layout::Unified { .. } => {
+                self.change(|rules| rules.extend([false, true].map(|block| Rule::any(block, Access::ALL))))
+            }
+        }
+    }
+
+    fn list(&self) -> std::sync::MutexGuard<'_, List> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the list, where there is one.
+    fn change(&self, change: impl FnOnce(&mut Vec<Rule>)) -> Result<(), CgroupError> {
+        if self.list().program.is_none() {
+            return Ok(());
+        }
+        self.attach(change)
+    }
+
+    fn attach(&self, change: impl FnOnce(&mut Vec<Rule>)) -> Result<(), CgroupError> {
+        let mut list = self.list();
+        let mut rules = list.rules.clone();
+        change(&mut rules);
+        let directory = self.directory();
+        let program = bpf::attach(&directory, &rules, list.program.as_ref());
+        let program = program.map_err(|source| failed("list the devices of", &directory, source))?;
+        *list = List { rules, program: Some(program) };
+        Ok(())
+    }
+
+    fn write_rule(&self, file: &str, rule: &str) -> Result<(), CgroupError> {
         let directories = self.directories();
         match directories.iter().find(|(controller, _)| controller == "devices") {
-            Some((_, directory)) => write(&Path::new(directory).join(file), &device.rule()),
+            Some((_, directory)) => write(&Path::new(directory).join(file), rule),
             None => Ok(()),
         }
     }
+}
+
+/// The list of a group that is not known.
+pub(super) fn unknown() -> Mutex<List> {
+    Mutex::default()
 }
 
 #[cfg(test)]
@@ -58,8 +219,10 @@ mod tests {
 
     #[test]
     fn a_rule_names_kind_and_number() {
-        let device = Device { block: false, major: 10, minor: 229 };
-        assert_eq!(device.rule(), "c 10:229 rwm");
-        assert_eq!(Device { block: true, ..device }.rule(), "b 10:229 rwm");
+        let device = Device { block: false, major: 10, minor: 229, access: Access::ALL };
+        assert_eq!(Rule::from(device).text(), "c 10:229 rwm");
+        let read = Access { read: true, write: false, make: false };
+        assert_eq!(Rule::from(Device { block: true, access: read, ..device }).text(), "b 10:229 r");
+        assert_eq!(COMMON.map(Rule::text)[..3], ["c *:* m", "b *:* m", "c 1:3 rwm"]);
     }
 }

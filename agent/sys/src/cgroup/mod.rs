@@ -3,6 +3,7 @@
 //! A group is named `PARENT/NAME` under each hierarchy that is used. The parent is the agent's own; its last group takes
 //! it away.
 
+mod bpf;
 mod devices;
 mod stats;
 mod v1;
@@ -12,10 +13,11 @@ use std::fs;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use nix::unistd::Pid;
 
-pub use devices::Device;
+pub use devices::{Access, Device};
 pub use stats::Usage;
 
 /// What a group may use; `None` is no limit.
@@ -126,6 +128,7 @@ pub struct Cgroup {
     layout: Layout,
     parent: String,
     name: String,
+    devices: Mutex<devices::List>,
 }
 
 impl Cgroup {
@@ -134,7 +137,7 @@ impl Cgroup {
     /// # Errors
     /// The file that could not be made or written.
     pub fn create(layout: Layout, parent: &str, name: &str, limits: &Limits) -> Result<Self, CgroupError> {
-        let group = Self { layout, parent: parent.to_owned(), name: name.to_owned() };
+        let group = Self::existing(layout, parent, name);
         match group.make(limits) {
             Ok(()) => Ok(group),
             Err(error) => {
@@ -149,22 +152,20 @@ impl Cgroup {
         match &self.layout {
             Layout::Unified { root } => v2::create(root, &self.parent, &self.name)?,
             Layout::Legacy { roots } => {
-                for (name, root) in roots.iter().filter(|(name, _)| name != CPUSET) {
+                for (_, root) in roots.iter().filter(|(name, _)| name != CPUSET) {
                     let directory = root.join(&self.parent).join(&self.name);
                     make_directory(&directory)?;
-                    if name == "devices" {
-                        v1::allow_common_devices(&directory)?;
-                    }
                 }
             }
         }
+        self.allow_common_devices()?;
         self.set_limits(limits)
     }
 
     /// A group that is there already, such as that of a supervisor that was adopted.
     #[must_use]
     pub fn existing(layout: Layout, parent: &str, name: &str) -> Self {
-        Self { layout, parent: parent.to_owned(), name: name.to_owned() }
+        Self { layout, parent: parent.to_owned(), name: name.to_owned(), devices: devices::unknown() }
     }
 
     /// Changes the limits of the running group. A limit that what runs is beyond already is refused with EBUSY.

@@ -12,32 +12,6 @@ use super::{CgroupError, Limits, failed, make_directory, processes, write};
 /// The length of a scheduling period in microseconds.
 const PERIOD: u64 = 100_000;
 
-/// What a container may do with device nodes: make any, and use the harmless ones, as the OCI runtime specification's
-/// defaults and Docker's have it.
-pub(super) const DEVICES: [&str; 12] = [
-    "c *:* m",
-    "b *:* m",
-    "c 1:3 rwm",
-    "c 1:5 rwm",
-    "c 1:7 rwm",
-    "c 1:8 rwm",
-    "c 1:9 rwm",
-    "c 5:0 rwm",
-    "c 5:1 rwm",
-    "c 5:2 rwm",
-    "c 136:* rwm",
-    "c 10:200 rwm",
-];
-
-/// What a new group's programs may do with devices. A later change of limits leaves it as it is.
-pub(super) fn allow_common_devices(directory: &Path) -> Result<(), CgroupError> {
-    write(&directory.join("devices.deny"), "a")?;
-    for rule in DEVICES {
-        write(&directory.join("devices.allow"), rule)?;
-    }
-    Ok(())
-}
-
 pub(super) fn set_limits(directories: &[(String, PathBuf)], limits: &Limits) -> Result<(), CgroupError> {
     for (controller, directory) in directories {
         match controller.as_str() {

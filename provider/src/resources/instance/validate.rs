@@ -7,6 +7,7 @@ use super::model::{
     CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, MACHINE, OnImageChange,
     PortModel, RestartModel,
 };
+use super::process::model::SecurityModel;
 use crate::attr::{Attr, List, Map, entries};
 use crate::report::{self, Diagnostic, Path, capital};
 use crate::resources::access;
@@ -70,6 +71,9 @@ fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             "Leave it out, or use the type \"container\".",
         ));
     }
+    if let Some(security) = model.security.known() {
+        shared(security, found);
+    }
     let Some(limits) = model.limits.known() else { return };
     let path = |name: &str| Path::at("limits").attribute(name);
     if limits.pids.known().is_some() {
@@ -85,6 +89,22 @@ fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             path("memory"),
             "That is too little memory to boot a virtual machine",
             "Use at least 96MiB, or leave it out for 256MiB.",
+        ));
+    }
+}
+
+fn shared(security: &SecurityModel, found: &mut Vec<Diagnostic>) {
+    let asked = [
+        ("user_namespace", security.user_namespace.as_str() == Some("host")),
+        ("privileged", security.privileged.known() == Some(&true)),
+        ("host_network", security.host_network.known() == Some(&true)),
+        ("host_pid", security.host_pid.known() == Some(&true)),
+    ];
+    for (name, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+        found.push(report::error(
+            Path::at("security").attribute(name),
+            "A virtual machine shares no namespace with its host",
+            "Leave it out, or use the type \"container\".",
         ));
     }
 }

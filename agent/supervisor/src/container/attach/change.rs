@@ -18,7 +18,6 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use super::{Attached, Detached, Ground, Identity, target};
 use crate::container::files::{self, Pending};
 use crate::container::init::{Init, become_root};
-use crate::container::session::ALL;
 use crate::failure::{FailurePipe, errno_at, launch_error};
 
 /// Makes `wanted` of what is `mounted`; `allow` is asked before anything is put in. With an error, what is mounted is what
@@ -92,7 +91,7 @@ fn in_container(init: &Init, change: &Change<'_>) -> Result<(), (LaunchError, Re
     let (reader, writer) = io::pipe().map_err(pipe()).map_err(none)?;
     let outer = spawn(nix::sched::CloneFlags::empty(), None, || {
         let work = || {
-            enter(init.pidfd.as_fd(), ALL).map_err(launch_error(Stage::Namespaces, name))?;
+            enter(init.pidfd.as_fd(), init.namespaces).map_err(launch_error(Stage::Namespaces, name))?;
             become_root().map_err(errno_at(Stage::Namespaces, name))?;
             // Only a child is in the container's pid namespace, for whose numbers its /proc is.
             let child = spawn(nix::sched::CloneFlags::empty(), None, || work(change, &failures, &writer))

@@ -9,7 +9,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_sys::cgroup::Device;
+use berth_sys::cgroup::{Access, Device};
 use berth_sys::fs::unique_name;
 use berth_sys::mount::{FsOption, attach, clone_tree_of, new_filesystem};
 use rustix::fs::{
@@ -32,6 +32,8 @@ pub(super) struct Node<'a> {
     /// Inside.
     pub(super) gid: u32,
     pub(super) mode: u32,
+    /// What may be done with it.
+    pub(super) access: Access,
 }
 
 impl Node<'_> {
@@ -45,7 +47,7 @@ impl Node<'_> {
             opened(mount, false, None)
         });
         let (major, minor) = (rustix::fs::major(number), rustix::fs::minor(number));
-        let device = Device { block: self.block, major, minor };
+        let device = Device { block: self.block, major, minor, access: self.access };
         Ok((made.map_err(launch_error(Stage::MountSource, self.path))?, device))
     }
 

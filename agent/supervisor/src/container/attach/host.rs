@@ -29,7 +29,7 @@ fn is_directory(fd: BorrowedFd<'_>) -> io::Result<bool> {
 pub(super) fn volume(
     directory: &Path,
     fill: Option<(Keep, Filling)>,
-    user_namespace: BorrowedFd<'_>,
+    user_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<Tree, LaunchError> {
     let data = berth_storage::volume::data(directory);
     let find = |error| launch_error(Stage::MountSource, &data)(error);
@@ -38,7 +38,9 @@ pub(super) fn volume(
         return Err(find(io::Error::from_raw_os_error(libc::ENOTDIR)));
     }
     let mount = clone_tree_of(source.as_fd(), false).map_err(find)?;
-    map_tree_ids(mount.as_fd(), user_namespace, false).map_err(launch_error(Stage::MountIds, &data))?;
+    if let Some(user_namespace) = user_namespace {
+        map_tree_ids(mount.as_fd(), user_namespace, false).map_err(launch_error(Stage::MountIds, &data))?;
+    }
     add_flags(mount.as_fd(), MountAttrFlags::MOUNT_ATTR_NODEV.bits().into(), false).map_err(find)?;
     opened(mount, true, fill).map_err(find)
 }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::mount::{Keep, MountSource, MountSpec};
-use berth_sys::cgroup::Device;
+use berth_sys::cgroup::{Access, Device};
 use berth_sys::fs::unique_name;
 use berth_sys::mount::{FsOption, MountId, add_flags, attach_on, mount_id, new_filesystem};
 use rustix::mount::MountAttrFlags;
@@ -49,8 +49,8 @@ enum Tree {
 /// Where things of the host's are opened, and for whom.
 #[derive(Clone, Copy)]
 pub struct Ground<'a> {
-    /// The instance's.
-    pub user_namespace: BorrowedFd<'a>,
+    /// The instance's; `None` is the host's.
+    pub user_namespace: Option<BorrowedFd<'a>>,
     /// What the instance's root is on the host.
     pub host_base: u32,
     /// The instance's own.
@@ -98,10 +98,13 @@ impl Detached {
                 host::volume(directory, filling.map(|filling| (*keep, filling)), ground.user_namespace)?
             }
             MountSource::Bind { path, id_mapped, .. } => {
-                host::bind(path, id_mapped.then_some(ground.user_namespace), spec.read_only)?
+                host::bind(path, ground.user_namespace.filter(|_| *id_mapped), spec.read_only)?
             }
-            MountSource::Device { path, block, uid, gid, mode, optional, .. } => {
-                let node = device::Node { path, block: *block, uid: *uid, gid: *gid, mode: *mode };
+            MountSource::Device { path, block, uid, gid, mode, optional, permissions, .. } => {
+                let may =
+                    |letter| permissions.as_ref().is_none_or(|permissions| permissions.contains(letter));
+                let access = Access { read: may('r'), write: may('w'), make: may('m') };
+                let node = device::Node { path, block: *block, uid: *uid, gid: *gid, mode: *mode, access };
                 match node.open(&ground) {
                     Err(error) if *optional && error.errno == libc::ENOENT => return Ok(None),
                     made => {
@@ -174,7 +177,7 @@ impl Detached {
 
 /// A node of a character device of the host's, for one of the instance's ids alone.
 pub fn node(path: &Path, id: u32, ground: Ground<'_>) -> Result<(OwnedFd, Device), LaunchError> {
-    let node = device::Node { path, block: false, uid: id, gid: id, mode: 0o600 };
+    let node = device::Node { path, block: false, uid: id, gid: id, mode: 0o600, access: Access::ALL };
     let (tree, number) = node.open(&ground)?;
     match tree {
         Tree::Opened { mount, .. } => Ok((mount, number)),

@@ -27,6 +27,8 @@ model! {
         mode: Attr<String>,
         /// Null is true.
         required: Attr<bool>,
+        /// Some of `rwm`; null is all.
+        permissions: Attr<String>,
     }
 }
 
@@ -56,8 +58,22 @@ pub fn attribute() -> Attribute {
                      without it.",
                 ),
             ),
+            (
+                "permissions",
+                text(
+                    "What may be done with it: some of `r` (reading), `w` (writing) and `m` (making a node of it). \
+                     Default: `\"rwm\"`.",
+                ),
+            ),
         ],
     )
+}
+
+/// All that may be done, in the agent's order.
+const ALL: &str = "rwm";
+
+fn ordered(permissions: &str) -> String {
+    ALL.chars().filter(|letter| permissions.contains(*letter)).collect()
 }
 
 /// What the agent is asked for.
@@ -73,6 +89,7 @@ pub fn to_wire(devices: &Map<DeviceModel>) -> HashMap<String, wire::Device> {
             gid: id(&model.gid),
             mode: model.mode.as_str().and_then(|text| mode::parse(text).ok()).or(Some(MODE)),
             required: model.required.known().copied().or(Some(true)),
+            permissions: model.permissions.as_str().map(ordered).filter(|it| it != ALL).unwrap_or_default(),
         }
     };
     entries(devices).map(|(name, model)| (name.clone(), device(model))).collect()
@@ -117,6 +134,13 @@ fn read(device: &wire::Device, before: DeviceModel) -> DeviceModel {
             (true, Attr::Null | Attr::Unknown) => Attr::Null,
             (required, _) => Attr::Known(required),
         },
+        permissions: match (device.permissions.as_str(), &before.permissions) {
+            ("", Attr::Null | Attr::Unknown) => Attr::Null,
+            (actual, before) => {
+                let actual = if actual.is_empty() { ALL } else { actual }.to_owned();
+                keep_spelling(Some(before), &actual, |text| Some(ordered(text)), || actual.clone())
+            }
+        },
     }
 }
 
@@ -128,6 +152,8 @@ pub fn settle_all(devices: &mut Map<DeviceModel>, prior: &Map<DeviceModel>) {
         let (Attr::Known(device), Some(before)) = (device, before) else { continue };
         let same = |one: &str, other: &str| mode::parse(one).is_ok_and(|one| mode::parse(other) == Ok(one));
         device.mode = settle(Some(&before.mode), &device.mode, same);
+        let same = |one: &str, other: &str| ordered(one) == ordered(other);
+        device.permissions = settle(Some(&before.permissions), &device.permissions, same);
     }
 }
 
@@ -152,6 +178,12 @@ pub fn validate(devices: &Map<DeviceModel>, found: &mut Vec<Diagnostic>) {
         check_id(path("uid"), &model.uid, found);
         check_id(path("gid"), &model.gid, found);
         check_mode(path("mode"), &model.mode, found);
+        let known = |text: &&str| text.is_empty() || ordered(text).len() != text.len();
+        if let Some(text) = model.permissions.as_str().filter(known) {
+            let summary = format!("\"{text}\" are no permissions of a device");
+            let detail = "Write some of the letters r, w and m, each once.";
+            found.push(report::error(path("permissions"), summary, detail));
+        }
     }
 }
 
@@ -172,19 +204,26 @@ mod tests {
             mode: Attr::from("660"),
             uid: Attr::Known(0),
             required: Attr::Known(false),
+            permissions: Attr::from("wr"),
             ..plain.clone()
         };
         let config = map([("plain".to_owned(), plain.clone()), ("full".to_owned(), full)]);
         let wire = to_wire(&config);
         assert_eq!((wire["plain"].target.as_str(), wire["plain"].mode), ("/dev/fuse", Some(0o660)));
+        assert_eq!((wire["plain"].permissions.as_str(), wire["full"].permissions.as_str()), ("", "rw"));
         assert_eq!(from_wire(&wire, Some(&config)), config);
         let Attr::Known(imported) = from_wire(&wire, None) else { panic!() };
         assert_eq!(imported["plain"], Attr::Known(plain.clone()));
         let mut found = Vec::new();
         validate(&config, &mut found);
         assert!(found.is_empty());
-        let bad = DeviceModel { r#type: Attr::from("usb"), target: Attr::from("fuse"), ..plain };
+        let bad = DeviceModel {
+            r#type: Attr::from("usb"),
+            target: Attr::from("fuse"),
+            permissions: Attr::from("rr"),
+            ..plain
+        };
         validate(&map([("bad".to_owned(), bad)]), &mut found);
-        assert_eq!(found.len(), 2);
+        assert_eq!(found.len(), 3);
     }
 }

@@ -139,6 +139,15 @@ pub fn security(model: &Attr<SecurityModel>) -> Option<wire::Security> {
         read_only_rootfs: truth(&model.read_only_rootfs),
         no_new_privileges: truth(&model.no_new_privileges),
         seccomp: seccomp.to_owned(),
+        user_namespace: model
+            .user_namespace
+            .as_str()
+            .filter(|text| *text != "auto")
+            .unwrap_or_default()
+            .to_owned(),
+        privileged: truth(&model.privileged),
+        host_network: truth(&model.host_network),
+        host_pid: truth(&model.host_pid),
     };
     (security != wire::Security::default()).then_some(security)
 }
@@ -153,13 +162,17 @@ pub fn read_security(
         let names = |names: &[String]| {
             if names.is_empty() { Attr::Null } else { set(names.iter().map(|name| format!("CAP_{name}"))) }
         };
-        let seccomp = Some(&security.seccomp).filter(|text| !text.is_empty());
+        let text = |text: &String| Some(text).filter(|text| !text.is_empty()).cloned().into();
         Attr::Known(SecurityModel {
             capabilities_add: names(&security.capabilities_add),
             capabilities_drop: names(&security.capabilities_drop),
             read_only_rootfs: true_or_null(security.read_only_rootfs),
             no_new_privileges: true_or_null(security.no_new_privileges),
-            seccomp: seccomp.cloned().into(),
+            seccomp: text(&security.seccomp),
+            user_namespace: text(&security.user_namespace),
+            privileged: true_or_null(security.privileged),
+            host_network: true_or_null(security.host_network),
+            host_pid: true_or_null(security.host_pid),
         })
     })
 }

@@ -81,6 +81,14 @@ model! {
         no_new_privileges: Attr<bool>,
         /// `default` or `unconfined`.
         seccomp: Attr<String>,
+        /// `auto` or `host`.
+        user_namespace: Attr<String>,
+        /// Nothing is kept from it.
+        privileged: Attr<bool>,
+        /// It is in the host's network namespace.
+        host_network: Attr<bool>,
+        /// It is in the host's pid namespace.
+        host_pid: Attr<bool>,
     }
 }
 

@@ -125,8 +125,8 @@ fn wait_for() -> Attribute {
 fn security() -> Attribute {
     let capabilities = |docs: &str| Attribute::set(Type::String, docs);
     Attribute::single(
-        "What its processes may do. They always are in a user namespace of their own, so that no capability counts on \
-         the host. Restart.",
+        "What its processes may do. They are in a user namespace of their own, so that no capability counts on the host, \
+         unless it is asked for otherwise. Restart.",
         [
             (
                 "capabilities_add",
@@ -143,6 +143,30 @@ fn security() -> Attribute {
                     "The filter of system calls: `default`, at least as strict as Docker's, or `unconfined`.",
                 ),
             ),
+            (
+                "user_namespace",
+                text(
+                    "`auto` (the default): ids of its own, so that its root is nobody on the host. `host`: its root is \
+                     the host's root with the capabilities given here; more than the default ones, or \
+                     `seccomp = \"unconfined\"`, then need `allow_privileged` in the agent's configuration.",
+                ),
+            ),
+            (
+                "privileged",
+                Attribute::bool(
+                    "Whether nothing is kept from it: the host's user namespace, every capability, system call and \
+                     device, and nothing of /proc and /sys hidden or read-only. The agent's configuration must have \
+                     `allow_privileged = true`.",
+                ),
+            ),
+            (
+                "host_network",
+                Attribute::bool(
+                    "Whether it uses the host's network as it is, without interfaces of its own; `networks` and \
+                     `ports` then have no meaning.",
+                ),
+            ),
+            ("host_pid", Attribute::bool("Whether it sees the host's processes.")),
         ],
     )
 }

@@ -1,6 +1,6 @@
 //! What can be said of these arguments without asking anyone.
 
-use super::model::{HealthCheckModel, UlimitModel, WaitModel};
+use super::model::{HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, Map, entries};
 use crate::report::{self, Diagnostic, Path, capital};
 use crate::resources::instance::model::InstanceModel;
@@ -25,18 +25,46 @@ pub fn validate(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             ));
         }
     }
-    if let Some(seccomp) = model.security.known().and_then(|security| security.seccomp.as_str())
-        && !["default", "unconfined"].contains(&seccomp)
-    {
-        let path = Path::at("security").attribute("seccomp");
-        let summary = format!("There is no filter \"{seccomp}\"");
-        found.push(report::error(path, summary, "Write \"default\" or \"unconfined\"."));
+    if let Some(options) = model.security.known() {
+        security(options, model, found);
     }
     if let Some(Err(error)) = model.shm_size.as_str().map(size::parse) {
         found.push(report::error(Path::at("shm_size"), capital(&error.to_string()), error.advice()));
     }
     ulimits(&model.ulimits, found);
     secrets(model, found);
+}
+
+fn security(options: &SecurityModel, model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    let path = |name: &str| Path::at("security").attribute(name);
+    let words = [
+        ("seccomp", &options.seccomp, ["default", "unconfined"]),
+        ("user_namespace", &options.user_namespace, ["auto", "host"]),
+    ];
+    for (name, attr, allowed) in words {
+        if let Some(word) = attr.as_str().filter(|word| !allowed.contains(word)) {
+            let summary = format!("There is no {} \"{word}\"", name.replace('_', " "));
+            found.push(report::error(
+                path(name),
+                summary,
+                format!("Write \"{}\" or \"{}\".", allowed[0], allowed[1]),
+            ));
+        }
+        if options.privileged.known() == Some(&true) && attr.as_str() == Some(allowed[0]) {
+            let summary = "Nothing is kept from a privileged instance";
+            found.push(report::error(path(name), summary, "Leave this out, or privileged."));
+        }
+    }
+    let given = [
+        ("networks", model.networks.known().is_some_and(|networks| !networks.is_empty())),
+        ("ports", model.ports.known().is_some_and(|ports| !ports.is_empty())),
+    ];
+    for (name, _) in
+        given.into_iter().filter(|(_, given)| *given && options.host_network.known() == Some(&true))
+    {
+        let summary = "An instance on the host's network has no interface and no port of its own";
+        found.push(report::error(Path::at(name), summary, "Leave this out, or security.host_network."));
+    }
 }
 
 fn a_duration(path: Path, attr: &Attr<String>, found: &mut Vec<Diagnostic>) {
