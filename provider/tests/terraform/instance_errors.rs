@@ -15,7 +15,7 @@ fn all_malformed_arguments_are_told_at_once() {
         r#"
 resource "berth_instance" "web" {
   name         = "my_web"
-  type         = "virtual-machine"
+  type         = "pod"
   image        = "nginx"
   stop_timeout = "10"
   limits       = { memory = "512M" }
@@ -28,7 +28,7 @@ resource "berth_instance" "web" {
 "#,
     );
     let said = workspace.plan().fails();
-    let said = said.says("\"my_web\" holds '_'").says("Virtual machines cannot be made yet");
+    let said = said.says("\"my_web\" holds '_'").says("There is no type \"pod\"");
     let said = said.says("\"docker.io/nginx\"").says("Write \"10s\" if seconds are meant.");
     let said =
         said.says("\"512M\" could mean 512MiB or 512MB").says("in resource \"berth_instance\" \"web\"");
