@@ -141,7 +141,12 @@ impl Cgroup {
         let rule = Rule::from(device);
         match &self.layout {
             Layout::Legacy { .. } => self.write_rule("devices.allow", &rule.text()),
-            Layout::Unified { .. } => self.change(|rules| rules.push(rule)),
+            // It is allowed again after each change: the program must not grow by that.
+            Layout::Unified { .. } => self.change(|rules| {
+                if !rules.contains(&rule) {
+                    rules.push(rule);
+                }
+            }),
         }
     }
 
@@ -224,5 +229,26 @@ mod tests {
         let read = Access { read: true, write: false, make: false };
         assert_eq!(Rule::from(Device { block: true, access: read, ..device }).text(), "b 10:229 r");
         assert_eq!(COMMON.map(Rule::text)[..3], ["c *:* m", "b *:* m", "c 1:3 rwm"]);
+    }
+
+    #[test]
+    fn a_device_that_is_allowed_again_is_listed_once() {
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = table.lines().find(|line| line.contains(" - cgroup2 ")).unwrap();
+        let root = std::path::PathBuf::from(line.split(' ').nth(4).unwrap());
+        let parent = format!("berth-test-list-{}", std::process::id());
+        let group = Cgroup::existing(Layout::Unified { root: root.clone() }, &parent, "one");
+        std::fs::create_dir_all(group.directory()).unwrap();
+        group.allow_common_devices().unwrap();
+        let device = Device { block: false, major: 10, minor: 229, access: Access::ALL };
+        for _ in 0..3 {
+            group.allow_device(device).unwrap();
+        }
+        let listed = group.list().rules.len();
+        group.deny_device(device).unwrap();
+        let left = group.list().rules.len();
+        std::fs::remove_dir(group.directory()).unwrap();
+        std::fs::remove_dir(root.join(parent)).unwrap();
+        assert_eq!((listed, left), (COMMON.len() + 1, COMMON.len()));
     }
 }
