@@ -5,8 +5,16 @@ use berth_acceptance_tests::under_each_terraform;
 
 under_each_terraform!(one_word_makes_it_a_machine);
 
+/// Once: a database makes its cluster by translated instructions, which takes a minute, and Terraform's part is in the other case.
+#[test]
+fn real_programs_run_as_machines() {
+    cases::real_programs_run_as_machines(&berth_acceptance_tests::Terraform::from_path().unwrap());
+}
+
 mod cases {
-    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
+    use std::time::Duration;
+
+    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, postgres, wait};
     use serde_json::Value;
 
     struct World {
@@ -22,88 +30,181 @@ mod cases {
             Self { registry, agent, project }
         }
 
-        fn write(&self, kind: &str, arguments: &str) {
-            let text = format!(
-                "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
-                 resource \"berth_volume\" \"data\" {{\n  name = \"data\"\n}}\n\
-                 resource \"berth_instance\" \"web\" {{\n  name = \"web\"\n  type = \"{kind}\"\n  \
-                 image = \"${{berth_remote.local.name}}:berth/tiny:1\"\n  \
-                 mounts = {{ data = {{ type = \"volume\", source = berth_volume.data.name, target = \"/data\" }} }}\n  \
-                 ports = {{ http = {{ container_port = 8080 }} }}\n  stop_timeout = \"5s\"\n  {arguments}\n}}\n",
-                self.registry.address()
+        fn write_all(&self, resources: &str) {
+            let address = self.registry.address();
+            let remote = format!(
+                "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{address}\"\n  insecure = true\n}}\n"
             );
-            self.project.write(&text).unwrap();
+            self.project.write(&(remote + resources)).unwrap();
         }
 
-        fn instance(&self) -> Value {
-            self.agent.inspect("web").unwrap()
+        /// The instance `web` of a kind and a tag of the tiny image, and a container beside it on the same bridge, with
+        /// the same volume.
+        fn write(&self, kind: &str, tag: &str, arguments: &str) {
+            let instance = |name: &str, kind: &str, tag: &str, arguments: &str| {
+                format!(
+                    "resource \"berth_instance\" \"{name}\" {{\n  name = \"{name}\"\n  type = \"{kind}\"\n  \
+                     image = \"${{berth_remote.local.name}}:berth/tiny:{tag}\"\n  on_image_change = \"rebuild\"\n  \
+                     mounts = {{ data = {{ type = \"volume\", source = berth_volume.data.name, target = \"/data\" }} }}\n  \
+                     stop_timeout = \"5s\"\n  {arguments}\n}}\n"
+                )
+            };
+            let arguments = format!("ports = {{ http = {{ container_port = 8080 }} }}\n  {arguments}");
+            let volume = "resource \"berth_volume\" \"data\" {\n  name = \"data\"\n}\n";
+            let instances =
+                instance("web", kind, tag, &arguments) + &instance("beside", "container", "1", "");
+            self.write_all(&(volume.to_owned() + &instances));
+        }
+
+        fn instance(&self, name: &str) -> Value {
+            self.agent.inspect(name).unwrap()
+        }
+
+        fn port(&self, name: &str) -> u16 {
+            let port = self.instance(name)["ports"]["http"]["host_port"].as_u64().unwrap();
+            u16::try_from(port).unwrap()
         }
 
         fn page(&self, path: &str) -> String {
-            let port = self.instance()["ports"]["http"]["host_port"].as_u64().unwrap();
-            wait::page(u16::try_from(port).unwrap(), path).unwrap()
+            wait::page(self.port("web"), path).unwrap()
         }
 
-        fn inside(&self, script: &str) -> (i32, String) {
-            let command = ["instance", "exec", "web", "--", "/bin/sh", "-c", script];
+        fn inside(&self, name: &str, script: &str) -> (i32, String) {
+            let command = ["instance", "exec", name, "--", "/bin/sh", "-c", script];
             let output = self.agent.berth(&command).unwrap();
             (output.code, output.stdout)
         }
+
+        /// What `name` is served by `other`, at its address.
+        fn asks(&self, name: &str, other: &str) -> (i32, String) {
+            let address = self.instance(other)["ipv4_address"].as_str().unwrap().to_owned();
+            let ask = format!(
+                "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 10 {address} 8080 | busybox tail -n 1"
+            );
+            self.inside(name, &ask)
+        }
     }
+
+    const SERVES: &str = "wait_for = { condition = \"port\", port = 8080 }";
+    const LIMITED: &str = "limits = { memory = \"128MiB\", cpu = \"1\" }";
 
     pub fn one_word_makes_it_a_machine(terraform: &Terraform) {
         let mut world = World::new(terraform);
-        world.write("container", "");
+        world.write("container", "1", "");
         world.project.apply_settled();
-        let container = world.instance();
+        let container = world.instance("web");
         assert_eq!(world.page("/"), "page one\n");
-        assert_eq!(world.inside("echo of the container > /data/note").0, 0);
+        assert_eq!(world.inside("web", "echo of the container > /data/note").0, 0);
         let host = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
-        assert_eq!(world.inside("busybox uname -r").1, host);
+        assert_eq!(world.inside("web", "busybox uname -r").1, host);
 
         // The same with one word changed: another instance, which serves the same page and finds the same volume.
-        world.write("virtual-machine", "wait_for = { condition = \"port\", port = 8080 }");
+        world.write("virtual-machine", "1", SERVES);
         world.project.apply_settled();
-        let machine = world.instance();
+        let machine = world.instance("web");
         assert_ne!(container["id"], machine["id"]);
         assert_eq!(machine["type"], "virtual-machine");
         assert_eq!(world.page("/"), "page one\n");
         assert!(world.page("/env").contains("GREETING=hello from the image"));
-        assert_eq!(world.inside("busybox cat /data/note"), (0, "of the container\n".to_owned()));
-        assert_ne!(world.inside("busybox uname -r").1, host, "its kernel is its own");
-        assert_eq!(world.inside("exit 7").0, 7);
+        assert_eq!(world.inside("web", "busybox cat /data/note"), (0, "of the container\n".to_owned()));
+        assert_ne!(world.inside("web", "busybox uname -r").1, host, "its kernel is its own");
+        assert_eq!(world.inside("web", "exit 7").0, 7);
+        it_shares_a_bridge_and_a_volume_with_a_container(&world);
 
         // The agent dies, and finds it again.
         world.agent.kill().unwrap();
         world.agent.restart().unwrap();
-        assert_eq!(world.instance()["pid"], machine["pid"]);
+        assert_eq!(world.instance("web")["pid"], machine["pid"]);
         assert_eq!(world.page("/"), "page one\n");
         world.project.assert_empty_plan();
 
-        // What a machine has plugged in comes with a restart, on the same root file system.
-        world.write("virtual-machine", "limits = { memory = \"160MiB\", cpu = \"1\" }");
-        let planned = world.project.plan().unwrap();
-        assert!(format!("{:?}", planned.output).contains("will be restarted"), "{:#?}", planned.output);
-        world.project.apply_settled();
-        let restarted = world.instance();
-        assert_eq!(
-            (&restarted["id"], &restarted["ipv4_address"]),
-            (&machine["id"], &machine["ipv4_address"])
-        );
-        assert_ne!(restarted["pid"], machine["pid"]);
-        assert_eq!(world.page("/started"), "start\nstart\n");
-
-        // What it cannot have is refused before anything is done.
-        world.write("virtual-machine", "limits = { memory = \"32MiB\", pids = 10 }");
-        let refused = world.project.plan().unwrap();
-        assert_eq!(refused.code, 1, "{:#?}", refused.output);
-
-        world.write("virtual-machine", "limits = { memory = \"160MiB\", cpu = \"1\" }");
+        it_boots_again_and_is_rebuilt(&world, &machine);
         world.project.destroy_ok();
         assert_eq!(world.agent.instances().unwrap(), Vec::<String>::new());
         let mut agent = world.agent;
         let mark = agent.mark().clone();
         agent.stop().unwrap();
         assert_eq!(mark.leftovers().unwrap(), Vec::<String>::new());
+    }
+
+    fn it_shares_a_bridge_and_a_volume_with_a_container(world: &World) {
+        assert_eq!(world.asks("web", "beside"), (0, "page one\n".to_owned()));
+        assert_eq!(world.asks("beside", "web"), (0, "page one\n".to_owned()));
+        assert_eq!(world.inside("web", "echo of the machine >> /data/note").0, 0);
+        let both = (0, "of the container\nof the machine\n".to_owned());
+        assert_eq!(world.inside("beside", "busybox cat /data/note"), both);
+    }
+
+    fn it_boots_again_and_is_rebuilt(world: &World, before: &Value) {
+        // What a machine has plugged in comes with a restart, on the same root file system.
+        world.write("virtual-machine", "1", LIMITED);
+        let planned = world.project.plan().unwrap();
+        assert!(format!("{:?}", planned.output).contains("will be restarted"), "{:#?}", planned.output);
+        world.project.apply_settled();
+        let restarted = world.instance("web");
+        let same = |instance: &Value| (instance["id"].clone(), instance["ipv4_address"].clone());
+        assert_eq!(same(&restarted), same(before));
+        assert_ne!(restarted["pid"], before["pid"]);
+        assert_eq!(world.page("/started"), "start\nstart\n");
+
+        // What it cannot have is refused before anything is done.
+        world.write("virtual-machine", "1", "limits = { memory = \"32MiB\", pids = 10 }");
+        let refused = world.project.plan().unwrap();
+        assert_eq!(refused.code, 1, "{:#?}", refused.output);
+
+        // Another image is another root file system of the same machine.
+        world.write("virtual-machine", "2", LIMITED);
+        world.project.apply_settled();
+        assert_eq!((world.page("/"), world.page("/started")), ("page two\n".into(), "start\n".into()));
+        assert_eq!(same(&world.instance("web")), same(before));
+
+        // It ends with the code of its program.
+        let ends = "entrypoint = [\"/bin/sh\", \"-c\", \"exit 9\"]\n  restart = { policy = \"no\" }\n  \
+                    wait_for = { condition = \"exited\", exit_codes = [9] }";
+        world.write("virtual-machine", "2", &format!("{LIMITED}\n  {ends}"));
+        world.project.apply_settled();
+        assert_eq!(world.project.attributes("berth_instance.web").unwrap()["exit_code"], 9);
+    }
+
+    /// Each image as it is, with its port published.
+    fn machines() -> String {
+        let machine = |(image, port): (&str, u16)| {
+            format!(
+                "resource \"berth_instance\" \"{image}\" {{\n  name = \"{image}\"\n  type = \"virtual-machine\"\n  \
+                 image = \"${{berth_remote.local.name}}:berth/{image}:1\"\n  \
+                 ports = {{ http = {{ container_port = {port} }} }}\n}}\n"
+            )
+        };
+        [("web", 80), ("database", 5432), ("interpreter", 8000)].map(machine).concat()
+    }
+
+    pub fn real_programs_run_as_machines(terraform: &Terraform) {
+        let world = World::new(terraform);
+        world.write_all(&machines());
+        world.project.apply_settled();
+        // Its cluster is made by instructions that are translated.
+        let ask = |sql: &str| {
+            let limit = Duration::from_secs(300);
+            wait::until("the database", limit, || postgres::query(world.port("database"), sql)).unwrap()
+        };
+        ask("CREATE TABLE kept (word text)");
+        ask("INSERT INTO kept VALUES ('here')");
+
+        assert!(world.page("/").contains("Hello from nginx"));
+        let logs = world.agent.berth_ok(&["instance", "logs", "web"]).unwrap();
+        assert!(logs.contains("GET / HTTP"), "{logs}");
+        let answer = wait::page(world.port("interpreter"), "/some/path").unwrap();
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        assert_eq!((&answer["path"], &answer["args"][0]), (&"/some/path".into(), &"from-image".into()));
+        assert_eq!((&answer["uid"], &answer["greeting"]), (&1000.into(), &"hello".into()));
+        let script = "import os, sys; print(os.getuid()); sys.exit(11)";
+        let exec = ["instance", "exec", "interpreter", "--", "/usr/bin/python3", "-c", script];
+        let said = world.agent.berth(&exec).unwrap();
+        assert_eq!((said.code, said.stdout.as_str()), (11, "1000\n"));
+
+        world.agent.berth_ok(&["instance", "restart", "database"]).unwrap();
+        assert_eq!(ask("SELECT word FROM kept"), ["here"]);
+        world.project.assert_empty_plan();
+        world.project.destroy_ok();
     }
 }
