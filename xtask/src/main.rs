@@ -47,7 +47,7 @@ enum Command {
     },
     /// Check the rules of the house that no other tool knows.
     Tidy,
-    /// Give the parsers of images what no one would write, with cargo-fuzz.
+    /// Give the parsers of images and the ends of a guest's channel what no one would write, with cargo-fuzz.
     Fuzz {
         /// So many for each target.
         seconds: u32,

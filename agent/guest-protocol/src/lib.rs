@@ -15,6 +15,7 @@
 
 mod flow;
 pub mod frame;
+pub mod fuzzing;
 pub mod link;
 pub mod message;
 

@@ -95,6 +95,8 @@ pub enum Event {
 
 #[derive(Debug)]
 struct HostSession {
+    /// Its program was executed, as the guest says.
+    started: bool,
     stdin: SendCredit,
     stdout: ReceiveCredit,
     stderr: ReceiveCredit,
@@ -165,19 +167,22 @@ impl Host {
         }
         match message {
             ToHost::Hello { .. } => Err(LinkError::Turn { what: "hello" }),
-            ToHost::Started { session } => self.session(session).map(|_| Event::Started { session }),
+            ToHost::Started { session } => {
+                self.starting(session, "that a program was started")?.started = true;
+                Ok(Event::Started { session })
+            }
             ToHost::Failed { session, error } => {
-                self.session(session)?;
+                self.starting(session, "that a program was not started")?;
                 self.sessions.remove(&session);
                 Ok(Event::Failed { session, error })
             }
             ToHost::Exited { session, code, signal } => {
-                self.session(session)?;
+                self.running(session)?;
                 self.sessions.remove(&session);
                 Ok(Event::Exited { session, code, signal })
             }
             ToHost::Credit { session, stream: Stream::Stdin, bytes } => {
-                self.session(session)?.stdin.grant(bytes).ok_or(LinkError::Credit { session })?;
+                self.running(session)?.stdin.grant(bytes).ok_or(LinkError::Credit { session })?;
                 Ok(Event::InputTaken { session })
             }
             ToHost::Credit { .. } => Err(LinkError::Turn { what: "credit for an output of its own" }),
@@ -189,8 +194,22 @@ impl Host {
         self.sessions.get_mut(&session).ok_or(LinkError::Session { session })
     }
 
-    fn receiving(&mut self, session: u16, stream: Stream) -> Result<&mut ReceiveCredit, LinkError> {
+    fn starting(&mut self, session: u16, what: &'static str) -> Result<&mut HostSession, LinkError> {
         let found = self.session(session)?;
+        if found.started { Err(LinkError::Turn { what }) } else { Ok(found) }
+    }
+
+    fn running(&mut self, session: u16) -> Result<&mut HostSession, LinkError> {
+        let found = self.session(session)?;
+        if found.started {
+            Ok(found)
+        } else {
+            Err(LinkError::Turn { what: "something of a program that was not started" })
+        }
+    }
+
+    fn receiving(&mut self, session: u16, stream: Stream) -> Result<&mut ReceiveCredit, LinkError> {
+        let found = self.running(session)?;
         match stream {
             Stream::Stdin => Err(LinkError::Turn { what: "input" }),
             Stream::Stdout => Ok(&mut found.stdout),
@@ -229,7 +248,8 @@ impl Host {
 
     fn open(&mut self, session: u16) {
         let (stdout, stderr) = (ReceiveCredit::new(), ReceiveCredit::new());
-        self.sessions.insert(session, HostSession { stdin: SendCredit::new(), stdout, stderr });
+        let stdin = SendCredit::new();
+        self.sessions.insert(session, HostSession { started: false, stdin, stdout, stderr });
     }
 
     /// Signals a program.
@@ -281,6 +301,12 @@ impl Host {
     fn send_short(&mut self, message: &ToGuest) {
         // Numbers alone: never too long.
         let _ = self.send(message);
+    }
+
+    /// How much of a frame that is not whole yet is kept.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.decoder.buffered()
     }
 
     /// What is to be written to the port.
@@ -405,6 +431,12 @@ impl Guest {
     pub fn say(&mut self, message: &ToHost) {
         // A path in an error is all that could be long, and no path is as long as this.
         let _ = frame::write_message(&mut self.out, message, frame::MAX_TO_HOST);
+    }
+
+    /// How much of a frame that is not whole yet is kept.
+    #[must_use]
+    pub fn buffered(&self) -> usize {
+        self.decoder.buffered()
     }
 
     /// What is to be written to the port.

@@ -36,6 +36,8 @@ fn started() -> Host {
     let mut host = Host::new();
     assert_eq!(host.feed(&message(&ToHost::Hello { version: VERSION })).unwrap(), [Event::Booted]);
     host.start(spec()).unwrap();
+    let begun = Event::Started { session: WORKLOAD };
+    assert_eq!(host.feed(&message(&ToHost::Started { session: WORKLOAD })).unwrap(), [begun]);
     host
 }
 
@@ -55,12 +57,14 @@ fn a_workload_starts_writes_reads_and_ends() {
     let heard = carry(&mut host, &mut guest).1;
     assert_eq!(heard[0], Frame::Message(ToGuest::Start(Box::new(spec()))));
     assert_eq!(heard.len(), 2);
+    guest.say(&ToHost::Started { session: WORKLOAD });
     guest.data(WORKLOAD, Stream::Stdout, b"hello");
     guest.data(WORKLOAD, Stream::Stdout, b"");
     guest.close(WORKLOAD, &ToHost::Exited { session: WORKLOAD, code: 3, signal: None });
     let data = |bytes: &[u8]| Event::Data { session: WORKLOAD, stream: Stream::Stdout, bytes: bytes.into() };
+    let begun = Event::Started { session: WORKLOAD };
     let exited = Event::Exited { session: WORKLOAD, code: 3, signal: None };
-    assert_eq!(carry(&mut host, &mut guest).0, [data(b"hello"), data(b""), exited]);
+    assert_eq!(carry(&mut host, &mut guest).0, [begun, data(b"hello"), data(b""), exited]);
 }
 
 #[test]
@@ -106,6 +110,10 @@ fn what_is_out_of_turn_ends_the_channel() {
     let cases = [
         (message(&ToHost::Hello { version: VERSION }), LinkError::Turn { what: "hello" }),
         (message(&ToHost::Started { session: 9 }), LinkError::Session { session: 9 }),
+        (
+            message(&ToHost::Started { session: WORKLOAD }),
+            LinkError::Turn { what: "that a program was started" },
+        ),
         (data(4, Stream::Stdout, b"x"), LinkError::Session { session: 4 }),
         (data(WORKLOAD, Stream::Stdin, b"x"), LinkError::Turn { what: "input" }),
         (message(&credit(Stream::Stdin, 1)), LinkError::Credit { session: WORKLOAD }),
@@ -118,6 +126,11 @@ fn what_is_out_of_turn_ends_the_channel() {
     assert!(matches!(Host::new().feed(&early), Err(LinkError::Turn { .. })));
     let other = message(&ToHost::Hello { version: 9 });
     assert_eq!(Host::new().feed(&other).unwrap_err(), LinkError::Version { theirs: 9 });
+    let mut early = Host::new();
+    early.feed(&message(&ToHost::Hello { version: VERSION })).unwrap();
+    early.start(spec()).unwrap();
+    let unstarted = LinkError::Turn { what: "something of a program that was not started" };
+    assert_eq!(early.feed(&data(WORKLOAD, Stream::Stdout, b"x")).unwrap_err(), unstarted);
     let mut over = started();
     let exited = message(&ToHost::Exited { session: WORKLOAD, code: 0, signal: None });
     over.feed(&exited).unwrap();
