@@ -11,6 +11,12 @@ fn real_programs_run_as_machines() {
     cases::real_programs_run_as_machines(&berth_acceptance_tests::Terraform::from_path().unwrap());
 }
 
+/// What a host lacks is told with what to do, and no one else is touched; a machine that is lost is started again.
+#[test]
+fn what_fails_has_a_reason_and_the_rest_is_untouched() {
+    cases::what_fails_has_a_reason_and_the_rest_is_untouched();
+}
+
 mod cases {
     use std::time::Duration;
 
@@ -206,5 +212,65 @@ mod cases {
         assert_eq!(ask("SELECT word FROM kept"), ["here"]);
         world.project.assert_empty_plan();
         world.project.destroy_ok();
+    }
+
+    /// A `vm` section for what is not there, what is told of it, and the advice.
+    fn lacks(directory: &std::path::Path) -> [(String, &'static str, &'static str); 4] {
+        // A kernel without modules.
+        let odd = directory.join("vmlinuz-berth-tests");
+        std::fs::write(&odd, "no kernel").unwrap();
+        [
+            (
+                "qemu = \"/no/such/qemu\"".to_owned(),
+                "there is no QEMU: looked for /no/such/qemu",
+                "qemu-system-x86",
+            ),
+            (
+                "virtiofsd = \"/no/such/virtiofsd\"".to_owned(),
+                "there is no virtiofsd: looked for /no/such/virtiofsd",
+                "qemu-system-common",
+            ),
+            ("kernel = \"/no/such/vmlinuz-1\"".to_owned(), "/no/such/vmlinuz-1", "vm.kernel"),
+            (format!("kernel = {odd:?}"), "/lib/modules/berth-tests", "vm.kernel"),
+        ]
+    }
+
+    pub fn what_fails_has_a_reason_and_the_rest_is_untouched() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = directory.path().join("agent.toml");
+        std::fs::write(&config, "").unwrap();
+        let registry = Registry::start().unwrap();
+        let mut agent = TestAgent::start_with(&["--config", config.to_str().unwrap()]).unwrap();
+        agent.berth_ok(&["remote", "add", "local", &registry.address(), "--insecure"]).unwrap();
+        let launch = ["instance", "launch", "local:berth/tiny:1", "--name"];
+        agent.berth_ok(&[&launch[..], &["beside"]].concat()).unwrap();
+        let beside = agent.inspect("beside").unwrap()["pid"].clone();
+        let machine = [&launch[..], &["web", "--type", "virtual-machine"]].concat();
+        for (section, reason, advice) in lacks(directory.path()) {
+            std::fs::write(&config, format!("[vm]\n{section}\n")).unwrap();
+            agent.restart().unwrap();
+            let refused = agent.berth(&machine).unwrap();
+            assert_eq!(refused.code, 1, "{refused:?}");
+            assert!(refused.stderr.contains(reason) && refused.stderr.contains(advice), "{refused:?}");
+            assert_eq!(agent.instances().unwrap(), ["beside"]);
+        }
+        std::fs::write(&config, "").unwrap();
+        agent.restart().unwrap();
+        agent.berth_ok(&machine).unwrap();
+        let before = agent.inspect("web").unwrap();
+        let pid = before["pid"].as_i64().unwrap().to_string();
+        berth_acceptance_tests::command::run(std::process::Command::new("kill").args(["-9", &pid])).unwrap();
+        let mut told = String::new();
+        let again = wait::until("the machine's second start", Duration::from_secs(60), || {
+            let seen = agent.inspect("web").map_err(|error| error.to_string())?;
+            if seen["status"] == "restarting" {
+                told = seen["status_detail"].to_string();
+            }
+            let is_again = seen["status"] == "running" && seen["restarts"] == 1;
+            if is_again { Ok(seen) } else { Err(seen.to_string()) }
+        });
+        assert_ne!(again.unwrap()["pid"], before["pid"]);
+        assert!(told.contains("it has ended without a word of its workload"), "{told}");
+        assert_eq!(agent.inspect("beside").unwrap()["pid"], beside);
     }
 }

@@ -49,6 +49,9 @@ pub struct ExitRecord {
     pub oom_killed: bool,
     /// When.
     pub at: Timestamp,
+    /// Why, where it was not its program that ended: a machine that was lost, a start that could not be repeated.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
 }
 
 /// An instance's own ids on the host.

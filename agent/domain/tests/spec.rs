@@ -183,7 +183,7 @@ fn take(step: Step, desired: &mut Desired, observed: &mut Observed) {
 }
 
 fn workload(kind: u8, revision: u64) -> Workload {
-    let exit = ExitRecord { code: 1, signal: None, oom_killed: false, at: Timestamp(0) };
+    let exit = ExitRecord { code: 1, signal: None, oom_killed: false, at: Timestamp(0), reason: None };
     match kind {
         0 => Workload::Absent,
         1 => Workload::Running { revision, pid: 1, started_at: Timestamp(0), restarts: 0 },

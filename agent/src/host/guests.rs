@@ -28,10 +28,10 @@ const OVERHEAD: u64 = 256 << 20;
 /// Why no machine can be run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GuestError {
-    #[error("there is no QEMU: looked for {}", QEMU.join(", "))]
-    Qemu,
-    #[error("there is no virtiofsd: looked for {}", VIRTIOFSD.join(", "))]
-    Virtiofsd,
+    #[error("there is no QEMU: looked for {0}")]
+    Qemu(String),
+    #[error("there is no virtiofsd: looked for {0}")]
+    Virtiofsd(String),
     #[error("there is no berth-guest-init beside the supervisor")]
     Init,
     #[error(transparent)]
@@ -41,8 +41,8 @@ pub(super) enum GuestError {
 impl GuestError {
     pub(super) fn advice(&self) -> String {
         match self {
-            Self::Qemu => "Install the package qemu-system-x86, or name the program as vm.qemu in the configuration",
-            Self::Virtiofsd => {
+            Self::Qemu(_) => "Install the package qemu-system-x86, or name the program as vm.qemu in the configuration",
+            Self::Virtiofsd(_) => {
                 "Install the package virtiofsd or qemu-system-common, or name the program as vm.virtiofsd in the \
                  configuration"
             }
@@ -95,11 +95,11 @@ impl Guests {
     }
 
     fn qemu(&self) -> Result<PathBuf, GuestError> {
-        program(self.config.qemu.as_ref(), &QEMU).ok_or(GuestError::Qemu)
+        program(self.config.qemu.as_ref(), &QEMU).map_err(GuestError::Qemu)
     }
 
     fn virtiofsd(&self) -> Result<PathBuf, GuestError> {
-        program(self.config.virtiofsd.as_ref(), &VIRTIOFSD).ok_or(GuestError::Virtiofsd)
+        program(self.config.virtiofsd.as_ref(), &VIRTIOFSD).map_err(GuestError::Virtiofsd)
     }
 
     fn init(&self) -> Result<PathBuf, GuestError> {
@@ -140,9 +140,12 @@ fn check(name: &str, outcome: Outcome, found: String, fix: String) -> CheckItem 
     CheckItem { name: name.to_owned(), outcome, found, fix }
 }
 
-fn program(configured: Option<&PathBuf>, places: &[&str]) -> Option<PathBuf> {
-    match configured {
-        Some(path) => is_program(path).then(|| path.clone()),
-        None => places.iter().map(PathBuf::from).find(|path| is_program(path)),
+/// The configured program or the first that is there; or else the places that were looked at.
+fn program(configured: Option<&PathBuf>, places: &[&str]) -> Result<PathBuf, String> {
+    let mut places =
+        configured.map_or_else(|| places.iter().map(PathBuf::from).collect(), |path| vec![path.clone()]);
+    match places.iter().position(|path| is_program(path)) {
+        Some(index) => Ok(places.swap_remove(index)),
+        None => Err(places.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")),
     }
 }

@@ -5,11 +5,13 @@
 #[path = "../../runtime/tests/support/mod.rs"]
 mod support;
 
+mod machines;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use berth_runtime::client::{ClientError, ExecStdio};
@@ -20,7 +22,7 @@ use berth_runtime::launch::Stage;
 use berth_runtime::mount::{MountSource, MountSpec};
 use berth_runtime::spec::{InterfaceKind, InterfaceSpec, LaunchSpec, RestartPolicy, VmSpec};
 use berth_sys::netlink::{BridgeSpec, Netlink};
-use berth_vm::boot;
+use machines::machine;
 use nix::sched::{CloneFlags, unshare};
 use support::{Instance, texts};
 
@@ -30,26 +32,6 @@ const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Under emulation, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn vm(directory: &Path) -> VmSpec {
-    let kernel = boot::find_kernel(Path::new("/"), None).expect("run `cargo xtask setup`");
-    let init = support::supervisor().with_file_name("berth-guest-init");
-    let boot = boot::prepare(&kernel, &init, &directory.join("vm")).expect("run `cargo xtask build`");
-    VmSpec {
-        kernel: boot.kernel,
-        initramfs: boot.initramfs,
-        qemu: "/usr/bin/qemu-system-x86_64".into(),
-        virtiofsd: "/usr/lib/qemu/virtiofsd".into(),
-        kvm: false,
-        memory_bytes: 256 << 20,
-        cpus: 1,
-        boot_timeout_ms: 120_000,
-    }
-}
-
-fn machine(instance: &Instance, argv: &[&str]) -> LaunchSpec {
-    LaunchSpec { vm: Some(vm(instance.directory.path())), ..instance.spec(argv) }
-}
 
 /// From here on this thread, and the supervisor that it spawns, are on a host of their own: it has one bridge.
 fn enter_own_host() -> Netlink {

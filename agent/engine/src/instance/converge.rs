@@ -294,6 +294,7 @@ impl Actor {
     async fn record_exit(&mut self) -> Result<(), EngineError> {
         let Workload::Ended { exit, restarts, .. } = &self.workload else { return Ok(()) };
         let message = match exit.signal {
+            _ if exit.reason.is_some() => exit.reason.clone().unwrap_or_default(),
             _ if exit.oom_killed => "killed for want of memory".to_owned(),
             Some(signal) => format!("ended by signal {signal}"),
             None => format!("ended with code {}", exit.code),

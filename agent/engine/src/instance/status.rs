@@ -63,6 +63,11 @@ impl Snapshot {
         }
     }
 
+    /// Why it is as it is.
+    fn detail(&self) -> Option<String> {
+        self.record.failure.clone().or_else(|| self.exit()?.reason.clone())
+    }
+
     /// Its addresses that it is known by, of each version: those on the way of the default route, or else the first.
     fn known_by(&self) -> impl Iterator<Item = IpAddr> {
         let asked = self.record.current.spec.interfaces();
@@ -92,7 +97,7 @@ impl Snapshot {
             id: record.id,
             spec: record.current.spec.clone(),
             status: self.status(),
-            status_detail: record.failure.clone().unwrap_or_default(),
+            status_detail: self.detail().unwrap_or_default(),
             exit_code: self.exit().map(|exit| exit.code),
             oom_killed: self.exit().is_some_and(|exit| exit.oom_killed),
             image: record.current.image.clone(),

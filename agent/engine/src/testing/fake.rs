@@ -168,7 +168,7 @@ impl FakeHost {
 
     /// A workload ends by itself for good.
     pub fn exit(&self, id: InstanceId, code: i32) {
-        let exit = ExitRecord { code, signal: None, oom_killed: false, at: Timestamp::now() };
+        let exit = ExitRecord { code, signal: None, oom_killed: false, at: Timestamp::now(), reason: None };
         self.change(id, |revision| Some(Workload::Ended { revision, restarts: 0, exit }));
     }
 

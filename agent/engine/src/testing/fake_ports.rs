@@ -395,8 +395,13 @@ impl Runtime for FakeHost {
             match workload.filter(|workload| workload.is_live()) {
                 None => None,
                 Some(workload) => {
-                    let exit =
-                        ExitRecord { code: 143, signal: Some(15), oom_killed: false, at: Timestamp::now() };
+                    let exit = ExitRecord {
+                        code: 143,
+                        signal: Some(15),
+                        oom_killed: false,
+                        at: Timestamp::now(),
+                        reason: None,
+                    };
                     let revision = workload.revision().unwrap_or_default();
                     *workload = Workload::Ended { revision, restarts: 0, exit: exit.clone() };
                     Some(exit)

@@ -135,6 +135,7 @@ pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
         signal: record.signal.and_then(|signal| u8::try_from(signal).ok()),
         oom_killed: record.oom_killed,
         at: Timestamp(record.finished_at_ms),
+        reason: record.error.clone(),
     }
 }
 

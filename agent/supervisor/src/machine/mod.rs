@@ -8,16 +8,16 @@
 //! The guest is trusted with nothing: what it says passes through [`Host`], which ends the machine at the first word out
 //! of turn, and what it prints is kept only in part.
 
+mod console;
 mod pump;
 mod qemu;
 mod start;
 pub mod taps;
 mod view;
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::IpAddr;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -28,14 +28,12 @@ use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{InterfaceSpec, LaunchSpec, VmSpec};
 use berth_sys::process::Child;
 
+use self::console::Console;
 pub use self::pump::{Flow, Pump};
 use self::start::{Parts, Processes};
 use crate::container::init::Init;
 use crate::failure::launch_error;
 use crate::host::Host;
-
-/// So much of what the machine's console said last is kept, in bytes.
-const MAX_CONSOLE: usize = 2048;
 
 /// A machine that runs.
 pub struct Machine {
@@ -44,8 +42,10 @@ pub struct Machine {
     /// The protocol.
     pub link: Link,
     port: Option<UnixStream>,
-    console: Option<File>,
-    tail: Vec<u8>,
+    /// QEMU's and the guest's kernel's.
+    console: Console,
+    /// virtiofsd's, which has much to say of every start.
+    share_console: Console,
     phase: Phase,
     exited: Option<(i32, Option<i32>)>,
     failure: Option<LaunchError>,
@@ -64,17 +64,16 @@ impl Machine {
         let at = || launch_error(Stage::Init, &spec.id);
         let (port, channel) = UnixStream::pair().map_err(at())?;
         port.set_nonblocking(true).map_err(at())?;
-        let (console, writer) = io::pipe().map_err(at())?;
-        let console = OwnedFd::from(console);
-        rustix::io::ioctl_fionbio(&console, true).map_err(|error| at()(error.into()))?;
-        let parts = Parts::open(spec, vm, host, channel.into(), writer.into())?;
+        let (console, writer) = Console::new().map_err(at())?;
+        let (share_console, share_writer) = Console::new().map_err(at())?;
+        let parts = Parts::open(spec, vm, host, channel.into(), [writer, share_writer])?;
         let Processes { init, virtiofsd, qemu } = start::start(spec, vm, host, &parts)?;
         let machine = Self {
             virtiofsd,
             link: Link::new(),
             port: Some(port),
-            console: Some(console.into()),
-            tail: Vec::new(),
+            console,
+            share_console,
             phase: Phase::Booting { until: Instant::now() + Duration::from_millis(vm.boot_timeout_ms) },
             exited: None,
             failure: None,
@@ -98,8 +97,8 @@ impl Machine {
     }
 
     /// What QEMU, virtiofsd and the guest's kernel print.
-    pub fn console(&self) -> Option<BorrowedFd<'_>> {
-        self.console.as_ref().map(AsFd::as_fd)
+    pub fn consoles(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.console.fd().into_iter().chain(self.share_console.fd())
     }
 
     /// When it must be up, if it is not.
@@ -158,19 +157,9 @@ impl Machine {
     }
 
     /// Keeps the end of what was printed.
-    pub fn read_console(&mut self) {
-        let mut buffer = [0; 16 * 1024];
-        let Some(console) = &mut self.console else { return };
-        match console.read(&mut buffer) {
-            Ok(0) => self.console = None,
-            Ok(length) => {
-                self.tail.extend_from_slice(&buffer[..length]);
-                let surplus = self.tail.len().saturating_sub(MAX_CONSOLE);
-                self.tail.drain(..surplus);
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(_) => self.console = None,
-        }
+    pub fn read_consoles(&mut self) {
+        self.console.read();
+        self.share_console.read();
     }
 
     /// Makes it what the spec says, after it said hello.
@@ -193,7 +182,17 @@ impl Machine {
     /// It is of no more use. The first reason is the one that counts.
     pub fn fail(&mut self, reason: &str) {
         if self.failure.is_none() {
-            self.failure = Some(self.error(reason));
+            self.failure = Some(boot_error(reason, &self.console.last_words("Its console")));
+        }
+    }
+
+    /// It has lost its files.
+    pub fn share_ended(&mut self) {
+        if self.failure.is_none() {
+            while self.share_console.read() {}
+            let said = self.share_console.last_words("It");
+            let reason = "virtiofsd, which exports its root file system, has ended";
+            self.failure = Some(boot_error(reason, &said));
         }
     }
 
@@ -202,30 +201,26 @@ impl Machine {
         self.failure.is_some()
     }
 
-    fn error(&self, reason: &str) -> LaunchError {
-        let text = String::from_utf8_lossy(&self.tail);
-        let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-        let last = lines[lines.len().saturating_sub(8)..].join("; ");
-        let said = if last.is_empty() { String::new() } else { format!(". Its console says: {last}") };
-        LaunchError { stage: Stage::Boot, errno: 0, path: format!("{reason}{said}").into() }
-    }
-
     /// After QEMU has ended: how the workload did, or why the machine gave no answer.
     pub fn outcome(&mut self) -> Result<(i32, Option<i32>), LaunchError> {
-        // Both hold what was sent before the end.
-        while self.console.is_some() {
-            let before = self.tail.clone();
-            self.read_console();
-            if self.tail == before {
-                break;
-            }
-        }
+        // It holds what was said before the end.
+        while self.console.read() {}
         match (self.failure.take(), self.exited) {
             (Some(failure), _) => Err(failure),
             (None, Some(exited)) => Ok(exited),
-            (None, None) => Err(self.error("it has ended without a word of its workload")),
+            (None, None) => Err(match self.console.panic() {
+                Some(why) => boot_error(&format!("the guest's kernel has panicked: {why}"), ""),
+                None => boot_error(
+                    "it has ended without a word of its workload",
+                    &self.console.last_words("Its console"),
+                ),
+            }),
         }
     }
+}
+
+fn boot_error(reason: &str, said: &str) -> LaunchError {
+    LaunchError { stage: Stage::Boot, errno: 0, path: format!("{reason}{said}").into() }
 }
 
 fn guest_spec(spec: &LaunchSpec) -> GuestSpec {

@@ -174,6 +174,8 @@ mod tests {
         let session = host.exec(ProcessSpec::default(), None).unwrap().unwrap();
         guest.feed(host.output()).unwrap();
         host.sent(usize::MAX);
+        guest.say(&ToHost::Started { session });
+        assert_eq!(carry(&mut guest, &mut host), [Event::Started { session }]);
         (host, guest, session)
     }
 

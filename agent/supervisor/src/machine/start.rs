@@ -49,7 +49,8 @@ pub struct Parts {
     listener: OwnedFd,
     share: OwnedFd,
     channel: OwnedFd,
-    console: OwnedFd,
+    /// QEMU's, and virtiofsd's.
+    consoles: [OwnedFd; 2],
 }
 
 /// What was started.
@@ -60,13 +61,13 @@ pub struct Processes {
 }
 
 impl Parts {
-    /// `channel` and `console`: what QEMU is to have of them.
+    /// `channel`: what QEMU is to have of it; `consoles`: what it and virtiofsd print to.
     pub fn open(
         spec: &LaunchSpec,
         vm: &VmSpec,
         host: &Host,
         channel: OwnedFd,
-        console: OwnedFd,
+        consoles: [OwnedFd; 2],
     ) -> Result<Self, LaunchError> {
         let mut boot = vec![
             read_only(&vm.kernel, Path::new(qemu::KERNEL))?,
@@ -81,7 +82,7 @@ impl Parts {
         let sockets = inside(&host.namespaces.network, share_sockets);
         let (listener, share) =
             sockets.and_then(|made| made).map_err(launch_error(Stage::Init, "virtiofsd's socket"))?;
-        Ok(Self { views: [View::open()?, View::open()?], boot, listener, share, channel, console })
+        Ok(Self { views: [View::open()?, View::open()?], boot, listener, share, channel, consoles })
     }
 }
 
@@ -227,7 +228,8 @@ impl Start<'_> {
         let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).map_err(errno_at(Stage::Rlimit, "virtiofsd"))?;
         setrlimit(Resource::RLIMIT_NOFILE, most, most).map_err(errno_at(Stage::Rlimit, "virtiofsd"))?;
         let listener = self.parts.listener.as_fd();
-        self.execute(&self.vm.virtiofsd, &qemu::share_arguments(listener.as_raw_fd()), &[listener])
+        let arguments = qemu::share_arguments(listener.as_raw_fd());
+        self.execute(&self.vm.virtiofsd, &arguments, &self.parts.consoles[1], &[listener])
     }
 
     fn machine(&self) -> Result<i32, LaunchError> {
@@ -245,7 +247,7 @@ impl Start<'_> {
         let arguments = qemu::arguments(self.vm, &self.spec.id, &inherited);
         let mut kept = vec![channel, share];
         kept.extend(self.host.taps.iter().map(|tap| tap.fd.as_fd()));
-        self.execute(&self.vm.qemu, &arguments, &kept)
+        self.execute(&self.vm.qemu, &arguments, &self.parts.consoles[0], &kept)
     }
 
     /// Becomes a program that keeps these descriptors; comes back only with the reason why not.
@@ -253,14 +255,15 @@ impl Start<'_> {
         &self,
         program: &Path,
         arguments: &[String],
+        console: &OwnedFd,
         kept: &[BorrowedFd<'_>],
     ) -> Result<i32, LaunchError> {
         let at = || launch_error(Stage::Boot, program);
         let null = std::fs::File::open("/dev/null").map_err(at())?;
         let failed = || errno_at(Stage::Boot, program);
         nix::unistd::dup2_stdin(&null).map_err(failed())?;
-        nix::unistd::dup2_stdout(&self.parts.console).map_err(failed())?;
-        nix::unistd::dup2_stderr(&self.parts.console).map_err(failed())?;
+        nix::unistd::dup2_stdout(console).map_err(failed())?;
+        nix::unistd::dup2_stderr(console).map_err(failed())?;
         close_on_exec_from(3).map_err(at())?;
         for fd in kept {
             fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).map_err(failed())?;

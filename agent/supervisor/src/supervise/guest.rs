@@ -31,8 +31,7 @@ impl Supervisor {
         if let Some(machine) = self.machine()
             && machine.needs_share()
         {
-            machine.read_console();
-            machine.fail("virtiofsd, which exports its root file system, has ended");
+            machine.share_ended();
         }
         self.end_failed_machine();
     }

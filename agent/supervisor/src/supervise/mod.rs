@@ -261,7 +261,7 @@ impl Supervisor {
             Token::Guest => self.guest_spoke(),
             Token::Console => {
                 if let Some(machine) = self.machine() {
-                    machine.read_console();
+                    machine.read_consoles();
                 }
             }
             Token::Share => self.share_ended(),

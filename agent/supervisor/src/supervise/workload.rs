@@ -139,7 +139,7 @@ impl Running {
     pub(super) fn machine_fds(&self) -> Vec<(Token, BorrowedFd<'_>)> {
         let Some(machine) = &self.machine else { return Vec::new() };
         let mut fds: Vec<_> = machine.port().map(|fd| (Token::Guest, fd)).into_iter().collect();
-        fds.extend(machine.console().map(|fd| (Token::Console, fd)));
+        fds.extend(machine.consoles().map(|fd| (Token::Console, fd)));
         if machine.needs_share() {
             fds.push((Token::Share, machine.virtiofsd.pidfd.as_fd()));
         }
