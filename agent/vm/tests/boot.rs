@@ -111,7 +111,7 @@ fn boot() -> Machine {
         .args(["-object", "memory-backend-memfd,id=memory,size=256M,share=on"])
         .args(["-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"])
         .args(["-kernel", &path("kernel"), "-initrd", &path("initramfs")])
-        .args(["-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests"])
+        .args(["-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check"])
         .args(["-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"])
         .args(["-chardev", &format!("socket,id=channel,path={}", path("channel"))])
         .args(["-device", "virtio-serial-pci,max_ports=2"])

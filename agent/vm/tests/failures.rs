@@ -103,7 +103,7 @@ async fn a_guest_that_panics_and_one_that_loses_its_files_are_started_again() {
     while let Some(event) = events.next().await.unwrap() {
         match event {
             Event::Restarting { exit, .. } => seen.push(exit.error.unwrap_or_default()),
-            Event::Started { .. } => {
+            Event::Started { restarts: 1, .. } => {
                 instance.wait_for_log("up").await;
                 let shares: Vec<_> =
                     children(supervisor).into_iter().filter(|(_, name)| name.trim() == "virtiofsd").collect();
@@ -129,7 +129,7 @@ async fn a_full_disk_is_the_programs_to_see_and_the_machine_goes_on() {
     fs::create_dir(&disk).unwrap();
     mount(Some("disk"), &disk, Some("tmpfs"), MsFlags::empty(), Some("size=4m")).unwrap();
     let script = "dd if=/dev/zero of=/big bs=64k count=200 || echo full; rm /big; \
-                  echo fits > /small; cat /small; exit 4";
+                  until echo fits > /small; do sleep 0.1; done; cat /small; exit 4";
     let mut spec = machine(&instance, &["sh", "-c", script]);
     spec.rootfs.upper = disk.join("upper");
     spec.rootfs.work = disk.join("work");
