@@ -4,6 +4,7 @@
 
 mod network;
 mod pull;
+mod vm;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -34,18 +35,24 @@ pub enum Which {
     Pull,
     /// Networks: a published port's throughput, and changes of the firewall.
     Network,
+    /// Virtual machines: from the launch to the first output, the channel, memory.
+    Vm,
 }
 
 /// Runs all of them, or those of one kind.
 pub fn run(which: Option<Which>) -> Outcome {
     setup::run()?;
     build::run()?;
-    for (package, example) in [
-        ("berth-image", "pull"),
-        ("berth-image", "bound"),
-        ("berth-runtime", "start"),
-        ("berth-network", "network"),
-    ] {
+    let of_start = which.is_none().then_some(("berth-runtime", "start"));
+    let of = |kind, example| which.is_none_or(|asked| asked == kind).then_some(example);
+    let examples = [
+        of(Which::Pull, ("berth-image", "pull")),
+        of(Which::Pull, ("berth-image", "bound")),
+        of_start,
+        of(Which::Network, ("berth-network", "network")),
+        of(Which::Vm, ("berth-vm", "machine")),
+    ];
+    for (package, example) in examples.into_iter().flatten() {
         let example = ["build", "--release", "--locked", "--package", package, "--example", example];
         step::run(&mut cargo("cargo", &example))?;
     }
@@ -54,11 +61,14 @@ pub fn run(which: Option<Which>) -> Outcome {
         report.add("provider", provider()?)?;
         report.add("start", start()?)?;
     }
-    if matches!(which, None | Some(Which::Pull)) {
+    if which.is_none_or(|asked| asked == Which::Pull) {
         pull::run(&mut report)?;
     }
-    if matches!(which, None | Some(Which::Network)) {
+    if which.is_none_or(|asked| asked == Which::Network) {
         network::run(&mut report)?;
+    }
+    if which.is_none_or(|asked| asked == Which::Vm) {
+        vm::run(&mut report)?;
     }
     Ok(())
 }
