@@ -5,8 +5,8 @@ use crate::step::{self, command, file, programs, target, timed};
 
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// The supervisor outlives updates of the host's libraries, and pid 1 of a guest has none.
-const STATIC: [&str; 2] = ["berth-supervisor", "berth-guest-init"];
+/// Supervisors and the helpers of bridges outlive updates of the host's libraries, and pid 1 of a guest has none.
+const STATIC: [&str; 3] = ["berth-supervisor", "berth-bridge", "berth-guest-init"];
 
 /// Builds all programs; the static ones by themselves.
 pub fn run() -> Outcome {

@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::step::{self, StepError, command, find, target, timed};
 
 /// A program that shows whether a package is there, and the package.
-const PACKAGES: [(&str, &str); 17] = [
+const PACKAGES: [(&str, &str); 18] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
@@ -14,6 +14,7 @@ const PACKAGES: [(&str, &str); 17] = [
     ("nft", "nftables"),
     ("busybox", "busybox-static"),
     ("ip", "iproute2"),
+    ("dig", "bind9-dnsutils"),
     ("pkg-config", "pkg-config"),
     ("htpasswd", "apache2-utils"),
     ("curl", "curl"),

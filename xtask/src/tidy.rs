@@ -11,7 +11,7 @@ use crate::step::{self, StepError, command, root};
 const LINES: usize = 500;
 
 /// What a crate of this workspace may depend on, beside crates of others'.
-const DEPENDENCIES: [(&str, &[&str]); 18] = [
+const DEPENDENCIES: [(&str, &[&str]); 19] = [
     ("berth-proto", &[]),
     ("tfplugin", &["berth-proto"]),
     ("terraform-provider-berth", &["berth-proto", "tfplugin"]),
@@ -21,6 +21,7 @@ const DEPENDENCIES: [(&str, &[&str]); 18] = [
     ("berth-image", &["berth-sys"]),
     ("berth-storage", &["berth-sys"]),
     ("berth-network", &["berth-sys"]),
+    ("berth-bridge", &["berth-network", "berth-sys"]),
     ("berth-runtime", &["berth-storage", "berth-sys", "berth-runtime"]),
     ("berth-process", &["berth-runtime", "berth-sys"]),
     ("berth-guest-protocol", &["berth-runtime"]),

@@ -72,7 +72,7 @@ pub struct NetworkSpec {
     /// `None`: that of the parent, or 1500.
     #[serde(default)]
     pub mtu: Option<u32>,
-    /// What names on it end in; `None`: `berth`.
+    /// What names on it end in; `None`: its own name and `berth`.
     #[serde(default)]
     pub dns_domain: Option<Hostname>,
     /// Labels.
@@ -120,6 +120,15 @@ impl NetworkSpec {
     #[must_use]
     pub fn ipv6_gateway(&self) -> Option<Ipv6Addr> {
         self.ipv6_subnet.map(|subnet| Ipv6Addr::from(u128::from(subnet.network()) | 1))
+    }
+
+    /// What the names of its instances end in.
+    #[must_use]
+    pub fn domain(&self) -> String {
+        match &self.dns_domain {
+            Some(domain) => domain.as_str().to_ascii_lowercase(),
+            None => format!("{}.berth", self.name),
+        }
     }
 
     /// Its subnets with the arguments that they stand in.

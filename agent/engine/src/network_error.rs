@@ -131,12 +131,6 @@ pub enum NetworkFault {
         /// What was asked for.
         network: String,
     },
-    /// What this agent could only write down.
-    #[error("This agent cannot make a network with {argument}")]
-    NotMade {
-        /// The argument.
-        argument: &'static str,
-    },
     /// The host has nothing of the parent's name.
     #[error("The network \"{name}\" has no parent")]
     Parent {
@@ -186,7 +180,6 @@ impl NetworkFault {
             Self::InUse { .. } => return Vec::new(),
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
             Self::NoRoom { .. } => "ipv4_subnet",
-            Self::NotMade { argument } => argument,
             Self::Parent { .. } => "parent",
         };
         vec![argument.to_owned()]
@@ -201,7 +194,6 @@ impl NetworkFault {
             }
             Self::NeedsReplace { .. } => "Delete the network and make another".to_owned(),
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
-            Self::NotMade { .. } => "Leave it out, or use a later agent".to_owned(),
             Self::NoNetwork { .. } | Self::NoPeer { .. } => {
                 "Make it first (a berth_network resource): berth network ls".to_owned()
             }

@@ -9,6 +9,7 @@
 //! | [`bridge`] | the bridges `berth<XXXX><n>`, their addresses and per-bridge sysctls |
 //! | [`firewall`] | the table `inet berth<XXXX>`: NAT, published ports, what may be forwarded |
 //! | [`forwarding`] | this agent's part of the shared `net.ipv4.ip_forward` |
+//! | [`helper`] | a process a bridge, which answers for names |
 //! | [`ports`] | the sockets that hold published ports |
 //!
 //! [`subnet`] chooses addresses, [`resolver`] composes what an instance finds in `/etc`, and [`check`] says what the
@@ -19,6 +20,7 @@ pub mod bridge;
 pub mod check;
 pub mod firewall;
 pub mod forwarding;
+pub mod helper;
 mod names;
 pub mod nft;
 pub mod ports;

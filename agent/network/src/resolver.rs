@@ -37,6 +37,8 @@ pub enum Source {
     Host,
     /// The servers that the host's own resolver forwards to.
     Upstream,
+    /// Those who answer for names on the instance's networks.
+    Networks,
     /// [`FALLBACK`], since the host names none that an instance can reach.
     Fallback,
 }
@@ -125,6 +127,33 @@ impl Resolver {
         // What the host's own stub resolver wants of its clients does not hold for others.
         resolver.options.retain(|option| !matches!(option.as_str(), "edns0" | "trust-ad"));
         Ok(resolver)
+    }
+
+    /// Asks these instead, who know the names of these domains and ask the host's own servers for all others.
+    #[must_use]
+    pub fn behind(mut self, servers: impl IntoIterator<Item = IpAddr>, domains: Vec<String>) -> Self {
+        let servers: Vec<IpAddr> = servers.into_iter().take(MAX_NAMESERVERS).collect();
+        if servers.is_empty() {
+            return self;
+        }
+        self.source = Source::Networks;
+        self.nameservers = servers;
+        self.search.retain(|domain| !domains.contains(domain));
+        self.search.splice(0..0, domains);
+        self
+    }
+
+    /// The servers that a program of the host's own asks, those on its loopback among them.
+    ///
+    /// # Errors
+    /// If the file is there and cannot be read.
+    pub fn from_host(files: &HostFiles) -> Result<Vec<IpAddr>, ResolverError> {
+        let mut nameservers = Self::parse(&read(&files.resolv_conf)?).nameservers;
+        if nameservers.is_empty() {
+            nameservers = FALLBACK.to_vec();
+        }
+        nameservers.truncate(MAX_NAMESERVERS);
+        Ok(nameservers)
     }
 
     fn parse(text: &str) -> Self {
@@ -235,6 +264,16 @@ mod tests {
         let resolver = Host::new(Some(stub), Some("nameserver 192.0.2.1\nsearch corp.example\n")).resolver();
         assert_eq!(resolver.source, Source::Upstream);
         assert_eq!(resolver.to_file(), "nameserver 192.0.2.1\nsearch corp.example\n");
+    }
+
+    #[test]
+    fn who_answers_on_networks_stands_for_the_host_s_own() {
+        let text = "nameserver 192.0.2.1\nsearch corp.example\noptions ndots:2\n";
+        let resolver = Host::new(Some(text), None).resolver();
+        assert_eq!(resolver.clone().behind([], vec!["a.berth".to_owned()]), resolver);
+        let behind = resolver.behind(["10.1.2.1".parse().unwrap()], vec!["default.berth".to_owned()]);
+        let expected = "nameserver 10.1.2.1\nsearch default.berth corp.example\noptions ndots:2\n";
+        assert_eq!(behind.to_file(), expected);
     }
 
     #[test]

@@ -11,6 +11,7 @@ use berth_storage::probe::Probed;
 
 use super::Place;
 use super::driver::{Driver, Way};
+use super::network::PROGRAM as NAMES_PROGRAM;
 use super::supervisor::{self, Finder};
 
 /// The first kernel that mounts EROFS from a file and takes overlays with data-only layers as Berth makes them.
@@ -22,7 +23,13 @@ const LITTLE: u64 = 256 << 20;
 pub(super) fn all(place: &Place, supervisor: &Finder, uid_base: u32, uid_count: u32) -> Vec<CheckItem> {
     let mut items = vec![root(), kernel(), cgroups()];
     items.extend(["erofs", "overlay"].map(filesystem));
-    items.extend([user_namespaces(), ids(uid_base, uid_count), program(supervisor), disk(&place.data)]);
+    items.extend([
+        user_namespaces(),
+        ids(uid_base, uid_count),
+        program(supervisor),
+        names(supervisor),
+        disk(&place.data),
+    ]);
     items.extend(berth_network::check::check(&place.prefix).into_iter().map(network));
     items
 }
@@ -142,6 +149,16 @@ fn program(finder: &Finder) -> CheckItem {
         }
         None => {
             item(name, Outcome::Missing, format!("{found} is no program of this machine"), finder.advice())
+        }
+    }
+}
+
+fn names(finder: &Finder) -> CheckItem {
+    match finder.find_beside(NAMES_PROGRAM) {
+        Some(path) => item("names", Outcome::Ok, path.display().to_string(), ""),
+        None => {
+            let found = format!("there is no {NAMES_PROGRAM}: instances do not find each other by name");
+            item("names", Outcome::Limited, found, format!("Put {NAMES_PROGRAM} beside berth-supervisor"))
         }
     }
 }

@@ -99,7 +99,8 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let store = store.map_err(|source| HostError::Store { path: root, source })?;
     let supervisor = supervisor::Finder::new(config.supervisor.clone());
     let driver = Driver::choose(config.rootfs_driver, &supervisor, &store, config.uid_base).await;
-    let network = network::Networks::open(place.clone()).await?;
+    let served = network::Served::default();
+    let network = network::Networks::open(place.clone(), supervisor.clone(), served.clone()).await?;
     let guests = guests::Guests::new(&place, supervisor.clone(), config.vm.clone());
     let downloads = Downloads::new(config.pull.connections, config.pull.bytes_per_second);
     Ok(Ports {
@@ -114,6 +115,7 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
                 privileged: config.allow_privileged,
             },
             guests.clone(),
+            served,
         )),
         network: Arc::new(network),
         volumes: Arc::new(volumes::Directories::new(&place)),

@@ -21,8 +21,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 mod access;
 mod keep;
+mod names;
+
+pub(super) use names::{PROGRAM, Served, Server};
 
 use super::published::{self, Links, Published, Record, Settings};
+use super::supervisor::Finder;
 use super::{HostError, Place, SHARED_DIR};
 
 /// The engine's lock, by which other agents see that this one lives.
@@ -37,6 +41,9 @@ pub(super) struct Networks {
 
 struct Inner {
     place: Place,
+    /// Knows where the programs are.
+    supervisor: Finder,
+    served: Served,
     forwarding: Forwarding,
     /// All changes take turns by this.
     now: Mutex<Now>,
@@ -46,11 +53,13 @@ struct Now {
     record: Record,
     /// Sockets that keep others from published ports.
     held: HashMap<HostPort, HeldPort>,
+    /// Who answers for names.
+    helpers: names::Helpers,
 }
 
 impl Networks {
     /// Takes up what an earlier agent on this directory has published.
-    pub(super) async fn open(place: Place) -> Result<Self, HostError> {
+    pub(super) async fn open(place: Place, supervisor: Finder, served: Served) -> Result<Self, HostError> {
         let run = place.run.clone();
         let record = tokio::task::spawn_blocking(move || Record::load(&run)).await??;
         let forwarding = Forwarding::new(Path::new(SHARED_DIR), &place.prefix, &place.data.join(LOCK));
@@ -62,15 +71,22 @@ impl Networks {
             }
         }
         let prefix = place.prefix.clone();
-        let now = Mutex::new(Now { record, held });
-        let inner = Arc::new(Inner { place, forwarding, now });
+        let now = Mutex::new(Now { record, held, helpers: names::Helpers::default() });
+        let inner = Arc::new(Inner { place, supervisor, served, forwarding, now });
         keep::spawn(&inner);
+        let taking_up = Arc::clone(&inner);
+        tokio::task::spawn_blocking(move || {
+            let mut now = taking_up.now.lock().unwrap_or_else(PoisonError::into_inner);
+            taking_up.end_strays(&mut now);
+            taking_up.tell_helpers(&mut now);
+        })
+        .await?;
         Ok(Self { prefix, inner })
     }
 
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Inner, &mut Now) -> Result<T, NetworkError> + Send + 'static,
+        work: impl FnOnce(&Arc<Inner>, &mut Now) -> Result<T, NetworkError> + Send + 'static,
     ) -> Result<T, NetworkError> {
         let inner = Arc::clone(&self.inner);
         let done = tokio::task::spawn_blocking(move || {
@@ -138,7 +154,7 @@ impl Inner {
 
     /// The network is there, and an instance may have interfaces on it beside those that it had.
     fn join(
-        &self,
+        self: &Arc<Self>,
         now: &mut Now,
         name: &str,
         network: &KnownNetwork,
@@ -156,12 +172,9 @@ impl Inner {
             self.forwarding.acquire_ipv6().map_err(|error| host("forward packets of IPv6", error))?;
         }
         let mut record = now.record.clone();
-        record.set_network(
-            name,
-            subnet,
-            subnet6,
-            Settings { nat: network.spec.nat, isolated: network.spec.isolated },
-        );
+        let settings = Settings { nat: network.spec.nat, isolated: network.spec.isolated };
+        record.set_network(name, subnet, subnet6, settings);
+        record.domains.insert(name.to_owned(), network.spec.domain());
         if let Some((instance, links)) = links {
             record.add_links(&instance.to_string(), links);
         }
@@ -169,10 +182,15 @@ impl Inner {
             let state = self.firewall()?.observe(&record.desired());
             state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
         };
-        if as_desired { Ok(()) } else { self.apply(now, record) }
+        if !as_desired {
+            self.apply(now, record)?;
+        }
+        self.tell_helpers(now);
+        Ok(())
     }
 
-    fn release(&self, now: &mut Now, name: &str) -> Result<(), NetworkError> {
+    fn release(self: &Arc<Self>, now: &mut Now, name: &str) -> Result<(), NetworkError> {
+        self.end_helper(now, name);
         let mut record = now.record.clone();
         record.remove_network(name);
         if record.networks.is_empty() {
@@ -195,13 +213,18 @@ impl Inner {
     fn links(&self, instance: InstanceId, links: &[Link]) -> Links {
         let recorded = |link: &Link| {
             let bridge = self.place.prefix.bridge(link.network.number);
-            let recorded = published::Link { bridge, mac: link.mac, addresses: link.addresses.clone() };
+            let recorded = published::Link {
+                bridge,
+                mac: link.mac,
+                addresses: link.addresses.clone(),
+                name: Some(link.name.to_string()),
+            };
             (self.place.link(instance, link.slot), recorded)
         };
         links.iter().map(recorded).collect()
     }
 
-    fn publish(&self, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
+    fn publish(self: &Arc<Self>, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
         let ports = publication.ports.iter().filter_map(|port| {
             Some(Published {
                 host_address: port.host_address.into(),
@@ -223,6 +246,7 @@ impl Inner {
         record.set_instance(publication.instance.to_string(), links, ports);
         if record != now.record {
             self.apply(now, record)?;
+            self.tell_helpers(now);
         }
         now.held.extend(taken.into_iter().map(|held| (held.port(), held)));
         let wanted = now.record.desired().ports;

@@ -30,6 +30,9 @@ pub(super) struct Record {
     /// The IPv6 networks of bridges that have one.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) networks6: BTreeMap<String, Ipv6Net>,
+    /// What names on bridges end in. One that has none yet was made by an agent that knew no names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) domains: BTreeMap<String, String>,
     /// Interfaces by their instance's id, and then by the name of the host's end.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) interfaces: BTreeMap<String, Links>,
@@ -49,6 +52,9 @@ pub(super) struct Link {
     /// All that it may send with.
     pub(super) mac: MacAddress,
     pub(super) addresses: Vec<IpAddr>,
+    /// What its instance is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) name: Option<String>,
 }
 
 /// How a bridge is.
@@ -149,6 +155,7 @@ impl Record {
     pub(super) fn remove_network(&mut self, bridge: &str) {
         self.networks.remove(bridge);
         self.networks6.remove(bridge);
+        self.domains.remove(bridge);
         self.settings.remove(bridge);
         for links in self.interfaces.values_mut() {
             links.retain(|_, link| link.bridge != bridge);
@@ -271,7 +278,10 @@ mod tests {
         let mut record: Record = serde_json::from_str(WRITTEN).unwrap();
         let link = |address: &str| {
             let (bridge, mac) = ("berthabcd0".to_owned(), MacAddress([2, 0, 0, 0, 0, 1]));
-            Links::from([("vb0".to_owned(), Link { bridge, mac, addresses: vec![address.parse().unwrap()] })])
+            Links::from([(
+                "vb0".to_owned(),
+                Link { bridge, mac, addresses: vec![address.parse().unwrap()], name: None },
+            )])
         };
         record.add_links("5b0f", link("10.1.2.3"));
         record.add_links("5b0f", link("10.1.2.4"));
@@ -288,7 +298,7 @@ mod tests {
     fn what_is_restricted_is_recorded_for_as_long_as_it_is_there() {
         let mut record: Record = serde_json::from_str(WRITTEN).unwrap();
         let (bridge, mac) = ("berthabcd0".to_owned(), MacAddress([2, 0, 0, 0, 0, 1]));
-        let link = Link { bridge, mac, addresses: vec!["10.1.2.3".parse().unwrap()] };
+        let link = Link { bridge, mac, addresses: vec!["10.1.2.3".parse().unwrap()], name: None };
         record.add_links("5b0f", Links::from([("vb0".to_owned(), link)]));
         let rule = firewall::AccessRule { ports: vec![80..=90], ..firewall::AccessRule::default() };
         let access = Access { ingress: Some(vec![rule]), egress: None };

@@ -26,6 +26,13 @@ impl Finder {
         self.candidates().into_iter().find(|path| is_program(path))
     }
 
+    /// Another program, which is installed beside it.
+    pub(super) fn find_beside(&self, name: &str) -> Option<PathBuf> {
+        let mut places = vec![Path::new(INSTALLED).join(name)];
+        places.extend(self.find().map(|supervisor| supervisor.with_file_name(name)));
+        places.into_iter().rev().find(|path| is_program(path))
+    }
+
     /// What to do where there is none.
     pub(super) fn advice(&self) -> String {
         match self.configured.clone().or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from)) {

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use berth_agent::daemon::Config;
 use berth_agent::host::{self, RootfsDriver};
 use berth_domain::{
-    EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, KnownNetwork, Limits, MacAddress, NetworkDraft,
-    NetworkId, Protocol, RemoteDraft, RemoteId, RestartPolicy, Timestamp, UidRange, VolumeDraft,
+    EffectiveConfig, ImageInfo, InstanceDraft, InstanceId, KnownNetwork, Limits, MacAddress, Name,
+    NetworkDraft, NetworkId, Protocol, RemoteDraft, RemoteId, RestartPolicy, Timestamp, UidRange,
+    VolumeDraft,
 };
 use berth_engine::ports::images::{Remote, ResolveRequest};
 use berth_engine::ports::network::{Link, Publication, PublishedPort};
@@ -171,7 +172,8 @@ async fn the_host_s_network_keeps_its_promises() {
     let (network, instance) = (network("10.231.78.0/24"), InstanceId::random());
     let ipv4 = Ipv4Addr::new(10, 231, 78, 2);
     let mac = MacAddress::of_instance(instance);
-    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()] };
+    let name = Name::new("web").unwrap();
+    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()], name };
     let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
     testing::network(&*world.ports.network, &network, &publication).await;
     let bridge = world.ports.network.host_name(&network);

@@ -77,7 +77,7 @@ impl DataSource for Network {
             .attribute("mtu", Attribute::number("The largest packet, where that was asked for.").computed())
             .attribute(
                 "dns_domain",
-                text("What the names of its instances end in, where that was asked for."),
+                text("What the names of its instances end in, where that was asked for; else they end in its name and `berth`."),
             )
             .attribute("labels", Attribute::map(Type::String, "Its labels.").computed())
             .attribute(

@@ -99,7 +99,6 @@ impl Inner {
     }
 
     async fn create_network(&self, (mut spec, ipv6): Checked) -> Result<NetworkView, EngineError> {
-        check_made(&spec)?;
         let _turn = self.naming.lock().await;
         self.network_name_is_free(&spec, None)?;
         self.check_peers(restrictions::lists(&spec.ingress, &spec.egress))?;
@@ -134,7 +133,6 @@ impl Inner {
         id: NetworkId,
         (mut spec, ipv6): Checked,
     ) -> Result<NetworkView, EngineError> {
-        check_made(&spec)?;
         let _turn = self.naming.lock().await;
         let before = self.network(id)?;
         let old = &before.spec;
@@ -244,14 +242,6 @@ impl Inner {
         self.restrict().await?;
         self.bus.emit(Subject::Network, &id, name, Action::Deleted, "");
         Ok(())
-    }
-}
-
-/// What would only be written down is refused: who asks for it relies on it.
-fn check_made(spec: &NetworkSpec) -> Result<(), NetworkFault> {
-    match spec.dns_domain {
-        Some(_) => Err(NetworkFault::NotMade { argument: "dns_domain" }),
-        None => Ok(()),
     }
 }
 

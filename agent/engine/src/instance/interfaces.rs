@@ -186,6 +186,7 @@ impl Actor {
                 slot: held.slot,
                 mac: held.mac,
                 addresses: held.addresses().collect(),
+                name: self.record.current.spec.name.clone(),
             })
         };
         self.record.interfaces.values().filter_map(link).collect()

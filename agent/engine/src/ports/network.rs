@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, KnownNetwork, MacAddress, Protocol};
+use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, Protocol};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
@@ -36,6 +36,8 @@ pub struct Link {
     pub mac: MacAddress,
     /// Its addresses: it sends with no others.
     pub addresses: Vec<IpAddr>,
+    /// What they are called on the network: the instance's name.
+    pub name: Name,
 }
 
 /// All that the host's network has of one instance.
@@ -70,7 +72,8 @@ pub trait Network: Send + Sync + 'static {
     /// The host has such an interface, or bridge, to put a network on.
     async fn check_parent(&self, parent: &str) -> Result<(), NetworkError>;
 
-    /// The network is there and works. Fine where it is already so.
+    /// The network is there and works; its instances find each other by name, as far as the host lets them. Fine where it is
+    /// already so.
     async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
     /// Likewise, and these interfaces of an instance may send on it, beside those that it had. What is not theirs is

@@ -8,8 +8,8 @@ use crate::ports::network::{Link, Publication, PublishedPort};
 use crate::ports::runtime::{Attachment, Contents, Settings, StartRequest};
 use crate::{Reporter, testing};
 use berth_domain::{
-    EffectiveConfig, ImageConfig, InstanceId, KnownNetwork, Limits, MacAddress, NetworkDraft, NetworkId,
-    Protocol, RestartPolicy, Timestamp, UidRange,
+    EffectiveConfig, ImageConfig, InstanceId, KnownNetwork, Limits, MacAddress, Name, NetworkDraft,
+    NetworkId, Protocol, RestartPolicy, Timestamp, UidRange,
 };
 
 use crate::tests::support::{WEB, World, draft};
@@ -43,7 +43,8 @@ async fn the_fake_network_keeps_its_promises() {
     let instance = InstanceId::random();
     let (ipv4, network) = (Ipv4Addr::new(10, 9, 8, 2), default_network());
     let mac = MacAddress::of_instance(instance);
-    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()] };
+    let name = Name::new("web").unwrap();
+    let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()], name };
     let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
     testing::network(&*world.host, &network, &publication).await;
 }

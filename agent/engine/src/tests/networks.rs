@@ -154,16 +154,3 @@ fn a_host_that_refuses_a_change_keeps_what_it_has() {
     assert!(find(&life, "default").network.spec.nat);
     assert!(world.host.networks()[0].spec.nat);
 }
-
-#[test]
-fn what_would_only_be_written_down_is_refused() {
-    let world = World::new();
-    let life = world.boot();
-    let bad = NetworkDraft { dns_domain: "home".to_owned(), ..network("web") };
-    let error = life.run(life.engine.create_network(&bad)).unwrap_err();
-    assert_eq!(
-        (error.report().attribute, error.reason()),
-        (vec!["dns_domain".to_owned()], Reason::InvalidArgument)
-    );
-    assert_eq!(names(&life), ["default"]);
-}

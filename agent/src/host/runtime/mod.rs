@@ -42,6 +42,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use super::Place;
 use super::driver::Driver;
 use super::guests::{GuestError, Guests};
+use super::network::Served;
 use super::supervisor::Finder;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
@@ -60,6 +61,7 @@ pub(super) struct Supervisors {
     receiver: Mutex<Option<mpsc::UnboundedReceiver<RuntimeEvent>>>,
     allowed: Allowed,
     guests: Guests,
+    served: Served,
 }
 
 /// What of the host instances may have.
@@ -96,10 +98,11 @@ impl Supervisors {
         driver: Driver,
         allowed: Allowed,
         guests: Guests,
+        served: Served,
     ) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Mutex::new(Some(receiver));
-        Self { place, finder, store, driver, sender, receiver, allowed, guests }
+        Self { place, finder, store, driver, sender, receiver, allowed, guests, served }
     }
 
     fn home(&self, instance: InstanceId) -> Home {
@@ -238,7 +241,8 @@ impl Runtime for Supervisors {
         let vm = self.vm(request).await?;
         let mut spec = launch::spec(&self.place, &home, request, lower, vm);
         spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
-        let (files, root) = (files::Files::of(request), spec.ids.host_base);
+        let files = files::Files::of(request, &self.place, &self.served);
+        let root = spec.ids.host_base;
         let (uids, upper) = (request.uids, spec.rootfs.upper.clone());
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
         let wanted = request.contents.writes.clone();

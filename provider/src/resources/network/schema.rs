@@ -87,7 +87,9 @@ fn settings(schema: Schema) -> Schema {
         )
         .attribute(
             "dns_domain",
-            Attribute::string("What the names of its instances end in. Default: `berth`. In place."),
+            Attribute::string(
+                "What the names of its instances end in: an instance is found as `NAME`, and as `NAME.DOMAIN`, by all that are on the \
+                 network. Default: the network's name and `berth`, as in `web.default.berth`. In place."),
         )
         .attribute("labels", Attribute::map(Type::String, "Labels. In place."))
         .attribute("ingress", access::attribute("What may reach its instances.", "source"))

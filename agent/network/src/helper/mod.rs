@@ -1,0 +1,123 @@
+//! The helper of a bridge: the process `berth-bridge`, which answers for the names of those who are on it.
+//!
+//! It outlives the agent: the next one finds it by its control socket and goes on with it. The agent makes the sockets
+//! that it answers at and hands them over, so that it needs no privilege of the host's.
+//!
+//! ```text
+//! agent -> {"socket": …} + descriptor, once for each that it does not have
+//!       -> {"configure": …}             what it answers from now on
+//!       <- "done" | {"refused": …}
+//! ```
+
+mod client;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+pub use client::{Helper, HelperError, Started};
+
+use crate::firewall::Protocol;
+
+/// Of the conversation and of what a helper does: one of another version is replaced.
+pub const VERSION: u32 = 1;
+
+/// The longest line that either side takes.
+pub const MAX_LINE: usize = 64 << 20;
+
+/// The port of names.
+pub const NAMES_PORT: u16 = 53;
+
+/// A socket that the helper is given.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Socket {
+    /// What it is bound to.
+    pub address: SocketAddr,
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// The only device whose packets it gets.
+    #[serde(default)]
+    pub device: Option<String>,
+}
+
+/// The names of one network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Zone {
+    /// What they end in, without a dot at either end.
+    pub domain: String,
+    /// The addresses whose names are to be found here as well.
+    pub subnets: Vec<IpNet>,
+    /// The first labels of its names, and what they mean.
+    pub names: BTreeMap<String, BTreeSet<IpAddr>>,
+}
+
+/// All that a helper is to do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// The network's own names first; then those of other networks, for who is on them too.
+    pub zones: Vec<Zone>,
+    /// Which of the others it answers for, by who asks.
+    pub also: BTreeMap<IpAddr, Vec<usize>>,
+    /// Whether it asks the host's resolvers for names that are in no zone.
+    pub forward: bool,
+    /// Where it answers.
+    pub sockets: BTreeSet<Socket>,
+}
+
+/// What the agent says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Request {
+    /// What it has.
+    Status,
+    /// The descriptor that comes with this is such a socket.
+    Socket(Socket),
+    /// Do this from now on.
+    Configure(Config),
+    /// Let go of everything and end.
+    Quit,
+}
+
+/// What the helper says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// What it has.
+    Status {
+        /// [`VERSION`] of its program.
+        version: u32,
+        /// Where it answers.
+        sockets: BTreeSet<Socket>,
+    },
+    /// It is done.
+    Done,
+    /// It cannot be done.
+    Refused {
+        /// Why.
+        reason: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A helper may be older than the agent.
+    #[test]
+    fn what_is_said_stays_the_same() {
+        let socket = Socket {
+            address: "10.1.2.1:53".parse().unwrap(),
+            protocol: Protocol::Udp,
+            device: Some("berthabcd0".to_owned()),
+        };
+        let line = r#"{"socket":{"address":"10.1.2.1:53","protocol":"udp","device":"berthabcd0"}}"#;
+        assert_eq!(serde_json::to_string(&Request::Socket(socket)).unwrap(), line);
+        let line = r#"{"configure":{"zones":[{"domain":"default.berth","subnets":["10.1.2.0/24"],"names":{"web":["10.1.2.3"]}}],"also":{"10.1.2.3":[0]},"forward":true,"sockets":[]}}"#;
+        let request: Request = serde_json::from_str(line).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        assert_eq!(serde_json::from_str::<Request>("\"status\"").unwrap(), Request::Status);
+    }
+}
