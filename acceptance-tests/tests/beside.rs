@@ -25,6 +25,7 @@ mod from_library {
         an_action_restarts,
         an_action_runs_a_command,
         an_action_pulls,
+        an_action_prunes,
         what_there_is_is_listed,
         an_identity_names_what_is_imported,
     );
@@ -43,7 +44,11 @@ mod cases {
 
     impl World {
         fn new(terraform: &Terraform) -> Self {
-            let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
+            Self::with(terraform, TestAgent::start().unwrap())
+        }
+
+        fn with(terraform: &Terraform, agent: TestAgent) -> Self {
+            let registry = Registry::start().unwrap();
             let project = Project::new(terraform, &agent).unwrap();
             Self { registry, agent, project }
         }
@@ -293,6 +298,42 @@ mod cases {
         let said = world.invoke("berth_image_pull.next");
         assert_eq!(said.code, 1, "{said:#?}");
         says(&said, "berth/tiny:none");
+    }
+
+    pub fn an_action_prunes(terraform: &Terraform) {
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(config.path(), "[images]\nkeep_unused_for = '1h'\n").unwrap();
+        let agent = TestAgent::start_with(&["--config", config.path().to_str().unwrap()]).unwrap();
+        let world = World::with(terraform, agent);
+        let action = |dry_run: bool| {
+            format!(
+                "action \"berth_image_prune\" \"it\" {{\n  config {{\n    dry_run = {dry_run}\n  }}\n}}\n"
+            )
+        };
+        world.write(&action(true));
+        world.project.apply_settled();
+        let unused = world.agent.berth_ok(&["image", "pull", "local:berth/tiny:2"]).unwrap();
+        world.agent.berth_ok(&["image", "rm", "local:berth/tiny:2"]).unwrap();
+        let found = world.agent.berth_ok(&["--format", "json", "image", "prune", "--dry-run"]).unwrap();
+        let found: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(found["images"].as_array().unwrap().len(), 1, "{found} {unused}");
+        let id = found["images"][0]["id"].as_str().unwrap().to_owned();
+        // What is only looked at stays, and is found again.
+        for _ in 0..2 {
+            let said = world.invoke("berth_image_prune.it");
+            assert_eq!(said.code, 0, "{said:#?}");
+            says(&said, &format!("would remove {id}"));
+            says(&said, "would remove one image;");
+        }
+        world.write(&action(false));
+        let said = world.invoke("berth_image_prune.it");
+        assert_eq!(said.code, 0, "{said:#?}");
+        says(&said, &format!("removed {id}"));
+        // What an instance runs and a resource pins is still there.
+        let said = world.invoke("berth_image_prune.it");
+        says(&said, "no image is unused");
+        assert_eq!(world.instance()["status"], "running");
+        world.project.assert_empty_plan();
     }
 
     /// What `terraform query` finds: display names and identities.

@@ -110,7 +110,7 @@ pub fn schema() -> Schema {
         .attribute("wait_for_host", Attribute::string("How long create, update and delete try to reach a host that \
              does not answer, such as `\"5m\"` for a machine that is made in the same apply. Reads make one attempt. \
              Default: no waiting."))
-        .attribute("default_labels", Attribute::map(tfplugin::value::Type::String, "Labels put on every instance. A \
+        .attribute("default_labels", Attribute::map(tfplugin::value::Type::String, "Labels put on every instance, volume and network. A \
              resource's own label of the same name wins."))
         .attribute("error_log_lines", Attribute::number("How many of an instance's last log lines an error about it \
              shows; 0 is none. Default: `20`."))

@@ -2,7 +2,10 @@
 
 use tfplugin::{Configure, Kinds, Provider, Schema};
 
-use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instance_restart::InstanceRestart};
+use crate::actions::{
+    image_prune::ImagePrune, image_pull::ImagePull, instance_exec::InstanceExec,
+    instance_restart::InstanceRestart,
+};
 use crate::config::{self, Berth, Environment, ProviderModel};
 use crate::data_sources::logs::InstanceLogs;
 use crate::data_sources::registry::{Repositories, Tags};
@@ -45,7 +48,7 @@ impl Provider for BerthProvider {
         kinds.data_source(data_sources::instance::Instance).data_source(data_sources::instances::Instances);
         kinds.function(ParseReference).function(ParseSize).function(ParseEnvFile);
         kinds.ephemeral(ephemeral::instance_exec::InstanceExec);
-        kinds.action(InstanceRestart).action(InstanceExec).action(ImagePull);
+        kinds.action(InstanceRestart).action(InstanceExec).action(ImagePull).action(ImagePrune);
         kinds.list(lists::remote::Remotes).list(lists::image::Images).list(lists::instance::Instances);
         kinds.list(lists::volume::Volumes);
         kinds.data_source(InstanceLogs).data_source(Tags).data_source(Repositories);

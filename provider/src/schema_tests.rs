@@ -2,7 +2,10 @@
 
 use tfplugin::{Action, DataSource, Ephemeral, List, Model, Provider, Resource, Schema, SchemaError};
 
-use crate::actions::{image_pull::ImagePull, instance_exec::InstanceExec, instance_restart::InstanceRestart};
+use crate::actions::{
+    image_prune::ImagePrune, image_pull::ImagePull, instance_exec::InstanceExec,
+    instance_restart::InstanceRestart,
+};
 use crate::config::ProviderModel;
 use crate::data_sources::network::Network as NetworkLookup;
 use crate::data_sources::volume::Volume as VolumeLookup;
@@ -55,6 +58,7 @@ fn models_and_schemas_agree() {
         action(InstanceRestart),
         action(InstanceExec),
         action(ImagePull),
+        action(ImagePrune),
         list(lists::remote::Remotes),
         list(lists::image::Images),
         list(lists::instance::Instances),

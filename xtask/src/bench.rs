@@ -3,6 +3,7 @@
 //! Each figure and its peer's are taken in one run, in turn: a shared machine is noisy, and only ratios say something.
 
 mod network;
+mod plan;
 mod pull;
 mod vm;
 
@@ -33,6 +34,8 @@ pub(crate) fn failed(error: berth_acceptance_tests::Error) -> StepError {
 pub enum Which {
     /// Pulls: time, memory and disk.
     Pull,
+    /// Terraform's plans that change nothing: time, and the provider's memory.
+    Plan,
     /// Networks: a published port's throughput, and changes of the firewall.
     Network,
     /// Virtual machines: from the launch to the first output, the channel, memory.
@@ -69,6 +72,9 @@ pub fn run(which: Option<Which>) -> Outcome {
     }
     if which.is_none_or(|asked| asked == Which::Vm) {
         vm::run(&mut report)?;
+    }
+    if which.is_none_or(|asked| asked == Which::Plan) {
+        plan::run(&mut report)?;
     }
     Ok(())
 }

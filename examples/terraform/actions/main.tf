@@ -61,3 +61,10 @@ action "berth_image_pull" "next" {
     reference = "${berth_remote.hub.name}:berth/tiny:2"
   }
 }
+
+# Says what could go; without dry_run it goes.
+action "berth_image_prune" "unused" {
+  config {
+    dry_run = true
+  }
+}

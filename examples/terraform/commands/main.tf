@@ -49,3 +49,10 @@ resource "berth_remote" "mirror" {
   password_wo         = ephemeral.berth_instance_exec.token.stdout
   password_wo_version = 1
 }
+
+# Runs once, and again when the version changes.
+resource "berth_exec" "migrate" {
+  instance = berth_instance.vault.id
+  command  = ["sh", "-c", "echo version 2 > /www/index.html"]
+  triggers = { version = "2" }
+}

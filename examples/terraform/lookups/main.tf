@@ -70,3 +70,46 @@ output "started_at" {
 output "front" {
   value = [for instance in data.berth_instances.front.instances : instance.name]
 }
+
+data "berth_remote_repositories" "hub" {
+  remote = berth_remote.hub.name
+}
+
+data "berth_image_tags" "web" {
+  repository = "${berth_remote.hub.name}:berth/tiny"
+}
+
+# The network that is there from the first.
+data "berth_network" "default" {
+  name       = "default"
+  depends_on = [berth_instance.web]
+}
+
+resource "berth_volume" "data" {
+  name = "data"
+}
+
+data "berth_volume" "data" {
+  name = berth_volume.data.name
+}
+
+data "berth_instance_logs" "web" {
+  instance = berth_instance.web.id
+  tail     = 5
+}
+
+output "tags" {
+  value = data.berth_image_tags.web.tags
+}
+
+output "has_web" {
+  value = contains(data.berth_remote_repositories.hub.repositories, "berth/tiny")
+}
+
+output "subnet" {
+  value = data.berth_network.default.ipv4_subnet
+}
+
+output "volume_is_used" {
+  value = length(data.berth_volume.data.used_by) > 0
+}

@@ -115,7 +115,8 @@ fn line(event: &wire::PullProgress, last: &mut Option<(Phase, u64)>) -> Option<S
     }
 }
 
-fn megabytes(bytes: u64) -> String {
+/// In millions of bytes, as registries count.
+pub(super) fn megabytes(bytes: u64) -> String {
     format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 

@@ -13,6 +13,7 @@ use crate::report::{self, Diagnostics, Kind};
 use crate::resources::session;
 
 pub mod command;
+pub mod image_prune;
 pub mod image_pull;
 pub mod instance_exec;
 pub mod instance_restart;

@@ -42,6 +42,8 @@ pub trait Operations: Send + Sync {
         request: wire::PullImageRequest,
         told: mpsc::Sender<wire::PullProgress>,
     ) -> Answer<wire::Pin>;
+    /// Lets go of the images that nothing uses, or says which they are.
+    async fn prune_images(&self, dry_run: bool) -> Answer<wire::PruneImagesResponse>;
 }
 
 #[async_trait]
@@ -125,6 +127,11 @@ impl Operations for GrpcAgent {
             }
         }
         Err(self.cut(call))
+    }
+
+    async fn prune_images(&self, dry_run: bool) -> Answer<wire::PruneImagesResponse> {
+        let answer = self.images().prune_images(wire::PruneImagesRequest { dry_run }).await;
+        self.answer("Pruning the images", answer)
     }
 }
 

@@ -54,7 +54,7 @@ pub(crate) trait ErasedResource<C>: Send + Sync {
     fn import_identity<'a>(&'a self, cx: &'a mut Context<C>, identity: Value) -> Answer<'a, Value>;
     fn generate(&self, state: Value) -> Result<Value, Diagnostics>;
     fn upgrade(&self, version: i64, state: Json) -> Result<Json, Diagnostics>;
-    fn move_from(&self, source: &MoveSource) -> Result<Option<Value>, Diagnostics>;
+    fn move_from(&self, source: &MoveSource, told: &mut Diagnostics) -> Result<Option<Value>, Diagnostics>;
 }
 
 pub(crate) trait ErasedDataSource<C>: Send + Sync {
@@ -185,8 +185,8 @@ impl<R: Resource> ErasedResource<R::Client> for Typed<R> {
         self.inner.upgrade(version, state)
     }
 
-    fn move_from(&self, source: &MoveSource) -> Result<Option<Value>, Diagnostics> {
-        Ok(self.inner.move_from(source)?.map(Convert::into_value))
+    fn move_from(&self, source: &MoveSource, told: &mut Diagnostics) -> Result<Option<Value>, Diagnostics> {
+        Ok(self.inner.move_from(source, told)?.map(Convert::into_value))
     }
 }
 

@@ -112,12 +112,17 @@ pub trait Resource: Send + Sync + 'static {
         Err(Diagnostic::error(format!("No upgrade of {} from version {version}", Self::NAME)).into())
     }
 
-    /// Takes over the state of another kind of resource (`moved`); `None` if it is none that can become this.
+    /// Takes over the state of another kind of resource (`moved`); `None` if it is none that can become this. What the user
+    /// should know of it is pushed to `told`.
     ///
     /// # Errors
     /// Where it could become this but for something.
-    fn move_from(&self, source: &MoveSource) -> Result<Option<Self::Model>, Diagnostics> {
-        let _ = source;
+    fn move_from(
+        &self,
+        source: &MoveSource,
+        told: &mut Diagnostics,
+    ) -> Result<Option<Self::Model>, Diagnostics> {
+        let _ = (source, told);
         Ok(None)
     }
 }

@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
+use tfplugin::{Attr, Context, Create, IdentitySchema, MoveSource, Plan, Resource, Schema, Update, Value};
 
 use super::convert::from_wire;
 use super::model::{ImageModel, ImagePrivate, Moved};
@@ -11,8 +11,8 @@ use crate::attr::Part;
 use crate::client::{Agent, AgentError};
 use crate::config::Berth;
 use crate::report::{self, Diagnostics, Kind, Path};
-use crate::resources::identity;
 use crate::resources::session::{self, Reach};
+use crate::resources::{docker, identity};
 use crate::text::reference;
 
 /// Where [`ImagePrivate`] is kept.
@@ -43,9 +43,22 @@ impl Resource for Image {
         plan::validate(config).into()
     }
 
+    fn move_from(
+        &self,
+        source: &MoveSource,
+        told: &mut Diagnostics,
+    ) -> Result<Option<ImageModel>, Diagnostics> {
+        Ok(docker::from_image(source, told))
+    }
+
     fn modify_plan(&self, plan: &mut Plan<'_, ImageModel, Berth>) -> Result<(), Diagnostics> {
         let planned = match &plan.prior {
             None => plan::create(&plan.config),
+            // Not read, as with -refresh=false: there is nothing to change.
+            Some(prior) if docker::is_only_moved(&prior.id) => {
+                plan.replace(Path::at("id"));
+                plan::create(&plan.config)
+            }
             Some(prior) => {
                 let private = plan.private.get(PRIVATE).unwrap_or_default();
                 plan::update(prior, &plan.config, &private, |one, other| {
@@ -63,6 +76,9 @@ impl Resource for Image {
         cx: &mut Context<Berth>,
         state: ImageModel,
     ) -> Result<Option<ImageModel>, Diagnostics> {
+        if docker::is_only_moved(&state.id) {
+            return Ok(None);
+        }
         let connection = match session::reach_for_read(cx, &state.host).await? {
             Reach::Agent(connection) => connection,
             Reach::KeepState => return Ok(Some(state)),
@@ -109,6 +125,9 @@ impl Resource for Image {
     }
 
     async fn delete(&self, cx: &mut Context<Berth>, state: ImageModel) -> Result<(), Diagnostics> {
+        if docker::is_only_moved(&state.id) {
+            return Ok(());
+        }
         if state.keep_on_destroy == Attr::Known(true) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Attr, Context, Create, IdentitySchema, Plan, Resource, Schema, Update, Value};
+use tfplugin::{Attr, Context, Create, IdentitySchema, MoveSource, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
 use super::contents::files;
@@ -18,8 +18,8 @@ use crate::client::hosts::Connection;
 use crate::client::{Agent, AgentError, Answer, By};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
-use crate::resources::identity;
 use crate::resources::session::{self, Reach};
+use crate::resources::{docker, identity};
 
 /// How long a look at what a failed create left may take.
 const LOOK_BACK: Duration = Duration::from_secs(5);
@@ -57,9 +57,22 @@ impl Resource for Instance {
         validate::validate(config).into()
     }
 
+    fn move_from(
+        &self,
+        source: &MoveSource,
+        told: &mut Diagnostics,
+    ) -> Result<Option<InstanceModel>, Diagnostics> {
+        Ok(docker::from_container(source, told))
+    }
+
     fn modify_plan(&self, plan: &mut Plan<'_, InstanceModel, Berth>) -> Result<(), Diagnostics> {
         let planned = match &plan.prior {
             None => plan::create(&plan.config, &plan.client.default_labels),
+            // Not read, as with -refresh=false: there is nothing to change.
+            Some(prior) if docker::is_only_moved(&prior.id) => {
+                plan.replace(Path::at("id"));
+                plan::create(&plan.config, &plan.client.default_labels)
+            }
             Some(prior) => plan::update(prior, &plan.config, &plan.client.default_labels, |one, other| {
                 session::same_host(plan.client, one, other)
             }),
@@ -75,6 +88,9 @@ impl Resource for Instance {
         cx: &mut Context<Berth>,
         state: InstanceModel,
     ) -> Result<Option<InstanceModel>, Diagnostics> {
+        if docker::is_only_moved(&state.id) {
+            return Ok(None);
+        }
         let connection = match session::reach_for_read(cx, &state.host).await? {
             Reach::Agent(connection) => connection,
             Reach::KeepState => return Ok(Some(state)),
@@ -183,6 +199,9 @@ impl Resource for Instance {
     }
 
     async fn delete(&self, cx: &mut Context<Berth>, state: InstanceModel) -> Result<(), Diagnostics> {
+        if docker::is_only_moved(&state.id) {
+            return Ok(());
+        }
         let connection = session::reach_for_change(cx, &state.host).await?;
         if session::is_another(cx, &connection) {
             return Ok(());

@@ -29,16 +29,18 @@ impl<P: Provider> Server<P> {
             version: request.source_schema_version,
             state: raw_json(request.source_state.as_ref())?,
         };
-        let taken = guard_now(|| resource.move_from(&source))?.ok_or_else(|| {
+        let mut told = Diagnostics::new();
+        let taken = guard_now(|| resource.move_from(&source, &mut told))?.ok_or_else(|| {
             Diagnostics::from(
                 Diagnostic::error("This move is not possible")
                     .detail(format!("{} cannot become {}.", source.type_name, request.target_type_name)),
             )
         })?;
-        let taken = state(&resource.schema().attributes, &Value::Null, taken, &mut Diagnostics::new());
+        let taken = state(&resource.schema().attributes, &Value::Null, taken, &mut told);
         Ok(Response {
             target_identity: resource.identity().and_then(|schema| identity(&schema.of(&taken))),
             target_state: encode(&taken),
+            diagnostics: diagnostics(told),
             ..Response::default()
         })
     }
