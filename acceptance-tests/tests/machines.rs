@@ -110,6 +110,8 @@ mod cases {
         let machine = world.instance("web");
         assert_ne!(container["id"], machine["id"]);
         assert_eq!(machine["type"], "virtual-machine");
+        assert!(machine["accelerator"].as_str().unwrap().contains(": "), "{}", machine["accelerator"]);
+        assert!(container["accelerator"].is_null());
         assert_eq!(world.page("/"), "page one\n");
         assert!(world.page("/env").contains("GREETING=hello from the image"));
         assert_eq!(world.inside("web", "busybox cat /data/note"), (0, "of the container\n".to_owned()));

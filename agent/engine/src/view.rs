@@ -167,6 +167,8 @@ pub struct InstanceView {
     pub health: Option<Health>,
     /// What was asked for and is in force only in part, a line each.
     pub clamped: Vec<String>,
+    /// What runs the instructions of a virtual machine that runs, with the reason.
+    pub accelerator: Option<String>,
 }
 
 /// A network.

@@ -87,6 +87,9 @@ pub struct VmSpec {
     pub virtiofsd: PathBuf,
     /// Whether the processor runs the guest's instructions, or QEMU's translation.
     pub kvm: bool,
+    /// Why it is that: what the agent that started it found.
+    #[serde(default)]
+    pub kvm_reason: String,
     /// Of the guest, in bytes.
     pub memory_bytes: u64,
     /// Of the guest.

@@ -65,6 +65,7 @@ pub(super) fn instance_in_full(wire: &wire::Instance) -> Value {
     all["leases"] = wire.leases.iter().map(lease).collect::<serde_json::Map<_, _>>().into();
     all["health_check"] = instance_health(wire);
     all["clamped"] = json!(wire.clamped);
+    all["accelerator"] = text(&wire.accelerator);
     all["generation"] = wire.generation.into();
     all["spec"] = wire.spec.as_ref().map(spec).unwrap_or_default();
     all["effective"] = wire.effective.as_ref().map(effective).unwrap_or_default();

@@ -58,6 +58,8 @@ impl GuestError {
 #[derive(Debug, Clone)]
 pub(super) struct Guests {
     directory: PathBuf,
+    /// The run directories of instances.
+    instances: PathBuf,
     finder: Finder,
     config: Vm,
     accelerator: Arc<OnceLock<Choice>>,
@@ -65,7 +67,8 @@ pub(super) struct Guests {
 
 impl Guests {
     pub(super) fn new(place: &Place, finder: Finder, config: Vm) -> Self {
-        Self { directory: place.data.join("vm"), finder, config, accelerator: Arc::default() }
+        let (directory, instances) = (place.data.join("vm"), place.run.join("instances"));
+        Self { directory, instances, finder, config, accelerator: Arc::default() }
     }
 
     /// A machine with these limits. Blocks: at the first time files are made.
@@ -73,7 +76,8 @@ impl Guests {
         let (qemu, virtiofsd) = (self.qemu()?, self.virtiofsd()?);
         let kernel = boot::find_kernel(Path::new("/"), self.config.kernel.as_deref())?;
         let boot = boot::prepare(&kernel, &self.init()?, &self.directory)?;
-        let kvm = self.choice().accelerator == Accelerator::Kvm;
+        let Choice { accelerator, reason } = self.choice();
+        let kvm = *accelerator == Accelerator::Kvm;
         let here = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
         let cpus = machine::cpus(limits).map_or(here.min(MAX_CPUS), |n| u32::try_from(n).unwrap_or(u32::MAX));
         Ok(VmSpec {
@@ -82,11 +86,32 @@ impl Guests {
             qemu,
             virtiofsd,
             kvm,
+            kvm_reason: reason.clone(),
             memory_bytes: limits.memory_bytes.unwrap_or(machine::DEFAULT_MEMORY),
             cpus,
             // Under translation, on a host that is busy.
             boot_timeout_ms: if kvm { 30_000 } else { 120_000 },
         })
+    }
+
+    /// Removes the boot files that neither the configuration nor a machine that runs has a use for. Blocks; called before
+    /// anything is started.
+    pub(super) fn prune(&self) -> Result<(), GuestError> {
+        if !self.directory.exists() {
+            return Ok(());
+        }
+        let homes = std::fs::read_dir(&self.instances).into_iter().flatten().flatten();
+        let mut keep = Vec::new();
+        for home in homes.map(|entry| entry.path()) {
+            match super::runtime::launch_spec(&home) {
+                Some(spec) => keep.extend(spec.vm.into_iter().flat_map(|vm| [vm.kernel, vm.initramfs])),
+                // What it boots from is not known.
+                None if home.join("spec.json").exists() => return Ok(()),
+                None => {}
+            }
+        }
+        let kernel = boot::find_kernel(Path::new("/"), self.config.kernel.as_deref())?;
+        Ok(boot::prune(&kernel, &self.init()?, &self.directory, &keep)?)
     }
 
     /// Probed once: it takes a while where it is of no use.
@@ -128,6 +153,12 @@ impl Guests {
             check("vm accelerator", outcome, format!("{name}: {reason}"), fix.to_owned()),
         ]
     }
+}
+
+/// What runs a machine's instructions, and why it is that.
+pub(super) fn accelerator(vm: &VmSpec) -> String {
+    let name = if vm.kvm { "KVM" } else { "QEMU's translation" };
+    if vm.kvm_reason.is_empty() { name.to_owned() } else { format!("{name}: {}", vm.kvm_reason) }
 }
 
 /// What a control group allows for a machine whose guest has this much.

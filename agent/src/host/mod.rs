@@ -102,6 +102,11 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
     let served = network::Served::default();
     let network = network::Networks::open(place.clone(), supervisor.clone(), served.clone()).await?;
     let guests = guests::Guests::new(&place, supervisor.clone(), config.vm.clone());
+    let pruning = guests.clone();
+    if let Err(error) = tokio::task::spawn_blocking(move || pruning.prune()).await? {
+        // They are only in the way.
+        tracing::warn!(%error, "boot files of other kernels stay for now");
+    }
     let downloads = Downloads::new(config.pull.connections, config.pull.bytes_per_second);
     Ok(Ports {
         images: Arc::new(images::ImageStore::new(store.clone(), downloads)),

@@ -26,7 +26,7 @@ pub enum BootError {
     /// A file.
     #[error("cannot {operation} {}", path.display())]
     File {
-        /// "read" or "write".
+        /// "read", "write" or "remove".
         operation: &'static str,
         /// It.
         path: PathBuf,
@@ -92,14 +92,35 @@ fn numbers(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
+/// Removes what [`prepare`] made in `directory` of other kernels and other pids 1, but for what is in `keep`.
+///
+/// # Errors
+/// Where a file cannot be removed, or the kernel is none.
+pub fn prune(kernel: &Kernel, init: &Path, directory: &Path, keep: &[PathBuf]) -> Result<(), BootError> {
+    let current = paths(kernel, init, directory)?;
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let ours = name.starts_with("kernel-") || name.starts_with("initramfs-");
+        if ours && path != current.kernel && path != current.initramfs && !keep.contains(&path) {
+            fs::remove_file(&path).map_err(at("remove", &path))?;
+        }
+    }
+    Ok(())
+}
+
+fn paths(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, BootError> {
+    let key = key(&[&kernel.image, &kernel.modules.join("modules.dep"), init])?;
+    let path = |name: &str| directory.join(format!("{name}-{key}"));
+    Ok(Boot { kernel: path("kernel"), initramfs: path("initramfs") })
+}
+
 /// Makes the files in `directory`, unless those of the same kernel and pid 1 are there.
 ///
 /// # Errors
 /// Where a file cannot be read or written, or the kernel is none.
 pub fn prepare(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, BootError> {
-    let key = key(&[&kernel.image, &kernel.modules.join("modules.dep"), init])?;
-    let path = |name: &str| directory.join(format!("{name}-{key}"));
-    let boot = Boot { kernel: path("kernel"), initramfs: path("initramfs") };
+    let boot = paths(kernel, init, directory)?;
     if !boot.kernel.exists() {
         let image = read(&kernel.image)?;
         let extracted = match kernel::extract(&image) {
@@ -185,6 +206,25 @@ mod tests {
         assert!(matches!(find_kernel(host(&[]).path(), None), Err(BootError::NoKernel)));
         let odd = find_kernel(root.path(), Some(Path::new("/boot/bzImage")));
         assert!(matches!(odd, Err(BootError::Unnamed { .. })), "{odd:?}");
+    }
+
+    #[test]
+    fn what_no_machine_boots_from_any_more_is_removed() {
+        let root = host(&["6.9.0-cloud-amd64"]);
+        let kernel = find_kernel(root.path(), None).unwrap();
+        let directory = root.path().join("vm");
+        fs::create_dir(&directory).unwrap();
+        let now = paths(&kernel, &kernel.image, &directory).unwrap();
+        let used = directory.join("kernel-used");
+        let (old, other) = (directory.join("initramfs-old"), directory.join("note"));
+        for path in [&now.kernel, &now.initramfs, &used, &old, &other] {
+            fs::write(path, "").unwrap();
+        }
+        prune(&kernel, &kernel.image, &directory, std::slice::from_ref(&used)).unwrap();
+        assert!([&now.kernel, &now.initramfs, &used, &other].iter().all(|path| path.exists()));
+        assert!(!old.exists());
+        // Where no machine was ever made, nothing is to be done.
+        prune(&kernel, &kernel.image, &root.path().join("none"), &[]).unwrap();
     }
 
     #[test]

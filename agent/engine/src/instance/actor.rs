@@ -104,6 +104,7 @@ pub(super) struct Actor {
     pub(super) rootfs: Vec<u32>,
     pub(super) health: Option<Health>,
     pub(super) clamped: Vec<String>,
+    pub(super) accelerator: Option<String>,
     pub(super) interfaces: BTreeMap<String, InterfaceState>,
     /// The generation whose ports, limits and restart policy are in force, where that is known.
     pub(super) settings: Option<u64>,
@@ -135,6 +136,7 @@ pub(crate) fn spawn(
         image: image.clone(),
         health: None,
         clamped: Vec::new(),
+        accelerator: None,
         interfaces: found.interfaces.clone(),
     };
     let (snapshot, watcher) = watch::channel(Arc::new(first));
@@ -146,6 +148,7 @@ pub(crate) fn spawn(
         rootfs: Vec::new(),
         health: None,
         clamped: Vec::new(),
+        accelerator: None,
         interfaces: found.interfaces,
         settings: None,
         image,
@@ -222,6 +225,7 @@ impl Actor {
             image: self.image.clone(),
             health: self.health.clone(),
             clamped: self.clamped.clone(),
+            accelerator: self.accelerator.clone(),
             addresses: interfaces::addresses(&self.inner, &self.record, &self.interfaces),
             interfaces: self.interfaces.clone(),
         })

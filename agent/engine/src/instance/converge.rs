@@ -53,6 +53,7 @@ impl Actor {
         self.rootfs = state.rootfs;
         self.health = state.health;
         self.clamped = state.clamped;
+        self.accelerator = state.accelerator;
         self.interfaces = state.interfaces;
         let noted = (self.record.started_at, self.record.restarts);
         match &self.workload {

@@ -19,6 +19,7 @@ pub(crate) struct Snapshot {
     pub(crate) image: Option<Arc<ImageInfo>>,
     pub(crate) health: Option<Health>,
     pub(crate) clamped: Vec<String>,
+    pub(crate) accelerator: Option<String>,
     pub(crate) addresses: BTreeMap<String, Vec<IpNet>>,
     pub(crate) interfaces: BTreeMap<String, InterfaceState>,
 }
@@ -117,6 +118,7 @@ impl Snapshot {
             generation: record.generation,
             health: self.health.clone(),
             clamped: self.clamped.clone(),
+            accelerator: self.accelerator.clone(),
         }
     }
 }

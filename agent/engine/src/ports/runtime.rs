@@ -135,6 +135,8 @@ pub struct InstanceState {
     pub health: Option<Health>,
     /// What was asked for and is in force only in part, a line each.
     pub clamped: Vec<String>,
+    /// What runs the instructions of a virtual machine that runs, with the reason.
+    pub accelerator: Option<String>,
     /// The interfaces of a workload that runs, as they are now.
     pub interfaces: BTreeMap<String, InterfaceState>,
 }
@@ -148,6 +150,7 @@ impl InstanceState {
             rootfs: Vec::new(),
             health: None,
             clamped: Vec::new(),
+            accelerator: None,
             interfaces: BTreeMap::new(),
         }
     }

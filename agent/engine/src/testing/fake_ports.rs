@@ -339,7 +339,7 @@ impl Runtime for FakeHost {
         let workload = found.and_then(|found| found.workload.clone()).unwrap_or(Workload::Absent);
         let rootfs = found.map(|found| found.rootfs.keys().copied().collect()).unwrap_or_default();
         let interfaces = found.map(|found| found.interfaces.clone()).unwrap_or_default();
-        Ok(InstanceState { workload, rootfs, health, clamped: Vec::new(), interfaces })
+        Ok(InstanceState { workload, rootfs, health, clamped: Vec::new(), accelerator: None, interfaces })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {

@@ -114,6 +114,7 @@ pub(in crate::api) fn show(view: InstanceView) -> wire::Instance {
         generation: view.generation,
         health: view.health.map(process::health),
         clamped: view.clamped,
+        accelerator: view.accelerator.unwrap_or_default(),
         leases: network::leases(view.interfaces),
     }
 }

@@ -32,7 +32,7 @@ use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
 use berth_runtime::launch::Stage;
 use berth_runtime::mount::MountSpec;
-use berth_runtime::spec::VmSpec;
+use berth_runtime::spec::{LaunchSpec, VmSpec};
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -50,6 +50,11 @@ const BEYOND: Duration = Duration::from_secs(30);
 
 /// How long a connection may take to come about.
 const CONNECT: Duration = Duration::from_secs(1);
+
+/// What an instance with this run directory was started with.
+pub(super) fn launch_spec(run: &Path) -> Option<LaunchSpec> {
+    state::spec(run)
+}
 
 /// The supervisors of this agent.
 pub(super) struct Supervisors {
@@ -216,8 +221,9 @@ impl Runtime for Supervisors {
         let clamped = status.as_ref().map(|status| status.clamped.clone()).unwrap_or_default();
         let interfaces =
             status.as_ref().map(|status| state::interfaces(&status.interfaces)).unwrap_or_default();
+        let accelerator = status.as_ref().and_then(|_| state::accelerator(&home.run));
         let workload = state::workload(&home.run, status);
-        Ok(InstanceState { workload, rootfs, health, clamped, interfaces })
+        Ok(InstanceState { workload, rootfs, health, clamped, accelerator, interfaces })
     }
 
     async fn prepare_rootfs(&self, request: &RootfsRequest) -> Result<(), StartError> {

@@ -13,6 +13,8 @@ use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::LaunchSpec;
 use ipnet::Ipv4Net;
 
+use crate::host::guests;
+
 /// All instances that have a directory.
 pub(super) fn ids(places: &[PathBuf]) -> io::Result<BTreeSet<InstanceId>> {
     let mut ids = BTreeSet::new();
@@ -50,6 +52,11 @@ pub(super) fn spec(run: &Path) -> Option<LaunchSpec> {
 /// How long the workload may take to stop.
 pub(super) fn stop_time(run: &Path) -> Duration {
     Duration::from_millis(spec(run).map_or(0, |spec| spec.stop.timeout_ms))
+}
+
+/// What runs the instructions of a machine that runs.
+pub(super) fn accelerator(run: &Path) -> Option<String> {
+    spec(run)?.vm.as_ref().map(guests::accelerator)
 }
 
 /// What the workload is, with what its supervisor says if there is one.

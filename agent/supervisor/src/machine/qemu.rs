@@ -87,6 +87,7 @@ mod tests {
             qemu: "/q".into(),
             virtiofsd: "/v".into(),
             kvm,
+            kvm_reason: String::new(),
             memory_bytes: 300 << 20,
             cpus: 2,
             boot_timeout_ms: 1,

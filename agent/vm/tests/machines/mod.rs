@@ -17,6 +17,7 @@ pub fn vm(directory: &Path) -> VmSpec {
         qemu: "/usr/bin/qemu-system-x86_64".into(),
         virtiofsd: "/usr/lib/qemu/virtiofsd".into(),
         kvm: false,
+        kvm_reason: String::new(),
         memory_bytes: 256 << 20,
         cpus: 1,
         boot_timeout_ms: 120_000,
