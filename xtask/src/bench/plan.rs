@@ -74,15 +74,17 @@ impl World {
             text,
             "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
              resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
+             resource \"berth_network\" \"many\" {{\n  name = \"many\"\n  ipv4_subnet = \"198.18.0.0/16\"\n}}\n\
              resource \"berth_instance\" \"many\" {{\n  count = {count}\n    name = \"many-${{count.index}}\"\n    \
-             image = berth_image.tiny.id\n    {ARGUMENTS}\n}}\n",
+             image = berth_image.tiny.id\n    networks = {{ eth0 = {{ network = berth_network.many.name }} }}\n    \
+             {ARGUMENTS}\n}}\n",
             self.registry.address()
         );
         self.instances.project.write(&text).map_err(failed)?;
         self.instances.timed(&["apply", "-auto-approve", "-input=false", "-no-color", "-parallelism=20"])?;
         let data = format!(
             "resource \"terraform_data\" \"many\" {{\n  count = {count}\n  input = {{\n    name = \"many-${{count.index}}\"\n    \
-             image = \"{}\"\n    {ARGUMENTS}\n  }}\n}}\n",
+             image = \"{}\"\n    networks = {{ eth0 = {{ network = \"many\" }} }}\n    {ARGUMENTS}\n  }}\n}}\n",
             self.image()?
         );
         self.data.project.write_file("main.tf", &data).map_err(failed)?;
@@ -128,7 +130,9 @@ impl Side {
             let mut text = String::new();
             let opened = fs::File::open(&said).and_then(|mut it| it.read_to_string(&mut text));
             opened.map_err(file("read", &said))?;
-            return Err(StepError::Rule(format!("terraform {args:?} ended with {status}:\n{text}")));
+            let end: Vec<_> = text.lines().rev().take(20).collect::<Vec<_>>().into_iter().rev().collect();
+            let end = end.join("\n");
+            return Err(StepError::Rule(format!("terraform {args:?} ended with {status}:\n{end}")));
         }
         Ok((milliseconds, peak))
     }
