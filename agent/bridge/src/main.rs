@@ -1,4 +1,4 @@
-//! One a bridge: answers for the names of the instances that are on it, and outlives the agent.
+//! One a bridge: answers for the names of the instances that are on it, relays ports of `[::1]`, and outlives the agent.
 //!
 //! It begins as root in the host's network namespace, gives up all privileges and has from then on what the agent hands to
 //! it: sockets, and what to answer. It is single-threaded and static.
@@ -6,11 +6,13 @@
 //! ```text
 //! control (the agent's words) -> server (one task a socket) -> answer  names it knows: pure
 //!                                                            -> forward names that the host's resolvers know
+//!                                                            -> relay   ports of [::1]
 //! ```
 
 mod answer;
 mod control;
 mod forward;
+mod relay;
 mod server;
 
 use std::io::{self, Write};

@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use crate::answer::{Answer, Names, failure};
 use crate::forward::Forwarder;
+use crate::relay;
 
 /// The largest question that is taken over UDP: they are 50 bytes as a rule.
 const QUESTION: usize = 4096;
@@ -34,6 +35,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     names: RefCell<Rc<Names>>,
     forwarder: RefCell<Rc<Forwarder>>,
+    targets: RefCell<HashMap<Socket, SocketAddr>>,
     tasks: RefCell<HashMap<Socket, Task>>,
 }
 
@@ -49,6 +51,11 @@ impl Drop for Task {
 impl Server {
     pub(crate) fn sockets(&self) -> BTreeSet<Socket> {
         self.tasks.borrow().keys().cloned().collect()
+    }
+
+    /// Where a relayed port leads now.
+    pub(crate) fn target(&self, socket: &Socket) -> Option<SocketAddr> {
+        self.targets.borrow().get(socket).copied()
     }
 
     /// Nothing listens any more.
@@ -68,6 +75,7 @@ impl Server {
             let text = format!("there is no socket for {}", socket.address);
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
+        *self.targets.borrow_mut() = config.relays.iter().cloned().collect();
         let mut started = Vec::new();
         for socket in config.sockets.iter().filter(|socket| !tasks.contains_key(socket)) {
             let Some(descriptor) = came.remove(socket) else { continue };
@@ -85,12 +93,18 @@ impl Server {
         let server = Rc::clone(self);
         let task = match socket.protocol {
             Protocol::Udp => {
-                let socket = UdpSocket::from_std(descriptor.into())?;
-                tokio::task::spawn_local(server.answer_datagrams(socket))
+                let bound = UdpSocket::from_std(descriptor.into())?;
+                match self.target(socket) {
+                    Some(_) => tokio::task::spawn_local(relay::datagrams(server, socket.clone(), bound)),
+                    None => tokio::task::spawn_local(server.answer_datagrams(bound)),
+                }
             }
             Protocol::Tcp => {
-                let listener = TcpListener::from_std(descriptor.into())?;
-                tokio::task::spawn_local(server.answer_connections(listener))
+                let bound = TcpListener::from_std(descriptor.into())?;
+                match self.target(socket) {
+                    Some(_) => tokio::task::spawn_local(relay::connections(server, socket.clone(), bound)),
+                    None => tokio::task::spawn_local(server.answer_connections(bound)),
+                }
             }
         };
         Ok(Task(task.abort_handle()))

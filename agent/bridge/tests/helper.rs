@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something goes wrong")]
 
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -134,7 +136,7 @@ fn what_it_does_not_know_the_host_s_resolvers_say() {
     host.resolvers(&["127.0.0.1"]);
     assert!(host.dig("127.0.0.1", &["known.test"]).contains("SERVFAIL"));
     // What comes in damaged is answered with an error, or not at all, and then all is as before.
-    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
     for damaged in [&[0_u8; 5][..], &[0xff; 40], &[0x12, 0x34, 1, 0, 0, 9, 0, 0, 0, 0, 0, 0, 63]] {
         client.send_to(damaged, "127.0.0.1:53").unwrap();
     }
@@ -171,4 +173,62 @@ fn the_next_agent_goes_on_with_it() {
     helper.quit().unwrap();
     assert!(process.wait().unwrap().success());
     assert!(Helper::adopt(&host.socket()).unwrap().is_none());
+}
+
+#[test]
+fn what_is_sent_to_the_loopback_is_relayed() {
+    let host = Host::enter();
+    let Started { mut helper, mut process } = Helper::start(Path::new(PROGRAM), &host.socket()).unwrap();
+    let relay = |protocol, target: &str| {
+        let address = "[::1]:80".parse().unwrap();
+        (Socket { address, protocol, device: None }, target.parse().unwrap())
+    };
+    let config = |target: &str| {
+        let relays = vec![relay(Protocol::Tcp, target), relay(Protocol::Udp, target)];
+        Config {
+            sockets: relays.iter().map(|(socket, _)| socket.clone()).collect(),
+            relays,
+            ..Config::default()
+        }
+    };
+    helper.configure(&config("127.0.0.5:8080")).unwrap();
+    let inside = UdpSocket::bind("127.0.0.5:8080").unwrap();
+    inside.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    // Two senders, each with its own answer.
+    let clients = [(); 2].map(|()| UdpSocket::bind("[::1]:0").unwrap());
+    let mut buffer = [0; 64];
+    for (client, word) in clients.iter().zip(["one", "two"]) {
+        client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        client.connect("[::1]:80").unwrap();
+        client.send(word.as_bytes()).unwrap();
+    }
+    for _ in 0..2 {
+        let (length, from) = inside.recv_from(&mut buffer).unwrap();
+        inside.send_to(&buffer[..length], from).unwrap();
+    }
+    for (client, word) in clients.iter().zip(["one", "two"]) {
+        let length = client.recv(&mut buffer).unwrap();
+        assert_eq!(&buffer[..length], word.as_bytes());
+    }
+    let listener = TcpListener::bind("127.0.0.5:8080").unwrap();
+    let mut client = TcpStream::connect("[::1]:80").unwrap();
+    let (mut served, _) = listener.accept().unwrap();
+    // An open connection stays when the port leads elsewhere.
+    helper.configure(&config("127.0.0.6:8080")).unwrap();
+    client.write_all(b"question").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    let mut text = String::new();
+    served.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "question");
+    served.write_all(b"answer after the end of the question").unwrap();
+    drop(served);
+    let mut text = String::new();
+    client.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "answer after the end of the question");
+    // Nobody listens there.
+    let mut refused = TcpStream::connect("[::1]:80").unwrap();
+    assert_eq!(refused.read(&mut buffer).unwrap_or_default(), 0);
+    helper.quit().unwrap();
+    assert!(process.wait().unwrap().success());
+    assert!(TcpStream::connect("[::1]:80").is_err());
 }

@@ -56,6 +56,14 @@ pub enum NetworkFault {
     /// Ports of an instance whose interfaces are all on networks that are not the agent's.
     #[error("The host publishes no ports of an instance that is on no network of the type \"bridge\"")]
     NoWayForPorts,
+    /// A port at an IPv6 address of an instance that has none.
+    #[error("The port \"{port}\" cannot lead from {address}: the instance has no IPv6 address on a bridge")]
+    NoIpv6ForPort {
+        /// Its name.
+        port: String,
+        /// Where it was to be published.
+        address: IpAddr,
+    },
     /// A virtual machine on a network that is not a bridge of the agent's.
     #[error("A virtual machine cannot be on the network \"{network}\" yet: it is not a bridge")]
     NotForMachines {
@@ -169,6 +177,9 @@ impl NetworkFault {
                 return of_interface(interface, "network");
             }
             Self::NoWayForPorts => "ports",
+            Self::NoIpv6ForPort { port, .. } => {
+                return vec!["ports".to_owned(), port.clone(), "host_address".to_owned()];
+            }
             Self::NotOfNetwork { interface, argument, .. }
             | Self::NoFamily { interface, argument, .. }
             | Self::NotOurs { interface, argument, .. } => return of_interface(interface, argument),
@@ -196,6 +207,9 @@ impl NetworkFault {
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
             Self::NoNetwork { .. } | Self::NoPeer { .. } => {
                 "Make it first (a berth_network resource): berth network ls".to_owned()
+            }
+            Self::NoIpv6ForPort { .. } => {
+                "Give the network an ipv6_subnet, or publish the port at an IPv4 address or at ::1".to_owned()
             }
             Self::NoWayForPorts => {
                 "Its ports are open at its own address already: leave ports out, or add an interface on a bridge"

@@ -129,5 +129,9 @@ fn published(instance: &wire::Instance) -> String {
 
 fn port(port: &wire::Port) -> String {
     let protocol = if port.protocol == "udp" { "/udp" } else { "" };
-    format!("{}:{}->{}{protocol}", port.host_address, port.host_port, port.container_port)
+    let host = match port.host_address.contains(':') {
+        true => format!("[{}]", port.host_address),
+        false => port.host_address.clone(),
+    };
+    format!("{host}:{}->{}{protocol}", port.host_port, port.container_port)
 }

@@ -1,7 +1,7 @@
 //! `berth instance launch`
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use berth_proto::agent as wire;
 
@@ -92,8 +92,16 @@ fn publish(text: &str) -> Result<wire::Port, CliError> {
     let (rest, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (rest, container_port) = rest.rsplit_once(':').ok_or_else(bad)?;
     let (host, host_port) = match rest.rsplit_once(':') {
-        Some((host, port)) => (host.parse::<Ipv4Addr>().map_err(|_| bad())?, port),
-        None => (Ipv4Addr::LOCALHOST, rest),
+        Some((host, port)) => {
+            // Brackets tell an IPv6 address's own colons from the others.
+            let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+            let address = match bare {
+                Some(v6) => v6.parse::<Ipv6Addr>().map(IpAddr::V6),
+                None => host.parse::<Ipv4Addr>().map(IpAddr::V4),
+            };
+            (address.map_err(|_| bad())?, port)
+        }
+        None => (Ipv4Addr::LOCALHOST.into(), rest),
     };
     let port = |text: &str| text.parse::<u16>().map_err(|_| bad());
     Ok(wire::Port {
@@ -134,6 +142,8 @@ mod tests {
         let port = publish("0.0.0.0:53:5353/udp").unwrap();
         assert_eq!((port.host_address.as_str(), port.host_port, port.container_port), ("0.0.0.0", 53, 5353));
         assert_eq!(port.protocol, "udp");
+        let port = publish("[::1]:8080:80").unwrap();
+        assert_eq!((port.host_address.as_str(), port.host_port), ("::1", 8080));
         for bad in ["80", "a:80", "1:2:3", "8080:80/icmp", "127.0.0.1:99999:80", "::1:1:2", ""] {
             assert!(publish(bad).unwrap_err().is_usage(), "{bad}");
         }

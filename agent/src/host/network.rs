@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::error::Error;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -64,7 +64,7 @@ impl Networks {
         let record = tokio::task::spawn_blocking(move || Record::load(&run)).await??;
         let forwarding = Forwarding::new(Path::new(SHARED_DIR), &place.prefix, &place.data.join(LOCK));
         let mut held = HashMap::new();
-        for port in record.ports.values().flatten() {
+        for port in record.ports.values().flatten().filter(|port| !port.host().is_relayed()) {
             match ports::hold(port.host()) {
                 Ok(holder) => drop(held.insert(port.host(), holder)),
                 Err(error) => tracing::warn!(%error, "a published port is not held any more"),
@@ -227,18 +227,24 @@ impl Inner {
     fn publish(self: &Arc<Self>, now: &mut Now, publication: &Publication) -> Result<(), NetworkError> {
         let ports = publication.ports.iter().filter_map(|port| {
             Some(Published {
-                host_address: port.host_address.into(),
+                host_address: port.host_address,
                 host_port: port.host_port,
                 protocol: ours(port.protocol),
-                address: publication.ipv4?.into(),
+                address: Published::target(port.host_address, publication.ipv4, publication.ipv6)?,
                 port: port.container_port,
             })
         });
         let ports = ports.collect::<Vec<_>>();
         let mut taken = Vec::new();
         for port in &ports {
-            if !now.held.contains_key(&port.host()) {
-                taken.push(ports::hold(port.host()).map_err(|error| unheld(port.host(), error))?);
+            let refused = |error| unheld(port.host(), error);
+            if port.host().is_relayed() {
+                // Who relays it takes it; here it is seen whether it can.
+                if !now.record.has_port(port.host()) {
+                    ports::hold(port.host()).map(drop).map_err(refused)?;
+                }
+            } else if !now.held.contains_key(&port.host()) {
+                taken.push(ports::hold(port.host()).map_err(refused)?);
             }
         }
         let mut record = now.record.clone();
@@ -342,23 +348,21 @@ impl Network for Networks {
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
-        let nothing = Publication { instance, ipv4: None, ports: Vec::new(), links: Vec::new() };
+        let nothing = Publication { instance, ipv4: None, ipv6: None, ports: Vec::new(), links: Vec::new() };
         self.blocking(move |inner, now| inner.publish(now, &nothing)).await
     }
 
-    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
+    async fn check_port(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
         let protocol = ours(protocol);
         self.blocking(move |_, now| {
             let overlaps = |held: &HostPort| {
-                let address = held.address == IpAddr::V4(address)
-                    || held.address.is_unspecified()
-                    || address.is_unspecified();
-                address && held.port == port && held.protocol == protocol
+                let at = berth_domain::value::port::overlap(held.address, address);
+                at && held.port == port && held.protocol == protocol
             };
-            if now.held.keys().any(overlaps) {
+            if now.record.ports.values().flatten().any(|port| overlaps(&port.host())) {
                 return Ok(());
             }
-            let port = HostPort { address: address.into(), protocol, port };
+            let port = HostPort { address, protocol, port };
             ports::check_free(port.address, port.port, protocol).map_err(|error| unheld(port, error))
         })
         .await
@@ -423,18 +427,16 @@ fn filtered(operation: &str, error: FirewallError) -> NetworkError {
 }
 
 fn unheld(port: HostPort, error: PortError) -> NetworkError {
-    // Specs have none of the other family so far.
-    let IpAddr::V4(address) = port.address else { return host("hold a port", error) };
     match error {
         PortError::Taken { .. } | PortError::NoneFree { .. } => NetworkError::PortTaken {
-            address,
+            address: port.address,
             port: port.port,
             protocol: match port.protocol {
                 firewall::Protocol::Tcp => Protocol::Tcp,
                 firewall::Protocol::Udp => Protocol::Udp,
             },
         },
-        PortError::NoSuchAddress(_) => NetworkError::NotAnAddress { address },
+        PortError::NoSuchAddress(address) => NetworkError::NotAnAddress { address },
         PortError::Refused { .. } => host("hold a port", error),
     }
 }

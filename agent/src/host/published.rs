@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
 use berth_domain::MacAddress;
@@ -128,6 +128,17 @@ impl RecordError {
 }
 
 impl Published {
+    /// What of an instance it leads to; `None` where the instance has no such address.
+    pub(super) fn target(host: IpAddr, ipv4: Option<Ipv4Addr>, ipv6: Option<Ipv6Addr>) -> Option<IpAddr> {
+        let (v4, v6) = (ipv4.map(IpAddr::V4), ipv6.map(IpAddr::V6));
+        match host {
+            IpAddr::V4(_) => v4,
+            // It is relayed, so that the family is nobody's concern.
+            IpAddr::V6(host) if host.is_loopback() => v4.or(v6),
+            IpAddr::V6(_) => v6,
+        }
+    }
+
     pub(super) fn host(self) -> HostPort {
         HostPort { address: self.host_address, protocol: self.protocol, port: self.host_port }
     }
@@ -185,6 +196,11 @@ impl Record {
             }
             all.insert(name, link);
         }
+    }
+
+    /// Whether it leads to an instance.
+    pub(super) fn has_port(&self, port: HostPort) -> bool {
+        self.ports.values().flatten().any(|published| published.host() == port)
     }
 
     /// An instance has these interfaces and ports, and no others.

@@ -164,7 +164,7 @@ async fn the_host_s_network_keeps_its_promises() {
     let world = World::new().await;
     let port = PublishedPort {
         name: "http".to_owned(),
-        host_address: Ipv4Addr::LOCALHOST,
+        host_address: Ipv4Addr::LOCALHOST.into(),
         host_port: free_port(),
         container_port: 80,
         protocol: Protocol::Tcp,
@@ -174,7 +174,8 @@ async fn the_host_s_network_keeps_its_promises() {
     let mac = MacAddress::of_instance(instance);
     let name = Name::new("web").unwrap();
     let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()], name };
-    let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
+    let publication =
+        Publication { instance, ipv4: Some(ipv4), ipv6: None, ports: vec![port], links: vec![link] };
     testing::network(&*world.ports.network, &network, &publication).await;
     let bridge = world.ports.network.host_name(&network);
     assert!(!Path::new("/sys/class/net").join(&bridge).exists(), "{bridge} is left");

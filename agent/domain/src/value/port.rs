@@ -43,8 +43,8 @@ pub struct PortSpec {
     pub container_port: u16,
     /// Where the host listens; `None`: the agent chooses.
     pub host_port: Option<u16>,
-    /// The host's address; 0.0.0.0 is all of them.
-    pub host_address: Ipv4Addr,
+    /// The host's address; 0.0.0.0 and :: are all of their family.
+    pub host_address: IpAddr,
     /// The transport.
     pub protocol: Protocol,
 }
@@ -86,8 +86,8 @@ impl PortSpec {
 
 /// Whether a listener on one address takes the port of the other.
 #[must_use]
-pub fn overlap(a: Ipv4Addr, b: Ipv4Addr) -> bool {
-    a == b || a.is_unspecified() || b.is_unspecified()
+pub fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || (a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified()))
 }
 
 fn key(name: &str) -> Result<(), Invalid> {
@@ -100,19 +100,25 @@ fn key(name: &str) -> Result<(), Invalid> {
     Err(Invalid::new(&[], summary, "Use 1 to 63 letters, digits, dots, hyphens and underscores"))
 }
 
-fn address(text: &str) -> Result<Ipv4Addr, Invalid> {
+fn address(text: &str) -> Result<IpAddr, Invalid> {
+    const ADVICE: &str = "Use an address of the host, 127.0.0.1 or ::1, or 0.0.0.0 or :: for all of a family";
     if text.is_empty() {
-        return Ok(Ipv4Addr::LOCALHOST);
+        return Ok(Ipv4Addr::LOCALHOST.into());
     }
     match text.parse::<IpAddr>() {
-        Ok(IpAddr::V4(address)) if !address.is_multicast() && !address.is_broadcast() => Ok(address),
-        Ok(IpAddr::V6(_)) => {
-            let summary = format!("{text} is an IPv6 address");
-            Err(Invalid::new(&[], summary, "Ports are published on IPv4 addresses: use 127.0.0.1 or 0.0.0.0"))
+        Ok(IpAddr::V4(address)) if !address.is_multicast() && !address.is_broadcast() => Ok(address.into()),
+        Ok(IpAddr::V6(address)) if address.to_ipv4_mapped().is_some() => {
+            let summary = format!("{text} is an IPv4 address in the form of the other family");
+            Err(Invalid::new(&[], summary, format!("Write {}", address.to_canonical())))
         }
+        Ok(IpAddr::V6(address)) if address.is_unicast_link_local() => {
+            let summary = format!("{text} is another address on each of the host's links");
+            Err(Invalid::new(&[], summary, ADVICE))
+        }
+        Ok(IpAddr::V6(address)) if !address.is_multicast() => Ok(address.into()),
         _ => {
             let summary = format!("\"{}\" is not an address of a host", shown(text));
-            Err(Invalid::new(&[], summary, "Use an IPv4 address of the host, 127.0.0.1, or 0.0.0.0 for all"))
+            Err(Invalid::new(&[], summary, ADVICE))
         }
     }
 }
@@ -125,5 +131,30 @@ fn protocol(text: &str) -> Result<Protocol, Invalid> {
             let summary = format!("\"{}\" is not a protocol", shown(other));
             Err(Invalid::new(&[], summary, "Use \"tcp\" or \"udp\""))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_s_address_is_of_either_family() {
+        for (text, address) in
+            [("", "127.0.0.1"), ("::1", "::1"), ("::", "::"), ("2001:db8::5", "2001:db8::5")]
+        {
+            assert_eq!(super::address(text).unwrap().to_string(), address);
+        }
+        for bad in ["fe80::1", "::ffff:10.0.0.1", "ff02::1", "224.0.0.1", "255.255.255.255", "here", "[::1]"]
+        {
+            assert!(super::address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn all_of_one_family_leave_the_other_alone() {
+        let overlap = |a: &str, b: &str| overlap(a.parse().unwrap(), b.parse().unwrap());
+        assert!(overlap("::", "::1") && overlap("0.0.0.0", "127.0.0.1") && overlap("::1", "::1"));
+        assert!(!overlap("::", "0.0.0.0") && !overlap("::", "127.0.0.1") && !overlap("::1", "::2"));
     }
 }

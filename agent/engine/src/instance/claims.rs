@@ -1,7 +1,7 @@
 //! Which instance has which port of the host, so that two of this agent never fight for one.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use berth_domain::{InstanceId, InstanceSpec, PortSpec, Protocol};
@@ -133,7 +133,7 @@ async fn free(
     network: &dyn Network,
     id: InstanceId,
     name: &str,
-    address: Ipv4Addr,
+    address: IpAddr,
     protocol: Protocol,
     taken: &HashSet<u16>,
 ) -> Result<u16, EngineError> {

@@ -247,6 +247,7 @@ impl Actor {
         let publication = Publication {
             instance: self.record.id,
             ipv4: self.record.ipv4(),
+            ipv6: self.record.ipv6(),
             ports: ports.clone(),
             links: self.links(),
         };

@@ -38,6 +38,12 @@ pub(crate) fn wanted(
     if !spec.ports.is_empty() && !wanted.values().any(|it| it.network.spec.kind == NetworkKind::Bridge) {
         return Err(NetworkFault::NoWayForPorts.into());
     }
+    let has_ipv6 = wanted.values().any(|it| it.network.spec.ipv6_subnet.is_some());
+    let beyond = |address: IpAddr| address.is_ipv6() && !address.is_loopback() && !has_ipv6;
+    if let Some((port, spec)) = spec.ports.iter().find(|(_, port)| beyond(port.host_address)) {
+        let (port, address) = (port.clone(), spec.host_address);
+        return Err(NetworkFault::NoIpv6ForPort { port, address }.into());
+    }
     Ok(wanted)
 }
 

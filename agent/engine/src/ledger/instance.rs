@@ -1,7 +1,7 @@
 //! Instances in the ledger.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use berth_domain::{
     Desired, Digest, ExitRecord, InstanceId, InstanceSpec, NetworkId, PortSpec, Timestamp, UidRange,
@@ -172,6 +172,13 @@ impl Record {
     pub fn ipv4(&self) -> Option<Ipv4Addr> {
         let default = self.default_interface().and_then(|interface| interface.ipv4);
         default.or_else(|| self.interfaces.values().find_map(|interface| interface.ipv4))
+    }
+
+    /// Likewise of IPv6: ports of it lead there.
+    #[must_use]
+    pub fn ipv6(&self) -> Option<Ipv6Addr> {
+        let default = self.default_interface().and_then(|interface| interface.ipv6);
+        default.or_else(|| self.interfaces.values().find_map(|interface| interface.ipv6))
     }
 
     /// Its name.

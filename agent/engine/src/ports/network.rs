@@ -1,6 +1,6 @@
 //! Networks on the host, and ports of the host that lead to instances.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, Protocol};
@@ -15,8 +15,8 @@ use super::access::Restrictions;
 pub struct PublishedPort {
     /// Its name in the spec.
     pub name: String,
-    /// The host's address; 0.0.0.0 is all of them.
-    pub host_address: Ipv4Addr,
+    /// The host's address; 0.0.0.0 and :: are all of their family.
+    pub host_address: IpAddr,
     /// The host's port, given or chosen.
     pub host_port: u16,
     /// The workload's.
@@ -47,6 +47,8 @@ pub struct Publication {
     pub instance: InstanceId,
     /// Where its ports lead; without one, none are published.
     pub ipv4: Option<Ipv4Addr>,
+    /// Likewise those of IPv6, but that of the host's loopback, which leads to either.
+    pub ipv6: Option<Ipv6Addr>,
     /// The ports; they replace those it had.
     pub ports: Vec<PublishedPort>,
     /// The interfaces; they replace those it had.
@@ -99,7 +101,7 @@ pub trait Network: Send + Sync + 'static {
 
     /// Whether a port of the host could be published: nobody else listens on it, and the address is the host's.
     /// What this agent has published itself does not count: the engine keeps those apart.
-    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError>;
+    async fn check_port(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<(), NetworkError>;
 
     /// What the network is called on the host: the bridge's name.
     fn host_name(&self, network: &KnownNetwork) -> String;
@@ -112,7 +114,7 @@ pub enum NetworkError {
     #[error("Port {port}/{protocol} of {address} is taken")]
     PortTaken {
         /// The host's address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The port.
         port: u16,
         /// The transport.
@@ -122,7 +124,7 @@ pub enum NetworkError {
     #[error("{address} is not an address of this host")]
     NotAnAddress {
         /// What was asked for.
-        address: Ipv4Addr,
+        address: IpAddr,
     },
     /// The host has no such interface.
     #[error("The host has no interface {parent}")]

@@ -301,7 +301,7 @@ impl Network for FakeHost {
         self.at_network("withdraw", "after").await
     }
 
-    async fn check_port(&self, address: Ipv4Addr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
+    async fn check_port(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {
         if self.state().busy.contains(&port) {
             return Err(NetworkError::PortTaken { address, port, protocol });
         }

@@ -35,7 +35,7 @@ async fn the_fake_network_keeps_its_promises() {
     let world = World::new();
     let port = PublishedPort {
         name: "http".to_owned(),
-        host_address: Ipv4Addr::LOCALHOST,
+        host_address: Ipv4Addr::LOCALHOST.into(),
         host_port: 20_000,
         container_port: 80,
         protocol: Protocol::Tcp,
@@ -45,7 +45,8 @@ async fn the_fake_network_keeps_its_promises() {
     let mac = MacAddress::of_instance(instance);
     let name = Name::new("web").unwrap();
     let link = Link { network: network.clone(), slot: 0, mac, addresses: vec![ipv4.into()], name };
-    let publication = Publication { instance, ipv4: Some(ipv4), ports: vec![port], links: vec![link] };
+    let publication =
+        Publication { instance, ipv4: Some(ipv4), ipv6: None, ports: vec![port], links: vec![link] };
     testing::network(&*world.host, &network, &publication).await;
 }
 

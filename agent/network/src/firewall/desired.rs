@@ -163,6 +163,12 @@ impl HostPort {
     pub fn is_translated(&self) -> bool {
         self.address != IpAddr::V6(Ipv6Addr::LOCALHOST)
     }
+
+    /// Whether something has to take what is sent to `::1` on. It has the port then, and nobody else needs to hold it.
+    #[must_use]
+    pub fn is_relayed(&self) -> bool {
+        self.address.is_ipv6() && (self.address.is_loopback() || self.address.is_unspecified())
+    }
 }
 
 impl fmt::Display for HostPort {

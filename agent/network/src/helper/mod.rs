@@ -1,4 +1,5 @@
-//! The helper of a bridge: the process `berth-bridge`, which answers for the names of those who are on it.
+//! The helper of a bridge: the process `berth-bridge`, which answers for the names of those who are on it, and relays the
+//! published ports that the kernel does not translate.
 //!
 //! It outlives the agent: the next one finds it by its control socket and goes on with it. The agent makes the sockets
 //! that it answers at and hands them over, so that it needs no privilege of the host's.
@@ -63,8 +64,10 @@ pub struct Config {
     pub also: BTreeMap<IpAddr, Vec<usize>>,
     /// Whether it asks the host's resolvers for names that are in no zone.
     pub forward: bool,
-    /// Where it answers.
+    /// Where it answers, and the ports that it relays.
     pub sockets: BTreeSet<Socket>,
+    /// Those of the sockets that lead to an instance, and where.
+    pub relays: Vec<(Socket, SocketAddr)>,
 }
 
 /// What the agent says.
@@ -115,7 +118,7 @@ mod tests {
         };
         let line = r#"{"socket":{"address":"10.1.2.1:53","protocol":"udp","device":"berthabcd0"}}"#;
         assert_eq!(serde_json::to_string(&Request::Socket(socket)).unwrap(), line);
-        let line = r#"{"configure":{"zones":[{"domain":"default.berth","subnets":["10.1.2.0/24"],"names":{"web":["10.1.2.3"]}}],"also":{"10.1.2.3":[0]},"forward":true,"sockets":[]}}"#;
+        let line = r#"{"configure":{"zones":[{"domain":"default.berth","subnets":["10.1.2.0/24"],"names":{"web":["10.1.2.3"]}}],"also":{"10.1.2.3":[0]},"forward":true,"sockets":[],"relays":[]}}"#;
         let request: Request = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
         assert_eq!(serde_json::from_str::<Request>("\"status\"").unwrap(), Request::Status);

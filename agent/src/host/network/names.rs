@@ -19,7 +19,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
 use super::{Inner, Now};
-use crate::host::published::Record;
+use crate::host::published::{Published, Record};
 
 /// Who answers, one a bridge.
 pub(in crate::host) const PROGRAM: &str = "berth-bridge";
@@ -105,8 +105,15 @@ impl Inner {
         for bridge in gone {
             self.end_helper(now, &bridge);
         }
-        for bridge in now.record.domains.keys().cloned().collect::<Vec<_>>() {
-            let Some(config) = config(&now.record, &bridge) else { continue };
+        let told = |bridge: &String| now.helpers.all.get(bridge).and_then(|known| known.told.as_ref());
+        let configs = now.record.domains.keys();
+        let configs = configs.filter_map(|bridge| Some((bridge.clone(), config(&now.record, bridge)?)));
+        let mut configs: Vec<_> = configs.collect();
+        // Who lets go of a socket does so before another is to have it.
+        configs.sort_by_key(|(bridge, config)| {
+            told(bridge).is_none_or(|told| told.sockets.is_subset(&config.sockets))
+        });
+        for (bridge, config) in configs {
             if let Err(error) = self.tell_helper(now, &bridge, &config) {
                 let error: &dyn Error = &error;
                 tracing::warn!(bridge, error, "names of instances are not answered for");
@@ -124,7 +131,15 @@ impl Inner {
         if known.told.as_ref() == Some(config) {
             return Ok(());
         }
-        known.helper.configure(config)?;
+        if let Err(error) = known.helper.configure(config) {
+            if matches!(&error, HelperError::Bind { socket, .. } if socket.device.is_some()) {
+                // Ports have nothing to do with who has that of names.
+                let mut ports = config.clone();
+                ports.sockets.retain(|socket| socket.device.is_none());
+                known.helper.configure(&ports)?;
+            }
+            return Err(error.into());
+        }
         known.told = Some(config.clone());
         let domain = config.zones.first().map(|zone| zone.domain.clone()).unwrap_or_default();
         let addresses: BTreeSet<_> = config.sockets.iter().map(|socket| socket.address.ip()).collect();
@@ -234,6 +249,8 @@ fn config(record: &Record, bridge: &str) -> Option<Config> {
             }
         }
     }
+    let relays = relays(record, bridge);
+    sockets.extend(relays.iter().map(|(socket, _)| socket.clone()));
     let mut zones = vec![zone(record, bridge)?];
     let mut places = BTreeMap::new();
     let mut also: BTreeMap<IpAddr, Vec<usize>> = BTreeMap::new();
@@ -259,7 +276,24 @@ fn config(record: &Record, bridge: &str) -> Option<Config> {
         }
     }
     let forward = !record.settings.get(bridge).copied().unwrap_or_default().isolated;
-    Some(Config { zones, also, forward, sockets })
+    Some(Config { zones, also, forward, sockets, relays })
+}
+
+/// The ports that lead to instances on the bridge by this process.
+fn relays(record: &Record, bridge: &str) -> Vec<(Socket, SocketAddr)> {
+    let mut relays = Vec::new();
+    for (instance, ports) in &record.ports {
+        let links = record.interfaces.get(instance).into_iter().flat_map(BTreeMap::values);
+        let here: Vec<_> =
+            links.filter(|link| link.bridge == bridge).flat_map(|link| &link.addresses).collect();
+        let relayed = |port: &&Published| port.host().is_relayed() && here.contains(&&port.address);
+        relays.extend(ports.iter().filter(relayed).map(|port| {
+            let address = SocketAddr::new(port.host_address, port.host_port);
+            let socket = Socket { address, protocol: port.protocol, device: None };
+            (socket, SocketAddr::new(port.address, port.port))
+        }));
+    }
+    relays
 }
 
 fn zone(record: &Record, bridge: &str) -> Option<Zone> {

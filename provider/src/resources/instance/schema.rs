@@ -158,7 +158,12 @@ fn ports() -> Attribute {
         [
             ("container_port", text("Port in the instance.").required()),
             ("host_port", host_port),
-            ("host_address", text("Address of the host to listen on. Default: `127.0.0.1`.")),
+            (
+                "host_address",
+                text(
+                    "Address of the host to listen on: `127.0.0.1` (the default), `::1`, another of its own, or `0.0.0.0` or `::` for all of a family. Those of IPv6 but `::1` need an instance with an IPv6 address. At `::1` the instance sees the host's address as its client's.",
+                ),
+            ),
             ("protocol", text("`tcp` (the default) or `udp`.")),
         ],
     )
