@@ -7,6 +7,7 @@ under_each_terraform!(
     instances_reach_each_other_by_name,
     a_domain_of_one_s_own_changes_while_instances_run,
     an_instance_on_two_networks_knows_the_names_of_both,
+    names_of_others_come_and_go_while_an_instance_runs,
 );
 
 mod cases {
@@ -34,6 +35,11 @@ mod cases {
         }
 
         fn write(&self, networks: &str, instances: &[(&str, &str)]) {
+            self.compose(networks, instances);
+            self.project.apply_settled();
+        }
+
+        fn compose(&self, networks: &str, instances: &[(&str, &str)]) {
             let mut text = format!(
                 "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
                  resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
@@ -50,7 +56,6 @@ mod cases {
                 ));
             }
             self.project.write(&text).unwrap();
-            self.project.apply_settled();
         }
 
         fn sh(&self, name: &str, script: &str) -> String {
@@ -215,6 +220,43 @@ mod cases {
         let addresses = world.project.attributes("berth_instance.front").unwrap()["addresses"].clone();
         let on_back = addresses["eth1"][0].as_str().unwrap().split('/').next().unwrap().to_owned();
         assert!(front.contains(&on_back), "{front}: {addresses}");
+        world.project.destroy_ok();
+    }
+
+    pub fn names_of_others_come_and_go_while_an_instance_runs(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let hosts = |entries: &str| format!("{ON_BACK}\n  extra_hosts = {{ {entries} }}");
+        world.write(BACK, &[("web", ON_BACK), ("db", &hosts("\"old.example\" = \"192.0.2.7\""))]);
+        let known = |name: &str| {
+            let program = format!("import socket; print(socket.getaddrinfo('{name}', 80)[0][4][0])");
+            let said =
+                world.agent.berth_ok(&["instance", "exec", "db", "--", "python3", "-c", &program]).unwrap();
+            said.trim().to_owned()
+        };
+        assert_eq!(known("old.example"), "192.0.2.7");
+        // It knows its own name in both families.
+        let own = "print(open('/etc/hosts').read())";
+        let said = world.agent.berth_ok(&["instance", "exec", "db", "--", "python3", "-c", own]).unwrap();
+        for family in ["ipv4_address", "ipv6_address"] {
+            assert!(said.contains(&format!("{}\tdb\n", world.address("db", family))), "{said}");
+        }
+        let pid = world.agent.inspect("db").unwrap()["pid"].clone();
+        let changed = hosts("\"new.example\" = \"2001:DB8::7\", web = \"192.0.2.8\"");
+        world.write(BACK, &[("web", ON_BACK), ("db", &changed)]);
+        assert_eq!((known("new.example"), known("web")), ("2001:db8::7".to_owned(), "192.0.2.8".to_owned()));
+        assert_eq!(world.agent.inspect("db").unwrap()["pid"], pid);
+        world.write(BACK, &[("web", ON_BACK), ("db", ON_BACK)]);
+        assert!(world.does_not_know("db", "new.example"));
+        assert_ne!(known("web"), "192.0.2.8");
+        assert_eq!(world.agent.inspect("db").unwrap()["pid"], pid);
+        for (bad, words) in [("\"a b\" = \"192.0.2.7\"", ""), ("web = \"192.0.2\"", "is no IP address")] {
+            world.compose(BACK, &[("web", ON_BACK), ("db", &hosts(bad))]);
+            let refused = world.project.plan().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.summary.contains(words), "{error:?}");
+            assert!(error.code.contains("extra_hosts"), "{error:?}");
+        }
+        world.write(BACK, &[]);
         world.project.destroy_ok();
     }
 }

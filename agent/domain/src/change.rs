@@ -52,6 +52,7 @@ pub enum Argument {
     ShmSize,
     SupplementaryGroups,
     Networks,
+    ExtraHosts,
     Ingress,
     Egress,
 }
@@ -91,6 +92,7 @@ impl Argument {
             Self::ShmSize => "shm_size",
             Self::SupplementaryGroups => "supplementary_groups",
             Self::Networks => "networks",
+            Self::ExtraHosts => "extra_hosts",
             Self::Ingress => "ingress",
             Self::Egress => "egress",
         }
@@ -128,6 +130,7 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
         (A::Networks, plugged, old.networks != new.networks),
+        (A::ExtraHosts, Effect::InPlace, old.extra_hosts != new.extra_hosts),
         (A::Ingress, Effect::InPlace, old.ingress != new.ingress),
         (A::Egress, Effect::InPlace, old.egress != new.egress),
         (A::Limits, limits, old.limits != new.limits),

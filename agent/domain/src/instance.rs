@@ -1,6 +1,7 @@
 //! An instance's spec: what a user asks for.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -159,6 +160,9 @@ pub struct InstanceSpec {
     /// Its interfaces by name; `None`: one on the default network.
     #[serde(default)]
     pub networks: Option<BTreeMap<String, InterfaceSpec>>,
+    /// Names that it knows beside its own.
+    #[serde(default)]
+    pub extra_hosts: BTreeMap<String, IpAddr>,
     /// What is let in; `None`: all that is not forbidden elsewhere.
     #[serde(default)]
     pub ingress: Option<Vec<AccessRule>>,
@@ -259,6 +263,7 @@ pub struct InstanceDraft {
     pub security: SecurityDraft,
     pub kernel: KernelSettings,
     pub networks: Option<BTreeMap<String, InterfaceDraft>>,
+    pub extra_hosts: BTreeMap<String, String>,
     pub ingress: Option<Vec<AccessRuleDraft>>,
     pub egress: Option<Vec<AccessRuleDraft>>,
 }
@@ -352,6 +357,7 @@ impl InstanceDraft {
             security,
             kernel: self.kernel.clone(),
             networks,
+            extra_hosts: interface::check_hosts(&self.extra_hosts, findings),
             ingress: access::check("ingress", self.ingress.as_deref(), findings),
             egress: access::check("egress", self.egress.as_deref(), findings),
         })

@@ -1,14 +1,14 @@
 //! Interfaces of an instance on networks.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::invalid::{Findings, Invalid};
 use crate::mac::MacAddress;
-use crate::name::{Name, shown};
+use crate::name::{Hostname, Name, shown};
 use crate::network::{self, is_link_name};
 
 /// The interface of an instance that names no networks.
@@ -16,6 +16,9 @@ pub const DEFAULT_INTERFACE: &str = "eth0";
 
 /// More interfaces than this is no instance given.
 pub const MAX_INTERFACES: usize = 10;
+
+/// More names than this of others belong to a server of names.
+const MAX_HOSTS: usize = 1024;
 
 /// An interface of an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -99,6 +102,26 @@ pub fn check(
     Some(interfaces)
 }
 
+/// Checks names of other hosts, noting mistakes under `extra_hosts.<name>`.
+pub fn check_hosts(drafts: &BTreeMap<String, String>, findings: &mut Findings) -> BTreeMap<String, IpAddr> {
+    if drafts.len() > MAX_HOSTS {
+        let summary = format!("There are {} names", drafts.len());
+        findings.add(Invalid::new(&["extra_hosts"], summary, format!("Use at most {MAX_HOSTS}")));
+        return BTreeMap::new();
+    }
+    let mut hosts = BTreeMap::new();
+    for (name, text) in drafts {
+        let at = ["extra_hosts", name.as_str()];
+        findings.keep(&at, Hostname::new(name));
+        let address = text.parse::<IpAddr>().map_err(|_| {
+            let summary = format!("\"{}\" is not an IP address", shown(text));
+            Invalid::new(&[], summary, "Write an address of either family, such as 10.20.30.5")
+        });
+        hosts.extend(findings.keep(&at, address).map(|address| (name.clone(), address)));
+    }
+    hosts
+}
+
 fn interface(name: &str, draft: &InterfaceDraft, findings: &mut Findings) -> Option<InterfaceSpec> {
     let at = |field| ["networks", name, field];
     let network = match draft.network.as_str() {
@@ -143,6 +166,21 @@ fn hardware_address(text: &str) -> Result<MacAddress, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_another_host_is_one_and_has_an_address() {
+        let check = |name: &str, address: &str| {
+            let mut findings = Findings::default();
+            let hosts = check_hosts(&BTreeMap::from([(name.to_owned(), address.to_owned())]), &mut findings);
+            findings.finish(Some(hosts)).is_ok()
+        };
+        assert!(check("db.example", "10.1.2.3") && check("db", "fd00::5"));
+        for (name, address) in
+            [("a b", "10.1.2.3"), ("", "10.1.2.3"), ("db", "10.1.2"), ("db", "10.1.2.3\nevil 1")]
+        {
+            assert!(!check(name, address), "{name} {address}");
+        }
+    }
 
     fn draft(ipv4: &str, mac: &str, default_route: Option<bool>) -> InterfaceDraft {
         let (ipv4_address, mac) = (ipv4.to_owned(), mac.to_owned());

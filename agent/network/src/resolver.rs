@@ -200,7 +200,9 @@ fn read(path: &Path) -> Result<String, ResolverError> {
     }
 }
 
-fn hosts(identity: &Identity<'_>) -> String {
+/// What `/etc/hosts` says.
+#[must_use]
+pub fn hosts(identity: &Identity<'_>) -> String {
     let mut text = "127.0.0.1\tlocalhost\n\
                     ::1\tlocalhost ip6-localhost ip6-loopback\n\
                     fe00::\tip6-localnet\n\

@@ -126,6 +126,7 @@ fn spec(spec: &wire::InstanceSpec) -> Value {
             "backoff_ms": restart.backoff_ms,
         },
         "ports": ports(&spec.ports),
+        "extra_hosts": sorted(&spec.extra_hosts),
         "limits": spec.limits.as_ref().map(process::limits),
         "mounts": super::show_contents::mounts(&spec.mounts),
         "files": super::show_contents::files(&spec.files),

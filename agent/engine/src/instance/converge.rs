@@ -192,7 +192,8 @@ impl Actor {
     async fn wanted_contents(&self, image: &ImageInfo) -> Result<Contents, EngineError> {
         let (writes, notify) = self.file_writes().await?;
         let interfaces = self.attachments();
-        Ok(Contents { mounts: self.mounts(image).await?, interfaces, writes, notify })
+        let extra_hosts = self.record.current.spec.extra_hosts.clone();
+        Ok(Contents { mounts: self.mounts(image).await?, interfaces, extra_hosts, writes, notify })
     }
 
     fn start_request(&self, config: EffectiveConfig, contents: Contents) -> StartRequest {

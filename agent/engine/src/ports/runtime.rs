@@ -1,7 +1,7 @@
 //! Supervisors, what they run, and what is kept for it.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -94,6 +94,8 @@ pub struct Contents {
     pub mounts: Vec<Mount>,
     /// Its interfaces, by their names.
     pub interfaces: Vec<Attachment>,
+    /// Names that it knows beside its own.
+    pub extra_hosts: BTreeMap<String, IpAddr>,
     /// Files that are to be written now: before the workload begins, or while it runs.
     pub writes: Vec<FileWrite>,
     /// Tell the workload of it with SIGHUP.

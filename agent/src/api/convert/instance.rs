@@ -52,6 +52,7 @@ pub(in crate::api) fn draft(spec: Option<wire::InstanceSpec>) -> Result<Instance
         secrets: spec.secret_environment.map(|secrets| secrets.values.into_iter().collect()),
         security: spec.security.map(process::security_draft).unwrap_or_default(),
         networks: network::interface_drafts(spec.networks),
+        extra_hosts: spec.extra_hosts.into_iter().collect(),
         ingress: network::rule_drafts(spec.ingress),
         egress: network::rule_drafts(spec.egress),
         kernel: process::kernel_draft(spec.ulimits, spec.sysctls, spec.shm_size, spec.supplementary_groups),
@@ -167,6 +168,7 @@ fn spec(spec: InstanceSpec) -> wire::InstanceSpec {
         shm_size: spec.kernel.shm_size.unwrap_or_default(),
         supplementary_groups: spec.kernel.supplementary_groups,
         networks: network::interfaces(spec.networks),
+        extra_hosts: spec.extra_hosts.iter().map(|(name, it)| (name.clone(), it.to_string())).collect(),
         ingress: network::rules(spec.ingress.as_deref()),
         egress: network::rules(spec.egress.as_deref()),
     }

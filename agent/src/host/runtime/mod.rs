@@ -247,7 +247,8 @@ impl Runtime for Supervisors {
         let vm = self.vm(request).await?;
         let mut spec = launch::spec(&self.place, &home, request, lower, vm);
         spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
-        let files = files::Files::of(request, &self.place, &self.served);
+        let files =
+            files::Files::of(request.config.hostname.as_str(), &request.contents, &self.place, &self.served);
         let root = spec.ids.host_base;
         let (uids, upper) = (request.uids, spec.rootfs.upper.clone());
         let (made, data, run) = (spec.files.clone(), home.data.clone(), home.run.clone());
@@ -316,6 +317,8 @@ impl Runtime for Supervisors {
             spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
+        let hosts = files::Files::of(&spec.hostname, contents, &self.place, &self.served);
+        let binds = spec.files.clone();
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
         spec.health = settings.health.as_ref().map(process::health);
@@ -354,6 +357,7 @@ impl Runtime for Supervisors {
             Err(error) => return Err(unable("change the instance's limits", error)),
         }
         let saved = blocking(move || {
+            hosts.rewrite_hosts(&binds)?;
             let text = serde_json::to_vec(&spec)?;
             let path = spec.run_dir.join("spec.json");
             berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)

@@ -1,6 +1,7 @@
 //! Between the model and the wire. What the user wrote is kept where it means what the agent says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use berth_proto::agent as wire;
 use wire::instance::Status;
@@ -44,6 +45,7 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         files: files::to_wire(&model.files),
         devices: devices::to_wire(&model.devices),
         networks: networks::to_wire(&model.networks),
+        extra_hosts: plain_map(&model.extra_hosts),
         ingress: access::to_wire(&model.ingress),
         egress: access::to_wire(&model.egress),
         health_check: process::health(&model.health_check),
@@ -159,6 +161,7 @@ pub fn from_wire(
         mounts: mounts::from_wire(&spec.mounts, prior.map(|it| &it.mounts)),
         devices: devices::from_wire(&spec.devices, prior.map(|it| &it.devices)),
         networks: networks::from_wire(spec.networks.as_ref(), prior.map(|it| &it.networks)),
+        extra_hosts: read_hosts(&spec.extra_hosts, prior.map(|it| &it.extra_hosts)),
         ingress: access::from_wire(spec.ingress.as_ref(), prior.map(|it| &it.ingress)),
         egress: access::from_wire(spec.egress.as_ref(), prior.map(|it| &it.egress)),
         files: files::from_wire(&spec.files, prior.map(|it| &it.files)),
@@ -256,6 +259,21 @@ where
         Attr::Null => empty_or_null(prior),
         values => values,
     }
+}
+
+/// An address that means the same is as the user wrote it.
+fn read_hosts(hosts: &HashMap<String, String>, prior: Option<&Map<String>>) -> Map<String> {
+    let before = |name: &String| prior?.known()?.get(name)?.as_str();
+    let same =
+        |one: &str, other: &str| matches!((one.parse::<IpAddr>(), other.parse()), (Ok(a), Ok(b)) if a == b);
+    let kept: HashMap<String, String> = hosts
+        .iter()
+        .map(|(name, address)| {
+            let written = before(name).filter(|before| same(before, address));
+            (name.clone(), written.unwrap_or(address).to_owned())
+        })
+        .collect();
+    read_map(&kept, prior)
 }
 
 fn read_environment(spec: &wire::InstanceSpec, prior: Option<&InstanceModel>) -> Map<String> {

@@ -31,7 +31,12 @@ pub struct Instance;
 fn kind(argument: &str) -> Kind {
     match argument {
         "ports" | "mounts" | "files" | "devices" | "ulimits" | "networks" => Kind::MapOfObjects,
-        "environment" | "labels" | "restart_triggers" | "sysctls" | "secret_environment_wo" => Kind::Map,
+        "environment"
+        | "labels"
+        | "restart_triggers"
+        | "sysctls"
+        | "extra_hosts"
+        | "secret_environment_wo" => Kind::Map,
         "ingress" | "egress" => Kind::ListOfObjects,
         "entrypoint" | "command" | "supplementary_groups" => Kind::List,
         "restart" | "limits" | "timeouts" | "health_check" | "wait_for" | "boot" | "security" => Kind::Object,

@@ -77,6 +77,8 @@ model! {
         secret_environment_wo_version: Attr<i64>,
         /// What its processes may do.
         security: Attr<SecurityModel>,
+        /// Names beside its own, each with an address.
+        extra_hosts: Map<String>,
         /// Limits of each process.
         ulimits: Map<UlimitModel>,
         /// The kernel's settings.

@@ -209,6 +209,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("running", old.running != new.running || model.running.has_unknown()),
         ("restart", old.restart != new.restart || model.restart.has_unknown()),
         ("ports", old.ports != new.ports || model.ports.has_unknown()),
+        ("extra_hosts", old.extra_hosts != new.extra_hosts || model.extra_hosts.has_unknown()),
         ("ingress", old.ingress != new.ingress || model.ingress.has_unknown()),
         ("egress", old.egress != new.egress || model.egress.has_unknown()),
         ("devices", old.devices != new.devices || model.devices.has_unknown()),

@@ -142,6 +142,14 @@ fn schedule(schema: Schema) -> Schema {
         )
         .attribute("ports", ports())
         .attribute("networks", networks::attribute())
+        .attribute(
+            "extra_hosts",
+            Attribute::map(
+                Type::String,
+                "Names that it knows beside its own and those of its networks, each with an address of either family: lines of its \
+                 `/etc/hosts`. In place.",
+            ),
+        )
         .attribute("ingress", access::attribute("What may reach it, but for the host itself.", "source"))
         .attribute("egress", access::attribute("What it may reach.", "destination"))
         .attribute("mounts", mounts::attribute())

@@ -21,6 +21,7 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
     image(model, &mut found);
     process(model, &mut found);
     maps(model, &mut found);
+    hosts(model, &mut found);
     if let Some(restart) = model.restart.known() {
         check_restart(restart, &mut found);
     }
@@ -183,12 +184,26 @@ fn maps(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
         ("labels", &model.labels),
         ("restart_triggers", &model.restart_triggers),
         ("sysctls", &model.sysctls),
+        ("extra_hosts", &model.extra_hosts),
     ] {
         for (key, value) in attr.known().into_iter().flatten() {
             if value.is_null() {
                 let summary = format!("{} of {argument} is null", capital(&format!("{key:?}")));
                 found.push(report::error(Path::at(argument).key(key), summary, "Leave the entry out."));
             }
+        }
+    }
+}
+
+fn hosts(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
+    for (name, address) in model.extra_hosts.known().into_iter().flatten() {
+        let path = || Path::at("extra_hosts").key(name);
+        if let Err(error) = name::check_hostname(name) {
+            found.push(report::error(path(), capital(&error.to_string()), error.advice()));
+        }
+        if let Some(address) = address.as_str().filter(|it| it.parse::<IpAddr>().is_err()) {
+            let summary = format!("\"{address}\" is no IP address");
+            found.push(report::error(path(), summary, "Write an address of either family."));
         }
     }
 }
