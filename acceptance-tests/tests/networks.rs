@@ -119,6 +119,16 @@ mod cases {
             assert!(error.summary.contains(words) || error.detail.contains(words), "{error:?}");
             assert!(error.code.contains(code), "{error:?}");
         }
+        // One of the agent's own bridges, whether it is there now or not.
+        let own = world.network("default")["bridge"].as_str().unwrap().to_owned();
+        world
+            .project
+            .write(&network(&format!("name = \"a\"\n  type = \"physical\"\n  parent = \"{own}\"")))
+            .unwrap();
+        let refused = world.project.apply().unwrap();
+        let error = refused.error().unwrap();
+        assert!(format!("{} {}", error.summary, error.detail).contains("of this agent's own"), "{error:?}");
+        assert!(error.code.contains("parent"), "{error:?}");
         world.project.write("").unwrap();
         world.project.apply_settled();
     }

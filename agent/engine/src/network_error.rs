@@ -139,6 +139,17 @@ pub enum NetworkFault {
         /// What was asked for.
         network: String,
     },
+    /// The parent of the network of an interface is not there any more.
+    #[error("The interface \"{interface}\" cannot be on the network \"{network}\"")]
+    ParentGone {
+        /// Which, inside.
+        interface: String,
+        /// The network.
+        network: String,
+        /// Why.
+        #[source]
+        source: NetworkError,
+    },
     /// The host has nothing of the parent's name.
     #[error("The network \"{name}\" has no parent")]
     Parent {
@@ -162,9 +173,9 @@ impl NetworkFault {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::InUse { .. } => Reason::InUse,
-            Self::Parent { source: NetworkError::Host { .. }, .. } | Self::Interface { .. } => {
-                Reason::HostUnable
-            }
+            Self::Parent { source: NetworkError::Host { .. }, .. }
+            | Self::Interface { .. }
+            | Self::ParentGone { .. } => Reason::HostUnable,
             _ => Reason::InvalidArgument,
         }
     }
@@ -192,6 +203,7 @@ impl NetworkFault {
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
             Self::NoRoom { .. } => "ipv4_subnet",
             Self::Parent { .. } => "parent",
+            Self::ParentGone { interface, .. } => return of_interface(interface, "network"),
         };
         vec![argument.to_owned()]
     }
@@ -225,6 +237,12 @@ impl NetworkFault {
             }
             Self::Taken { .. } => "Use another, or leave it out and one is chosen".to_owned(),
             Self::Interface { .. } => crate::start_error::INTERFACE_ADVICE.to_owned(),
+            Self::ParentGone { .. } => {
+                "Bring the interface back, or make the network on another: ip link lists what the host has".to_owned()
+            }
+            Self::Parent { source: NetworkError::OwnBridge { .. }, .. } => {
+                "Put instances on the network of that bridge itself".to_owned()
+            }
             Self::Parent { .. } => {
                 "Name an interface or a bridge that the host has: ip link lists them".to_owned()
             }
@@ -232,6 +250,9 @@ impl NetworkFault {
     }
 
     pub(crate) fn is_lasting(&self) -> bool {
-        !matches!(self, Self::InUse { .. } | Self::Parent { .. } | Self::Interface { .. })
+        !matches!(
+            self,
+            Self::InUse { .. } | Self::Parent { .. } | Self::ParentGone { .. } | Self::Interface { .. }
+        )
     }
 }

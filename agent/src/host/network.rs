@@ -293,6 +293,9 @@ impl Network for Networks {
 
     async fn check_parent(&self, parent: &str) -> Result<(), NetworkError> {
         let parent = parent.to_owned();
+        if self.prefix.owns_bridge(&parent) {
+            return Err(NetworkError::OwnBridge { parent });
+        }
         self.blocking(move |_, _| {
             let found = open()?.link(&parent).map_err(|error| host("list its interfaces", error))?;
             found.map(|_| ()).ok_or(NetworkError::NoParent { parent })

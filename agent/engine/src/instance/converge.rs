@@ -134,7 +134,7 @@ impl Actor {
             let Some(network) = self.inner.networks.get(id) else { continue };
             let on_it: Vec<_> = links.iter().filter(|link| link.network.id == id).cloned().collect();
             let ensured = self.inner.ports.network.join(&network, self.record.id, &on_it).await;
-            ensured.map_err(|source| network_failed(&network, source))?;
+            ensured.map_err(|source| self.not_joined(&network, source))?;
             attached.entry(id).or_default().insert(self.record.id);
         }
         drop(attached);
@@ -347,6 +347,17 @@ impl Actor {
     fn publishing_failed(&self, source: NetworkError) -> EngineError {
         let network = self.record.default_interface().and_then(|held| self.inner.networks.get(held.network));
         network_failed(&network.unwrap_or_else(|| self.inner.networks.default_one()), source)
+    }
+
+    fn not_joined(&self, network: &KnownNetwork, source: NetworkError) -> EngineError {
+        let on_it = self.record.interfaces.iter().find(|(_, held)| held.network == network.id);
+        match (source, on_it) {
+            (source @ NetworkError::NoParent { .. }, Some((interface, _))) => {
+                let (interface, network) = (interface.clone(), network.spec.name.to_string());
+                NetworkFault::ParentGone { interface, network, source }.into()
+            }
+            (source, _) => network_failed(network, source),
+        }
     }
 
     pub(super) fn runtime_failed(&self, operation: &'static str, source: RuntimeError) -> EngineError {

@@ -126,6 +126,12 @@ pub enum NetworkError {
         /// What was asked for.
         address: IpAddr,
     },
+    /// It is a bridge of the agent's own, which goes when its network is in no use.
+    #[error("{parent} is a bridge of this agent's own")]
+    OwnBridge {
+        /// What was asked for.
+        parent: String,
+    },
     /// The host has no such interface.
     #[error("The host has no interface {parent}")]
     NoParent {
