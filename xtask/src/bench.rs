@@ -53,6 +53,7 @@ pub fn run(which: Option<Which>) -> Outcome {
         of(Which::Pull, ("berth-image", "bound")),
         of_start,
         of(Which::Network, ("berth-network", "network")),
+        of(Which::Network, ("berth-bridge", "names")),
         of(Which::Vm, ("berth-vm", "machine")),
     ];
     for (package, example) in examples.into_iter().flatten() {

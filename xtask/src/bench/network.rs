@@ -1,4 +1,5 @@
-//! Networks: throughput through a published port against the plain veth pair, and what a change of the firewall takes.
+//! Networks: throughput through a published port against the plain veth pair, what a change of the firewall takes, and answers for
+//! names.
 
 use std::process::Command;
 
@@ -24,5 +25,8 @@ pub fn run(report: &mut Report) -> Result<(), StepError> {
     let crowd = "200 instances, 5 ports each";
     report.add("published port", published)?;
     report.add("rule change", json!({ "ours": spread(&mut list(&figures["change"])), "among": crowd }))?;
-    report.add("all rules", json!({ "ours": spread(&mut list(&figures["apply"])), "among": crowd }))
+    report.add("all rules", json!({ "ours": spread(&mut list(&figures["apply"])), "among": crowd }))?;
+    let mut program = Command::new(programs().join("examples/names"));
+    let names = command::json(program.arg(programs().join("berth-bridge"))).map_err(failed)?;
+    report.add("names", json!({ "ours": { "median": names["median_ms"] }, "p99_ms": names["p99_ms"], "a_second": names["per_second"] }))
 }
