@@ -264,8 +264,7 @@ where
 /// An address that means the same is as the user wrote it.
 fn read_hosts(hosts: &HashMap<String, String>, prior: Option<&Map<String>>) -> Map<String> {
     let before = |name: &String| prior?.known()?.get(name)?.as_str();
-    let same =
-        |one: &str, other: &str| matches!((one.parse::<IpAddr>(), other.parse()), (Ok(a), Ok(b)) if a == b);
+    let same = |one: &str, other: &str| matches!((one.parse::<IpAddr>(), other.parse::<IpAddr>()), (Ok(a), Ok(b)) if a == b);
     let kept: HashMap<String, String> = hosts
         .iter()
         .map(|(name, address)| {

@@ -199,7 +199,11 @@ fn hosts(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
     for (name, address) in model.extra_hosts.known().into_iter().flatten() {
         let path = || Path::at("extra_hosts").key(name);
         if let Err(error) = name::check_hostname(name) {
-            found.push(report::error(path(), capital(&error.to_string()), error.advice()));
+            found.push(report::error(
+                path(),
+                capital(&error.to_string()),
+                "Write a host name, such as db.example.",
+            ));
         }
         if let Some(address) = address.as_str().filter(|it| it.parse::<IpAddr>().is_err()) {
             let summary = format!("\"{address}\" is no IP address");
