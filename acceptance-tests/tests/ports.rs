@@ -119,7 +119,7 @@ mod cases {
         }
         world.write("auto", &port("http", "2001:db8::77", ""));
         let refused = world.project.apply().unwrap();
-        assert!(refused.error().unwrap().summary.contains("not an address of this host"), "{refused:?}");
+        assert!(refused.error().unwrap().detail.contains("not an address of this host"), "{refused:?}");
         world.write("none", &port("http", "::1", ""));
         world.project.apply_settled();
         serves("[::1]", world.port("http"));

@@ -384,7 +384,7 @@ impl EngineError {
                 "Choose another host_port, or leave it out and one is chosen"
             }
             Self::Port { source: NetworkError::NotAnAddress { .. }, .. } => {
-                "Use an address of this host, 127.0.0.1, or 0.0.0.0 for all"
+                "Use an address of this host, 127.0.0.1 or ::1, or 0.0.0.0 or :: for all of a family"
             }
             Self::Port { source, .. } | Self::Network { source, .. } => match source {
                 NetworkError::Host { advice, .. } => advice,
