@@ -107,7 +107,7 @@ mod cases {
         for (address, more, argument, words) in [
             ("::1", format!("      host_port = {at}\n"), "host_port", "is taken"),
             ("::", String::new(), "host_address", "no IPv6 address"),
-            ("2001:db8::77", String::new(), "host_address", "no IPv6 address"),
+            ("2001:db8::77", String::new(), "host_address", "not an address of this host"),
             ("fe80::1", String::new(), "host_address", "each of the host's links"),
         ] {
             world.write("none", &port("http", address, &more));
