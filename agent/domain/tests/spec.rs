@@ -47,7 +47,7 @@ fn every_mistake_is_named_at_once() {
         ports: BTreeMap::from([
             ("a".to_owned(), port("", 80)),
             ("b".to_owned(), port("0.0.0.0", 80)),
-            ("c".to_owned(), port("::1", 0)),
+            ("c".to_owned(), port("fe80::1", 0)),
         ]),
         ..InstanceDraft::default()
     };
