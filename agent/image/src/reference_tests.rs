@@ -73,6 +73,10 @@ fn a_name_without_a_registry_shows_what_to_write() {
     );
     let digest = format!("nginx@{DIGEST}");
     assert!(matches!(parse(&digest), Err(ReferenceError::NoRegistry { .. })));
+    // What can be no remote's name is not said to be an unknown one.
+    for text in ["my remote:app", ":app", &format!("{}:app", "a".repeat(65))] {
+        assert!(matches!(parse(text), Err(ReferenceError::NoRegistry { .. })), "{text}");
+    }
 }
 
 #[test]

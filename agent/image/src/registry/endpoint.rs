@@ -218,9 +218,18 @@ mod tests {
             Endpoint::parse("http://127.0.0.1:5000", false).unwrap_err(),
             EndpointError::Insecure("http://127.0.0.1:5000".to_owned())
         );
-        for bad in
-            ["", "ghcr.io", "ftp://x", "file:///etc", "https://u:p@host", "https://host/?q", "https://"]
-        {
+        for bad in [
+            "",
+            "ghcr.io",
+            "ftp://x",
+            "file:///etc",
+            "https://u:p@host",
+            "https://host/?q",
+            "https://",
+            // What no reference could name.
+            "https://my_registry",
+            "https://-host",
+        ] {
             assert!(matches!(Endpoint::parse(bad, true), Err(EndpointError::Address(_))), "{bad}");
         }
     }
@@ -247,8 +256,13 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_that_is_no_certificate_is_refused() {
-        let endpoint = Endpoint::for_host("ghcr.io").unwrap();
-        assert_eq!(endpoint.with_ca_certificate("nonsense").unwrap_err(), EndpointError::CaCertificate);
+    fn a_certificate_that_is_none_is_refused() {
+        let endpoint = || Endpoint::for_host("ghcr.io").unwrap();
+        assert_eq!(endpoint().with_ca_certificate("nonsense").unwrap_err(), EndpointError::CaCertificate);
+        let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
+        assert_eq!(
+            endpoint().with_client_certificate("nonsense", &key).unwrap_err(),
+            EndpointError::ClientCertificate
+        );
     }
 }

@@ -27,18 +27,28 @@ fn payload(digest: &str) -> Value {
 
 /// Puts a signature of this text where cosign would have put it for `signed`.
 fn sign(world: &World, signed: &Digest, text: &str, signature: &[u8]) {
+    sign_after(world, signed, 0, text, signature);
+}
+
+/// As [`sign`], after so many others that are of nobody here.
+fn sign_after(world: &World, signed: &Digest, others: usize, text: &str, signature: &[u8]) {
     let config = "{}";
+    let layer = |signature: &[u8]| {
+        json!({
+            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
+            "digest": Digest::of(text.as_bytes()).to_string(), "size": text.len(),
+            "annotations": { "dev.cosignproject.cosign/signature": STANDARD.encode(signature) },
+        })
+    };
+    let mut layers = vec![layer(b"another's"); others];
+    layers.push(layer(signature));
     let manifest = json!({
         "schemaVersion": 2, "mediaType": MANIFEST,
         "config": {
             "mediaType": "application/vnd.oci.image.config.v1+json",
             "digest": Digest::of(config.as_bytes()).to_string(), "size": config.len(),
         },
-        "layers": [{
-            "mediaType": "application/vnd.dev.cosign.simplesigning.v1+json",
-            "digest": Digest::of(text.as_bytes()).to_string(), "size": text.len(),
-            "annotations": { "dev.cosignproject.cosign/signature": STANDARD.encode(signature) },
-        }],
+        "layers": layers,
     });
     let registry = &world.registry;
     registry.put(&format!("/v2/app/blobs/{}", Digest::of(text.as_bytes())), "", text.to_owned());
@@ -73,6 +83,17 @@ async fn what_is_signed_is_pulled_whatever_the_kind_of_key() {
         sign_with(&world, &image.digest(), key);
         world.pull().await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_good_signature_is_found_among_others_but_not_among_any_number() {
+    let (image, key) = (Image::of(&[b"one"]), p256());
+    let text = payload(&image.digest().to_string()).to_string();
+    let world = wanting(&image, &[&key]).await;
+    sign_after(&world, &image.digest(), 64, &text, &key.sign(text.as_bytes()).unwrap());
+    world.refuses(world.pull().await, &["too many signatures"]);
+    sign_after(&world, &image.digest(), 63, &text, &key.sign(text.as_bytes()).unwrap());
+    world.pull().await.unwrap();
 }
 
 #[tokio::test]
