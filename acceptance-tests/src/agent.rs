@@ -22,28 +22,42 @@ pub struct TestAgent {
     dir: TempDir,
     child: Option<Child>,
     mark: Mark,
+    how: How,
+}
+
+/// How an agent is started.
+#[derive(Default)]
+struct How {
+    /// More arguments.
     args: Vec<String>,
     /// Searched for programs before the rest of PATH.
     programs: Option<PathBuf>,
+    /// Run before it, in a mount namespace that it then has for itself.
+    before: Option<String>,
 }
 
 impl TestAgent {
     /// Starts one in new directories and waits until it says that it is ready.
     pub fn start() -> Result<Self, Error> {
-        Self::start_in(&[], None)
+        Self::start_as(How::default())
     }
 
     /// As [`Self::start`], with more arguments for `berthd`.
     pub fn start_with(args: &[&str]) -> Result<Self, Error> {
-        Self::start_in(args, None)
+        Self::start_as(How { args: owned(args), ..How::default() })
     }
 
     /// As [`Self::start`], which finds programs in this directory first.
     pub fn start_with_programs(programs: &Path) -> Result<Self, Error> {
-        Self::start_in(&[], Some(programs.to_owned()))
+        Self::start_as(How { programs: Some(programs.to_owned()), ..How::default() })
     }
 
-    fn start_in(args: &[&str], programs: Option<PathBuf>) -> Result<Self, Error> {
+    /// As [`Self::start_with`], in a mount namespace of its own, where this script of a shell is run first.
+    pub fn start_after(script: &str, args: &[&str]) -> Result<Self, Error> {
+        Self::start_as(How { args: owned(args), before: Some(script.to_owned()), ..How::default() })
+    }
+
+    fn start_as(how: How) -> Result<Self, Error> {
         let temporary = std::env::temp_dir();
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
@@ -54,8 +68,7 @@ impl TestAgent {
             fs::create_dir(&path).map_err(Error::io("make", &path))?;
         }
         let mark = Mark::new(&dir.path().join("data"), &dir.path().join("run"))?;
-        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let mut agent = Self { dir, child: None, mark, args, programs };
+        let mut agent = Self { dir, child: None, mark, how };
         agent.restart()?;
         Ok(agent)
     }
@@ -68,6 +81,11 @@ impl TestAgent {
     /// How its things on the host are marked.
     pub fn mark(&self) -> &Mark {
         &self.mark
+    }
+
+    /// The file system as the agent sees it, where one runs.
+    pub fn root(&self) -> Option<PathBuf> {
+        self.child.as_ref().map(|child| PathBuf::from(format!("/proc/{}/root", child.id())))
     }
 
     /// Where it keeps its ledger and images.
@@ -96,8 +114,7 @@ impl TestAgent {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.stop()?;
         let log = self.dir.path().join("agent.log");
-        let programs = self.programs.as_deref();
-        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.args, programs)?);
+        self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.how)?);
         Ok(())
     }
 
@@ -205,25 +222,32 @@ pub fn remove_instances(address: &str) -> Result<(), Error> {
 
 /// Starts an agent that outlives this process, and waits until it tells, as it would tell systemd, that it is ready.
 pub fn launch(data_dir: &Path, run_dir: &Path, log: &Path) -> Result<Child, Error> {
-    launch_with(data_dir, run_dir, log, &[], None)
+    launch_with(data_dir, run_dir, log, &How::default())
 }
 
-fn launch_with(
-    data_dir: &Path,
-    run_dir: &Path,
-    log: &Path,
-    args: &[String],
-    programs: Option<&Path>,
-) -> Result<Child, Error> {
+fn owned(args: &[&str]) -> Vec<String> {
+    args.iter().map(|arg| (*arg).to_owned()).collect()
+}
+
+fn launch_with(data_dir: &Path, run_dir: &Path, log: &Path, how: &How) -> Result<Child, Error> {
     let ready_path = run_dir.join("ready.sock");
     let _ = fs::remove_file(&ready_path);
     let ready = UnixDatagram::bind(&ready_path).map_err(Error::io("bind", &ready_path))?;
     let output = File::options().create(true).append(true).open(log).map_err(Error::io("open", log))?;
     let errors = output.try_clone().map_err(Error::io("share", log))?;
-    let mut command = Command::new(paths::program("berthd"));
+    let mut command = match &how.before {
+        None => Command::new(paths::program("berthd")),
+        Some(script) => {
+            let mut command = Command::new("unshare");
+            let script = format!("set -e\n{script}\nexec \"$@\"");
+            command.args(["--mount", "--propagation", "private", "sh", "-c", &script, "sh"]);
+            command.arg(paths::program("berthd"));
+            command
+        }
+    };
     command.arg("--data-dir").arg(data_dir).arg("--run-dir").arg(run_dir);
-    command.args(["--listen", &socket_address(run_dir)]).args(args).env("NOTIFY_SOCKET", &ready_path);
-    if let Some(programs) = programs {
+    command.args(["--listen", &socket_address(run_dir)]).args(&how.args).env("NOTIFY_SOCKET", &ready_path);
+    if let Some(programs) = &how.programs {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let mut search = programs.as_os_str().to_owned();
         search.push(":");

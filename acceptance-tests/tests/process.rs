@@ -5,6 +5,7 @@ use berth_acceptance_tests::under_each_terraform;
 
 under_each_terraform!(
     limits_and_health_change_in_place,
+    health_is_asked_for_over_tls,
     a_wait_that_fails_shows_the_last_words,
     a_secret_reaches_the_process_and_nothing_else,
     security_and_settings_of_the_kernel_restart,
@@ -31,10 +32,14 @@ mod cases {
         }
 
         fn write(&self, arguments: &str) {
+            self.write_of("tiny", arguments);
+        }
+
+        fn write_of(&self, image: &str, arguments: &str) {
             let text = format!(
                 "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
                  resource \"berth_instance\" \"web\" {{\n  name = \"web\"\n  \
-                 image = \"${{berth_remote.local.name}}:berth/tiny:1\"\n  \
+                 image = \"${{berth_remote.local.name}}:berth/{image}:1\"\n  \
                  ports = {{ http = {{ container_port = 8080 }} }}\n  stop_timeout = \"1s\"\n  {arguments}\n}}\n",
                 self.registry.address()
             );
@@ -51,7 +56,8 @@ mod cases {
         }
     }
 
-    const CHECK: &str = "health_check = { http = { port = 8080, path = \"/\" }, interval = \"100ms\" }";
+    const CHECK: &str =
+        "health_check = { http = { port = 8080, path = \"/\", scheme = \"http\" }, interval = \"100ms\" }";
 
     pub fn limits_and_health_change_in_place(terraform: &Terraform) {
         let world = World::new(terraform);
@@ -75,6 +81,58 @@ mod cases {
         world.write("");
         world.project.apply_settled();
         assert_eq!(world.instance()["pid"], before["pid"]);
+    }
+
+    /// A server whose certificate nobody has signed but itself.
+    const SERVER: &str = "\
+import http.server, ssl
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if self.path == '/well' else 503)
+        self.end_headers()
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain('/etc/server.pem')
+server = http.server.HTTPServer(('', 8443), Handler)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+";
+
+    pub fn health_is_asked_for_over_tls(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate =
+            rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap().self_signed(&key).unwrap();
+        let directory = world.project.dir();
+        std::fs::write(directory.join("server.pem"), key.serialize_pem() + &certificate.pem()).unwrap();
+        std::fs::write(directory.join("server.py"), SERVER).unwrap();
+        let write = |path: &str, more: &str| {
+            let check = format!("port = 8443, path = \"{path}\", scheme = \"https\"");
+            world.write_of(
+                "interpreter",
+                &format!(
+                    "entrypoint = [\"/usr/bin/python3\", \"-u\", \"/etc/server.py\"]\n  command = []\n  \
+                     files = {{\n    \"/etc/server.pem\" = {{ content = file(\"${{path.module}}/server.pem\") }}\n    \
+                     \"/etc/server.py\" = {{ content = file(\"${{path.module}}/server.py\") }}\n  }}\n  \
+                     wait_for = {{ condition = \"healthy\" }}\n  \
+                     health_check = {{ http = {{ {check} }}, interval = \"100ms\", retries = 2{more} }}"
+                ),
+            );
+        };
+        // It takes a while until it listens.
+        write("/well", ", start_period = \"30s\"");
+        world.project.apply_settled();
+        let before = world.instance();
+        assert_eq!(before["health"], "healthy");
+        write("/ill", "");
+        world.project.apply_settled();
+        let ill = wait::until("its being unhealthy", Duration::from_secs(20), || {
+            let seen = world.instance();
+            if seen["health"] == "unhealthy" { Ok(seen) } else { Err(seen.to_string()) }
+        });
+        assert_eq!(ill.unwrap()["pid"], before["pid"]);
+        world.write_of("interpreter", "health_check = { http = { port = 8443, scheme = \"ftp\" } }");
+        let refused = world.project.plan().unwrap();
+        assert!(refused.error().unwrap().code.contains("health_check"), "{:#?}", refused.output);
     }
 
     pub fn a_wait_that_fails_shows_the_last_words(terraform: &Terraform) {

@@ -7,7 +7,6 @@ under_each_terraform!(
     namespaces_of_the_host_s_are_entered_and_left,
     a_privileged_instance_needs_the_agent_s_leave,
     contradictions_are_refused_on_their_argument,
-    what_may_be_done_with_a_device_changes_in_place,
 );
 
 mod cases {
@@ -170,30 +169,5 @@ mod cases {
             let error = refused.error().unwrap();
             assert!(error.code.contains(attribute), "{arguments}: {error:#?}");
         }
-    }
-
-    pub fn what_may_be_done_with_a_device_changes_in_place(terraform: &Terraform) {
-        let world = World::new(terraform, TestAgent::start().unwrap());
-        let write = |more: &str| {
-            world.write(&format!(
-                "devices = {{ fuse = {{ type = \"unix-char\", source = \"/dev/fuse\"{more} }} }}"
-            ));
-        };
-        // The shell itself says what it may not open.
-        let told = || {
-            world.exec("(exec 3< /dev/fuse) 2>/dev/null && echo reads; (exec 3> /dev/fuse) 2>/dev/null && echo writes; true")
-        };
-        write("");
-        world.project.apply_settled();
-        assert_eq!(told(), "reads\nwrites\n");
-        let pid = world.pid();
-        for (permissions, wanted) in [("r", "reads\n"), ("mw", "writes\n"), ("wr", "reads\nwrites\n")] {
-            write(&format!(", permissions = \"{permissions}\""));
-            world.project.apply_settled();
-            assert_eq!((told().as_str(), world.pid()), (wanted, pid), "{permissions}");
-        }
-        write(", permissions = \"rx\"");
-        let refused = world.project.plan().unwrap();
-        assert!(refused.error().unwrap().code.contains("permissions"), "{:#?}", refused.output);
     }
 }

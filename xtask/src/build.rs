@@ -5,8 +5,8 @@ use crate::step::{self, command, file, programs, target, timed};
 
 const STATIC_TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// Supervisors and the helpers of bridges outlive updates of the host's libraries, and pid 1 of a guest has none.
-const STATIC: [&str; 3] = ["berth-supervisor", "berth-bridge", "berth-guest-init"];
+/// Supervisors, what they run and the helpers of bridges outlive updates of the host's libraries, and pid 1 of a guest has none.
+const STATIC: [&str; 4] = ["berth-supervisor", "berth-bridge", "berth-guest-init", "berth-tls-probe"];
 
 /// Builds all programs; the static ones by themselves.
 pub fn run() -> Outcome {

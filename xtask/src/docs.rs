@@ -1,5 +1,7 @@
-//! `cargo xtask docs`: the provider's pages in the registry's layout, from its schema. The guides are written by hand.
+//! `cargo xtask docs`: the provider's pages in the registry's layout, from its schema. The guides are
+//! written by hand, but for the one of what changes do.
 
+mod effects;
 mod example;
 
 use std::collections::BTreeMap;
@@ -83,6 +85,8 @@ fn pages(schema: &Value) -> Result<BTreeMap<PathBuf, String>, StepError> {
             pages.insert(path, page(&format!("{title}: {name}"), &found["block"], example, identity)?);
         }
     }
+    let instance = &schema["resource_schemas"]["berth_instance"]["block"]["attributes"];
+    pages.insert("guides/changes.md".into(), effects::page(instance)?);
     for (name, found) in schema["functions"].as_object().into_iter().flatten() {
         let example = examples.with(&format!("provider::berth::{name}("));
         pages.insert(Path::new("functions").join(format!("{name}.md")), function(name, found, example));

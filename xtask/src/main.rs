@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | fuzz | quickstart`.
+//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | fuzz | soak | quickstart`.
 #![allow(clippy::print_stdout)] // It talks to the person who runs it.
 
 mod bench;
@@ -8,6 +8,7 @@ mod docs;
 mod fuzz;
 mod quickstart;
 mod setup;
+mod soak;
 mod step;
 mod tidy;
 
@@ -52,6 +53,12 @@ enum Command {
         /// So many for each target.
         seconds: u32,
     },
+    /// Do to instances whatever can be done to them, in random order.
+    Soak {
+        /// How many sequences.
+        #[arg(default_value_t = 1000)]
+        sequences: u32,
+    },
     /// Run a web server's image from a registry on this machine, managed by Terraform.
     Quickstart {
         /// Take all of it down again.
@@ -70,6 +77,7 @@ fn main() -> ExitCode {
         Command::Docs { check } => docs::run(check),
         Command::Tidy => tidy::run(),
         Command::Fuzz { seconds } => fuzz::run(seconds),
+        Command::Soak { sequences } => soak::run(sequences),
         Command::Quickstart { destroy: false } => quickstart::run(),
         Command::Quickstart { destroy: true } => quickstart::destroy(),
     };

@@ -11,7 +11,7 @@ use crate::step::{self, StepError, command, root};
 const LINES: usize = 500;
 
 /// What a crate of this workspace may depend on, beside crates of others'.
-const DEPENDENCIES: [(&str, &[&str]); 19] = [
+const DEPENDENCIES: [(&str, &[&str]); 20] = [
     ("berth-proto", &[]),
     ("tfplugin", &["berth-proto"]),
     ("terraform-provider-berth", &["berth-proto", "tfplugin"]),
@@ -27,6 +27,7 @@ const DEPENDENCIES: [(&str, &[&str]); 19] = [
     ("berth-guest-protocol", &["berth-runtime"]),
     ("berth-vm", &["berth-guest-protocol", "berth-runtime", "berth-storage", "berth-sys"]),
     ("berth-guest-init", &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-sys"]),
+    ("berth-tls-probe", &["berth-runtime"]),
     (
         "berth-supervisor",
         &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-storage", "berth-sys"],

@@ -52,6 +52,15 @@ pub enum MountFault {
         #[source]
         source: Cause,
     },
+    /// A device is not there, or cannot be given.
+    #[error("The device \"{}\" cannot be plugged in", device(mount))]
+    Device {
+        /// The device's mount.
+        mount: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
     /// Its filesystem does not let ids be mapped.
     #[error("The ids of {path} cannot be mapped")]
     Ids {
@@ -101,7 +110,9 @@ impl MountFault {
         match self {
             Self::NoVolume { .. } | Self::Foreign { .. } | Self::Forbidden { .. } => Reason::InvalidArgument,
             Self::Declared { .. } => Reason::BadContent,
-            Self::Source { .. } | Self::Target { .. } | Self::File { .. } => Reason::InvalidArgument,
+            Self::Source { .. } | Self::Device { .. } | Self::Target { .. } | Self::File { .. } => {
+                Reason::InvalidArgument
+            }
             Self::Ids { .. } | Self::Fill { .. } => Reason::HostUnable,
         }
     }
@@ -113,12 +124,13 @@ impl MountFault {
             Self::NoVolume { mount, .. }
             | Self::Foreign { mount, .. }
             | Self::Forbidden { mount, .. }
+            | Self::Device { mount, .. }
             | Self::Source { mount, .. } => (mount, "source"),
             Self::Ids { mount, .. } => (mount, "idmap"),
             Self::Target { mount, .. } | Self::Fill { mount, .. } => (mount, "target"),
         };
-        if let Some(device) = mount.strip_prefix("device/") {
-            return ["devices", device, field].map(str::to_owned).into();
+        if mount.starts_with("device/") {
+            return ["devices", device(mount), field].map(str::to_owned).into();
         }
         // A volume that the image declares is named by its target.
         if mount.starts_with('/') {
@@ -141,6 +153,10 @@ impl MountFault {
             Self::Source { mount, .. } if mount.starts_with("device/") => {
                 "Give a device node of the type that is there, or set required = false"
             }
+            Self::Device { .. } => {
+                "Give one that is there (see /dev, lsusb, and the specifications in /etc/cdi and /run/cdi), or set \
+                 required = false"
+            }
             Self::Source { .. } => "Give a file or directory that is there",
             Self::Ids { .. } => "Set idmap = false, or bind something of another filesystem",
             Self::Target { .. } => {
@@ -155,6 +171,12 @@ impl MountFault {
 
     /// Whether trying again without a change of the spec is of no use.
     pub(crate) fn is_lasting(&self) -> bool {
-        !matches!(self, Self::Fill { .. } | Self::Source { .. } | Self::File { .. })
+        !matches!(self, Self::Fill { .. } | Self::Source { .. } | Self::Device { .. } | Self::File { .. })
     }
+}
+
+/// The name of the device that a mount is of: one device may have many nodes.
+fn device(mount: &str) -> &str {
+    let name = mount.strip_prefix("device/").unwrap_or(mount);
+    name.split('/').next().unwrap_or(name)
 }

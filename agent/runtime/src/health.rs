@@ -1,5 +1,7 @@
 //! How a workload's health is asked for, and what is known of it. The semantics are Docker's.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::text::Text;
@@ -34,6 +36,9 @@ pub enum Probe {
         port: u16,
         /// With its query.
         path: String,
+        /// `berth-tls-probe`, where it is to go over TLS; else it is plain.
+        #[serde(default)]
+        tls: Option<PathBuf>,
     },
     /// A connection inside.
     Tcp {
@@ -87,9 +92,51 @@ impl Health {
     }
 }
 
+/// The request of a check: HTTP/1.1, RFC 9112.
+#[must_use]
+pub fn request(port: u16, path: &str) -> Vec<u8> {
+    format!(
+        "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: berth-health\r\nAccept: */*\r\nConnection: \
+         close\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+/// What the first line of an answer says, once it is whole: `Ok` where that is well.
+#[must_use]
+pub fn judge(answer: &[u8]) -> Option<Result<String, String>> {
+    const LONGEST: usize = 1024;
+    let no_http = || Err("the answer is not HTTP".to_owned());
+    let Some(end) = answer.iter().position(|byte| *byte == b'\n') else {
+        return (answer.len() > LONGEST).then(no_http);
+    };
+    let line = String::from_utf8_lossy(&answer[..end]);
+    let line = line.trim_end();
+    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse::<u16>().ok());
+    Some(match status {
+        Some(200..=399) => Ok(line.to_owned()),
+        Some(_) => Err(line.to_owned()),
+        None => no_http(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn said(answer: &[u8]) -> Option<bool> {
+        judge(answer).map(|verdict| verdict.is_ok())
+    }
+
+    #[test]
+    fn the_status_of_an_answer_is_its_verdict() {
+        assert_eq!(said(b"HTTP/1.1 20"), None);
+        assert_eq!(said(b"HTTP/1.1 200 OK\r\n"), Some(true));
+        assert_eq!(said(b"HTTP/1.0 301 Moved\r\nLocation"), Some(true));
+        assert_eq!(said(b"HTTP/1.1 503 Busy\r\n"), Some(false));
+        assert_eq!(said(b"SSH-2.0\n"), Some(false));
+        assert_eq!(said(&[b'x'; 2000]), Some(false));
+    }
 
     #[test]
     fn failures_count_after_the_start_period_and_only_in_a_row() {

@@ -48,6 +48,9 @@ pub enum MountSource {
         path: PathBuf,
         /// A block device; else a character device.
         block: bool,
+        /// Its number, major and minor: another one under the same path is another device.
+        #[serde(default)]
+        number: Option<(u32, u32)>,
         /// Who owns it, inside.
         uid: u32,
         /// Its group, inside.

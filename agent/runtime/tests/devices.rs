@@ -27,6 +27,7 @@ fn device(name: &str, path: &Path, block: bool, optional: bool) -> MountSpec {
         requested: path.to_owned(),
         path: path.to_owned(),
         block,
+        number: None,
         uid: 33,
         gid: 34,
         mode: 0o640,

@@ -164,7 +164,7 @@ async fn a_port_s_health_is_whether_it_answers_inside() {
     for (path, wanted, line) in
         [("/up", State::Healthy, "HTTP/1.1 200 OK"), ("/down", State::Unhealthy, "HTTP/1.1 404 Not Found")]
     {
-        spec.health = check(Probe::Http { port: 8080, path: path.into() });
+        spec.health = check(Probe::Http { port: 8080, path: path.into(), tls: None });
         supervisor.update(update(&spec)).await.unwrap();
         assert_eq!(next_health(&mut events).await.0, State::Starting);
         assert_eq!(next_health(&mut events).await, (wanted, line.into()));

@@ -34,7 +34,7 @@ pub(super) fn health_check(check: &wire::HealthCheck) -> Value {
     json!({
         "disabled": check.disabled,
         "exec": Some(&check.exec).filter(|argv| !argv.is_empty()),
-        "http": check.http.as_ref().map(|http| json!({ "port": http.port, "path": http.path })),
+        "http": check.http.as_ref().map(|http| json!({ "port": http.port, "path": http.path, "scheme": http.scheme })),
         "tcp": check.tcp.map(|tcp| json!({ "port": tcp.port })),
         "interval_ms": check.interval_ms,
         "timeout_ms": check.timeout_ms,

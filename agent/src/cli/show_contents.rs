@@ -46,6 +46,8 @@ pub(super) fn devices(devices: &HashMap<String, wire::Device>) -> Value {
         json!({
             "type": device.r#type,
             "source": device.source,
+            "vendor_id": device.vendor_id,
+            "product_id": device.product_id,
             "target": device.target,
             "uid": device.uid,
             "gid": device.gid,

@@ -41,6 +41,8 @@ pub struct Config {
     pub uid_count: u32,
     /// What of the host instances may bind, with all below it; `None`: anything.
     pub bind_sources: Option<Vec<PathBuf>>,
+    /// Where specifications of the Container Device Interface are, the later ones before the earlier.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Whether instances may be the host's root with more than the default capabilities.
     pub allow_privileged: bool,
     /// How log lines are written.
@@ -154,6 +156,7 @@ struct File {
     uid_base: Option<u32>,
     uid_count: Option<u32>,
     bind_sources: Option<Vec<PathBuf>>,
+    cdi_spec_dirs: Option<Vec<PathBuf>>,
     allow_privileged: bool,
     log_format: Option<LogFormat>,
     images: Images,
@@ -254,6 +257,9 @@ impl Config {
             uid_base: base,
             uid_count: count,
             bind_sources,
+            cdi_spec_dirs: file
+                .cdi_spec_dirs
+                .unwrap_or_else(|| crate::host::CDI_SPEC_DIRS.map(PathBuf::from).into()),
             allow_privileged: file.allow_privileged,
             log_format: file.log_format.unwrap_or_default(),
             images: file.images,

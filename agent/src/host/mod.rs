@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use driver::Wanted as RootfsDriver;
+pub(crate) use runtime::SPEC_DIRS as CDI_SPEC_DIRS;
 
 use berth_domain::InstanceId;
 use berth_engine::Ports;
@@ -117,6 +118,7 @@ pub async fn ports(config: &Config, data: &Path, run: &Path) -> Result<Ports, Ho
             driver.clone(),
             runtime::Allowed {
                 bind_sources: config.bind_sources.clone(),
+                devices: runtime::Places::new(config.cdi_spec_dirs.clone()),
                 privileged: config.allow_privileged,
             },
             guests.clone(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 const NAME: &str = "berth-supervisor";
+const TLS_PROBE: &str = "berth-tls-probe";
 const VARIABLE: &str = "BERTH_SUPERVISOR";
 const INSTALLED: &str = "/usr/libexec/berth";
 
@@ -31,6 +32,11 @@ impl Finder {
         let mut places = vec![Path::new(INSTALLED).join(name)];
         places.extend(self.find().map(|supervisor| supervisor.with_file_name(name)));
         places.into_iter().rev().find(|path| is_program(path))
+    }
+
+    /// The program for health checks over TLS.
+    pub(super) fn tls_probe(&self) -> PathBuf {
+        self.find_beside(TLS_PROBE).unwrap_or_else(|| Path::new(INSTALLED).join(TLS_PROBE))
     }
 
     /// What to do where there is none.

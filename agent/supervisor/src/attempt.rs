@@ -1,13 +1,17 @@
 //! One try of a health check: a program beside the workload, or a connection inside its network namespace.
 
+use std::ffi::CString;
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use berth_process::program::Stdio;
-use berth_runtime::health::Probe;
-use berth_sys::process::{Child, signal_pidfd};
+use berth_runtime::health::{Probe, judge, request};
+use berth_sys::process::{Child, close_on_exec_from, default_signals, signal_pidfd, spawn};
 use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 
 use crate::host::inside;
@@ -24,6 +28,51 @@ impl Verdict {
         if code == 0 { Self::Well(text) } else { Self::Ill(format!("exit code {code}: {text}")) }
     }
 }
+
+/// A program of the host's, as nobody, with the connection as its input and the pipe as its output.
+pub fn over_tls(
+    program: &Path,
+    port: u16,
+    path: &str,
+    connection: &OwnedFd,
+    output: &OwnedFd,
+) -> io::Result<Child> {
+    // Opened while that is allowed, wherever it is.
+    let opened = std::fs::File::open(program)?;
+    let c_string = |text: &[u8]| CString::new(text).map_err(io::Error::other);
+    let arguments = [
+        c_string(program.as_os_str().as_bytes())?,
+        c_string(port.to_string().as_bytes())?,
+        c_string(path.as_bytes())?,
+    ];
+    let become_it = || -> io::Result<()> {
+        nix::unistd::dup2_stdin(connection)?;
+        nix::unistd::dup2_stdout(output)?;
+        nix::unistd::dup2_stderr(output)?;
+        close_on_exec_from(3)?;
+        default_signals()?;
+        nix::sys::signal::SigSet::empty().thread_set_mask()?;
+        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        nix::unistd::setgroups(&[])?;
+        nix::unistd::setresgid(gid, gid, gid)?;
+        nix::unistd::setresuid(uid, uid, uid)?;
+        nix::sys::prctl::set_no_new_privs()?;
+        nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+        let environment: [CString; 0] = [];
+        let Err(errno) = nix::unistd::fexecve(&opened, &arguments, &environment);
+        Err(errno.into())
+    };
+    spawn(nix::sched::CloneFlags::empty(), None, || {
+        if let Err(error) = become_it() {
+            // Its words are the verdict's.
+            let _ = rustix::io::write(output, format!("{}: {error}", program.display()).as_bytes());
+        }
+        127
+    })
+}
+
+/// Owner of nothing.
+const NOBODY: u32 = 65_534;
 
 /// As much of what a try says is kept, in bytes.
 pub const MAX_OUTPUT: usize = 4096;
@@ -106,7 +155,8 @@ impl Stream {
         let (port, request) = match probe {
             Probe::Exec { .. } => (0, Vec::new()),
             Probe::Tcp { port } => (*port, Vec::new()),
-            Probe::Http { port, path } => (*port, request(*port, path)),
+            Probe::Http { port, tls: Some(_), .. } => (*port, Vec::new()),
+            Probe::Http { port, path, tls: None } => (*port, request(*port, path)),
         };
         let addresses = loopback.then_some(IpAddr::V4(Ipv4Addr::LOCALHOST)).into_iter().chain(own);
         let mut rest: Vec<_> = addresses.map(|address| SocketAddr::new(address, port)).collect();
@@ -115,6 +165,11 @@ impl Stream {
         }
         let socket = next(&mut rest, network)?;
         Ok(Self { socket, rest, request, sent: 0, answer: Vec::new(), connected: false })
+    }
+
+    /// For who speaks on a connection that has come about.
+    pub fn into_socket(self) -> OwnedFd {
+        self.socket
     }
 
     pub fn is_writing(&self) -> bool {
@@ -151,7 +206,7 @@ impl Stream {
         let mut buffer = [0; 512];
         loop {
             if let Some(verdict) = judge(&self.answer) {
-                return Ok(Some(verdict));
+                return Ok(Some(verdict.map_or_else(Verdict::Ill, Verdict::Well)));
             }
             match rustix::io::read(&self.socket, &mut buffer)? {
                 0 => return Ok(Some(Verdict::Ill("the connection ended without an answer".to_owned()))),
@@ -165,14 +220,6 @@ impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-fn request(port: u16, path: &str) -> Vec<u8> {
-    format!(
-        "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: berth-health\r\nAccept: */*\r\nConnection: \
-         close\r\n\r\n"
-    )
-    .into_bytes()
 }
 
 /// A connection on its way to the first of the addresses that does not refuse at once. On the loopback a refusal comes at
@@ -197,40 +244,4 @@ fn connect(to: SocketAddr, network: &OwnedFd) -> io::Result<OwnedFd> {
             Err(error) => Err(error.into()),
         }
     })?
-}
-
-/// What the first line of an answer says, once it is whole.
-fn judge(answer: &[u8]) -> Option<Verdict> {
-    const LONGEST: usize = 1024;
-    let Some(end) = answer.iter().position(|byte| *byte == b'\n') else {
-        let long = answer.len() > LONGEST;
-        return long.then(|| Verdict::Ill("the answer is not HTTP".to_owned()));
-    };
-    let line = String::from_utf8_lossy(&answer[..end]);
-    let line = line.trim_end();
-    let status = line.strip_prefix("HTTP/1.").and_then(|rest| rest.split(' ').nth(1)?.parse::<u16>().ok());
-    Some(match status {
-        Some(200..=399) => Verdict::Well(line.to_owned()),
-        Some(_) => Verdict::Ill(line.to_owned()),
-        None => Verdict::Ill("the answer is not HTTP".to_owned()),
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn said(answer: &[u8]) -> Option<bool> {
-        judge(answer).map(|verdict| matches!(verdict, Verdict::Well(_)))
-    }
-
-    #[test]
-    fn the_status_of_an_answer_is_its_verdict() {
-        assert_eq!(said(b"HTTP/1.1 20"), None);
-        assert_eq!(said(b"HTTP/1.1 200 OK\r\n"), Some(true));
-        assert_eq!(said(b"HTTP/1.0 301 Moved\r\nLocation"), Some(true));
-        assert_eq!(said(b"HTTP/1.1 503 Busy\r\n"), Some(false));
-        assert_eq!(said(b"SSH-2.0\n"), Some(false));
-        assert_eq!(said(&[b'x'; 2000]), Some(false));
-    }
 }

@@ -11,3 +11,4 @@ pub mod process;
 pub mod sha256;
 pub mod socket;
 pub mod tap;
+pub mod uevent;

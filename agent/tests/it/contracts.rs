@@ -60,6 +60,7 @@ impl World {
             uid_base: IDS.base,
             uid_count: IDS.count,
             bind_sources: None,
+            cdi_spec_dirs: Vec::new(),
             allow_privileged: false,
             log_format: Default::default(),
             images: Default::default(),

@@ -47,7 +47,7 @@ fn get(port: u16) -> String {
 }
 
 /// Nothing of the agent's is on the host.
-fn assert_nothing_left(agent: &Agent, bridge: &str) {
+pub fn assert_nothing_left(agent: &Agent, bridge: &str) {
     let empty = |dir: &Path| std::fs::read_dir(dir).map_or(true, |mut entries| entries.next().is_none());
     assert!(empty(&agent.data().join("instances")), "data is left");
     assert!(empty(&agent.dir.path().join("run/instances")), "run data is left");
@@ -61,7 +61,7 @@ fn assert_nothing_left(agent: &Agent, bridge: &str) {
     }
 }
 
-fn bridge(agent: &Agent) -> String {
+pub fn bridge(agent: &Agent) -> String {
     agent.json(&["network", "inspect", "default"])["bridge"].as_str().unwrap().to_owned()
 }
 

@@ -7,6 +7,7 @@ mod daemon;
 mod images;
 mod instances;
 mod killed;
+mod model;
 mod networks;
 mod proxies;
 mod remotes;

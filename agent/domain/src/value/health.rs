@@ -19,6 +19,9 @@ pub enum Probe {
         port: u16,
         /// With its query.
         path: String,
+        /// Over TLS; whose certificate it is is not looked at.
+        #[serde(default)]
+        tls: bool,
     },
     /// A connection inside.
     Tcp(u16),
@@ -97,7 +100,8 @@ pub struct Health {
 pub struct HealthDraft {
     pub disabled: bool,
     pub exec: Vec<String>,
-    pub http: Option<(u32, String)>,
+    /// Port, path and scheme.
+    pub http: Option<(u32, String, String)>,
     pub tcp: Option<u32>,
     pub interval_ms: u64,
     pub timeout_ms: u64,
@@ -145,7 +149,7 @@ impl HealthDraft {
         for (index, part) in self.exec.iter().enumerate() {
             findings.keep(&[FIELD, "exec", &index.to_string()], text::argument(part));
         }
-        if let Some((number, path)) = &self.http {
+        if let Some((number, path, scheme)) = &self.http {
             let port = findings.keep(&[FIELD, "http", "port"], port(*number));
             let path = if path.is_empty() { "/" } else { path };
             let plain = path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
@@ -154,7 +158,12 @@ impl HealthDraft {
                 let advice = "Write it as it goes over the wire, from the first / on";
                 findings.add(Invalid::new(&[FIELD, "http", "path"], summary, advice));
             }
-            return Some(Probe::Http { port: port?, path: path.to_owned() });
+            if !["", "http", "https"].contains(&scheme.as_str()) {
+                let summary = format!("\"{}\" is no scheme of a health check", shown(scheme));
+                let advice = "Use \"http\" or \"https\"";
+                findings.add(Invalid::new(&[FIELD, "http", "scheme"], summary, advice));
+            }
+            return Some(Probe::Http { port: port?, path: path.to_owned(), tls: scheme == "https" });
         }
         if let Some(number) = self.tcp {
             return findings.keep(&[FIELD, "tcp", "port"], port(number)).map(Probe::Tcp);
@@ -257,7 +266,7 @@ mod tests {
     fn a_mistake_names_its_argument() {
         let draft = HealthDraft {
             disabled: true,
-            http: Some((0, "/a b".to_owned())),
+            http: Some((0, "/a b".to_owned(), "ftp".to_owned())),
             tcp: Some(70_000),
             ..HealthDraft::default()
         };
@@ -265,8 +274,13 @@ mod tests {
         draft.check(&mut findings);
         let found = findings.into_error().unwrap();
         let paths: Vec<_> = found.as_slice().iter().map(|found| found.attribute.join(".")).collect();
-        let wanted =
-            ["health_check", "health_check.disabled", "health_check.http.port", "health_check.http.path"];
+        let wanted = [
+            "health_check",
+            "health_check.disabled",
+            "health_check.http.port",
+            "health_check.http.path",
+            "health_check.http.scheme",
+        ];
         assert_eq!(paths, wanted);
     }
 }

@@ -12,7 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::{Config, Inner, boot};
 use crate::error::EngineError;
 use crate::event::EventBus;
-use crate::instance::actor;
+use crate::instance::actor::{self, Handle, Operation};
 use crate::instance::claims::Claims;
 use crate::instance::directory::Directory;
 use crate::instance::interfaces;
@@ -21,11 +21,12 @@ use crate::ledger::{Ledger, Phase, Record};
 use crate::networks::Networks;
 use crate::ports::Ports;
 use crate::ports::runtime::{InstanceState, RuntimeEvent};
+use crate::report::Reporter;
 
 pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result<Arc<Inner>, EngineError> {
     let networks = known_networks(&ports, &ledger).await?;
     let records = ledger.instances().await?;
-    let events = ports.runtime.events();
+    let (events, plugged) = (ports.runtime.events(), ports.runtime.plugged());
     let observed = ports.runtime.observe_all().await.map_err(|source| EngineError::Runtime {
         name: "*".to_owned(),
         operation: "observe the host",
@@ -78,6 +79,7 @@ pub(super) async fn open(config: Config, ports: Ports, ledger: Ledger) -> Result
     drop(restricting);
     inner.tasks.spawn(boot::bring_up(Arc::clone(&inner), waiting));
     inner.tasks.spawn(hand_out(Arc::clone(&inner), events));
+    inner.tasks.spawn(replug(Arc::clone(&inner), plugged));
     let sweeping = Arc::clone(&inner);
     inner.tasks.spawn(async move { sweeping.sweep_now_and_then().await });
     Ok(inner)
@@ -150,6 +152,26 @@ async fn hand_out(inner: Arc<Inner>, mut events: BoxStream<'static, RuntimeEvent
         let Some(RuntimeEvent { instance, workload }) = event else { return };
         if let Some(handle) = inner.directory.get(instance) {
             handle.happened(workload);
+        }
+    }
+}
+
+/// Tells instances with devices that some came or went.
+async fn replug(inner: Arc<Inner>, mut plugged: BoxStream<'static, ()>) {
+    loop {
+        let event = tokio::select! {
+            () = inner.closing.cancelled() => return,
+            event = plugged.next() => event,
+        };
+        if event.is_none() {
+            return;
+        }
+        let has_some = |handle: &Handle| !handle.snapshot().record.current.spec.devices.is_empty();
+        let concerned: Vec<_> = inner.directory.all().into_iter().filter(has_some).collect();
+        let asked = concerned.iter().map(|handle| handle.request(Operation::Replug, Reporter::silent()));
+        for error in futures::future::join_all(asked).await.into_iter().filter_map(Result::err) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "devices that came or went could not be plugged in or out");
         }
     }
 }

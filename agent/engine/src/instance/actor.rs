@@ -32,6 +32,8 @@ pub(crate) enum Operation {
     Resume,
     /// Its addresses are others now, in the ledger.
     Readdress,
+    /// Devices of the host came or went.
+    Replug,
 }
 
 impl Operation {
@@ -211,6 +213,7 @@ impl Actor {
             Operation::Restart(mode) => self.restart(mode).await,
             Operation::Delete(mode) => self.delete(mode).await,
             Operation::Readdress => self.readdress().await,
+            Operation::Replug => self.replug().await,
             Operation::Resume => {
                 self.resume().await;
                 Ok(())

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::actor::Actor;
 use crate::error::EngineError;
 use crate::event::{Action, Subject};
+use crate::ledger::Phase;
 use crate::network_error::NetworkFault;
 use crate::ports::network::{NetworkError, Publication};
 use crate::ports::runtime::{
@@ -193,7 +194,9 @@ impl Actor {
         let (writes, notify) = self.file_writes().await?;
         let interfaces = self.attachments();
         let extra_hosts = self.record.current.spec.extra_hosts.clone();
-        Ok(Contents { mounts: self.mounts(image).await?, interfaces, extra_hosts, writes, notify })
+        let settled = self.record.phase == Phase::Settled && self.workload.is_live();
+        let mounts = self.mounts(image).await?;
+        Ok(Contents { mounts, interfaces, extra_hosts, writes, notify, settled })
     }
 
     fn start_request(&self, config: EffectiveConfig, contents: Contents) -> StartRequest {
@@ -216,7 +219,7 @@ impl Actor {
         Settings { limits: spec.limits.clone(), restart: spec.restart, health }
     }
 
-    async fn apply_settings(&mut self) -> Result<(), EngineError> {
+    pub(super) async fn apply_settings(&mut self) -> Result<(), EngineError> {
         let image = self.load_image().await?;
         let config = EffectiveConfig::new(&image.config, &self.record.current.spec)?;
         let (settings, contents) = (self.wanted_settings(config.health), self.wanted_contents(&image).await?);

@@ -10,7 +10,7 @@ use berth_domain::{
 use super::actor::Actor;
 use crate::engine::Inner;
 use crate::error::EngineError;
-use crate::ledger::{Record, Version, Volume};
+use crate::ledger::{Phase, Record, Version, Volume};
 use crate::mount_error::MountFault;
 use crate::volume_error::VolumeFault;
 
@@ -152,5 +152,20 @@ impl Actor {
         let name = || volume.spec.name.to_string();
         ensured.map_err(|source| VolumeFault::Host { name: name(), source })?;
         Ok(Mounted::Volume { id: volume.id, spec: volume.spec.clone() })
+    }
+
+    /// Plugs in what came, and takes out what went. One that could not come up for want of a device tries again.
+    pub(super) async fn replug(&mut self) -> Result<(), EngineError> {
+        if self.record.current.spec.devices.is_empty() || self.record.phase != Phase::Settled {
+            return Ok(());
+        }
+        self.observe().await?;
+        if self.workload.is_live() {
+            return self.apply_settings().await;
+        }
+        if self.record.failure.is_some() {
+            self.resume().await;
+        }
+        Ok(())
     }
 }

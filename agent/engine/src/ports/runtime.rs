@@ -100,6 +100,8 @@ pub struct Contents {
     pub writes: Vec<FileWrite>,
     /// Tell the workload of it with SIGHUP.
     pub notify: bool,
+    /// Nothing is being changed: devices that have gone meanwhile are gone, and are no reason to fail.
+    pub settled: bool,
 }
 
 /// A file that is to be written.
@@ -205,6 +207,9 @@ pub struct LogLine {
 pub trait Runtime: Send + Sync + 'static {
     /// What happens from now on. Called once, before [`Runtime::observe_all`]; nothing is lost in between.
     fn events(&self) -> BoxStream<'static, RuntimeEvent>;
+
+    /// An item for each time that devices of the host came or went, perhaps one for several.
+    fn plugged(&self) -> BoxStream<'static, ()>;
 
     /// Everything the host has, with every supervisor adopted.
     async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError>;

@@ -322,6 +322,10 @@ impl Runtime for FakeHost {
             .boxed()
     }
 
+    fn plugged(&self) -> BoxStream<'static, ()> {
+        futures::stream::pending().boxed()
+    }
+
     async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError> {
         let ids: Vec<InstanceId> = self.state().instances.keys().copied().collect();
         let mut all = Vec::new();

@@ -83,6 +83,8 @@ pub(super) fn device_drafts(devices: HashMap<String, wire::Device>) -> BTreeMap<
     let draft = |device: wire::Device| DeviceDraft {
         kind: device.r#type,
         source: device.source,
+        vendor_id: device.vendor_id,
+        product_id: device.product_id,
         target: device.target,
         uid: device.uid,
         gid: device.gid,
@@ -95,9 +97,12 @@ pub(super) fn device_drafts(devices: HashMap<String, wire::Device>) -> BTreeMap<
 
 /// Devices, as they were asked for.
 pub(super) fn devices(specs: &BTreeMap<String, DeviceSpec>) -> HashMap<String, wire::Device> {
+    let hexadecimal = |id: Option<u16>| id.map(|id| format!("{id:04x}")).unwrap_or_default();
     let device = |spec: &DeviceSpec| wire::Device {
         r#type: spec.kind.as_str().to_owned(),
         source: spec.source.clone(),
+        vendor_id: hexadecimal(spec.vendor_id),
+        product_id: hexadecimal(spec.product_id),
         target: spec.target.clone(),
         uid: Some(spec.uid),
         gid: Some(spec.gid),

@@ -13,7 +13,7 @@ pub(super) fn health_draft(check: wire::HealthCheck) -> HealthDraft {
     HealthDraft {
         disabled: check.disabled,
         exec: check.exec,
-        http: check.http.map(|http| (http.port, http.path)),
+        http: check.http.map(|http| (http.port, http.path, http.scheme)),
         tcp: check.tcp.map(|tcp| tcp.port),
         interval_ms: check.interval_ms,
         timeout_ms: check.timeout_ms,
@@ -60,8 +60,9 @@ fn with_probe(probe: Option<Probe>, check: wire::HealthCheck) -> wire::HealthChe
     match probe {
         None => check,
         Some(Probe::Exec(exec)) => wire::HealthCheck { exec, ..check },
-        Some(Probe::Http { port, path }) => {
-            wire::HealthCheck { http: Some(wire::HttpProbe { port: port.into(), path }), ..check }
+        Some(Probe::Http { port, path, tls }) => {
+            let scheme = if tls { "https" } else { "http" }.to_owned();
+            wire::HealthCheck { http: Some(wire::HttpProbe { port: port.into(), path, scheme }), ..check }
         }
         Some(Probe::Tcp(port)) => {
             wire::HealthCheck { tcp: Some(wire::TcpProbe { port: port.into() }), ..check }

@@ -78,7 +78,7 @@ pub(super) fn spec(
             timeout_ms: config.stop_timeout_ms.into(),
         },
         restart: restart(request.settings.restart),
-        health: request.settings.health.as_ref().map(process::health),
+        health: None,
         kernel: process::kernel(config),
         vm,
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },

@@ -3,10 +3,12 @@
 //! An instance has `instances/<id>` in the data directory, with `rootfs-<n>`, `log` and `files`, and in the run directory,
 //! with its supervisor's socket, launch spec and exit record.
 
+mod devices;
 mod exec;
 mod files;
 mod launch;
 mod mounts;
+mod plugs;
 mod process;
 mod state;
 mod watch;
@@ -19,7 +21,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, Health, InstanceId, InstanceKind, Mount, Timestamp, Workload};
+use berth_domain::{ExitRecord, Health, InstanceId, InstanceKind, Timestamp, Workload};
 use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
@@ -30,6 +32,7 @@ use berth_engine::ports::runtime::{
 use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
+use berth_runtime::health::HealthSpec;
 use berth_runtime::launch::Stage;
 use berth_runtime::mount::MountSpec;
 use berth_runtime::spec::{LaunchSpec, VmSpec};
@@ -44,6 +47,9 @@ use super::driver::Driver;
 use super::guests::{GuestError, Guests};
 use super::network::Served;
 use super::supervisor::Finder;
+
+pub(super) use devices::Places;
+pub(crate) use devices::SPEC_DIRS;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
 const BEYOND: Duration = Duration::from_secs(30);
@@ -74,6 +80,8 @@ pub(super) struct Supervisors {
 pub(super) struct Allowed {
     /// What they may bind.
     pub bind_sources: mounts::Allowed,
+    /// Where their devices are found.
+    pub devices: Places,
     /// Whether they may be the host's root with more than the default capabilities.
     pub privileged: bool,
 }
@@ -118,13 +126,16 @@ impl Supervisors {
     /// Mounts as the supervisor takes them.
     async fn mount_specs(
         &self,
-        wanted: &[Mount],
+        contents: &Contents,
         before: &[MountSpec],
-    ) -> Result<Vec<MountSpec>, MountFault> {
-        let (place, allowed) = (self.place.clone(), self.allowed.bind_sources.clone());
-        let (wanted, before) = (wanted.to_vec(), before.to_vec());
-        let made =
-            tokio::task::spawn_blocking(move || mounts::specs(&place, &allowed, &wanted, &before)).await;
+    ) -> Result<mounts::Resolved, MountFault> {
+        let (place, allowed) = (self.place.clone(), self.allowed.clone());
+        let (wanted, before, lenient) = (contents.mounts.clone(), before.to_vec(), contents.settled);
+        let made = tokio::task::spawn_blocking(move || {
+            let plugging = mounts::Plugging { places: &allowed.devices, lenient };
+            mounts::specs(&place, &allowed.bind_sources, plugging, &wanted, &before)
+        });
+        let made = made.await;
         made.unwrap_or_else(|error| {
             Err(MountFault::Source {
                 mount: String::new(),
@@ -144,6 +155,10 @@ impl Supervisors {
         let made = made.map_err(|error| launch::unable("prepare the virtual machine", error))?;
         let failed = |error: GuestError| StartError::Machine { advice: error.advice(), source: error.into() };
         made.map(Some).map_err(failed)
+    }
+
+    fn health(&self, settings: &Settings) -> Option<HealthSpec> {
+        settings.health.as_ref().map(|check| process::health(check, &self.finder.tls_probe()))
     }
 
     /// The supervisor, where one lives.
@@ -184,6 +199,10 @@ impl Runtime for Supervisors {
             // Whoever was first has them all.
             None => futures::stream::pending().boxed(),
         }
+    }
+
+    fn plugged(&self) -> BoxStream<'static, ()> {
+        plugs::watch()
     }
 
     async fn observe_all(&self) -> Result<Vec<(InstanceId, InstanceState)>, RuntimeError> {
@@ -246,7 +265,9 @@ impl Runtime for Supervisors {
         let lower = launch::lower(&self.store, &self.driver, &request.image).await?;
         let vm = self.vm(request).await?;
         let mut spec = launch::spec(&self.place, &home, request, lower, vm);
-        spec.mounts = self.mount_specs(&request.contents.mounts, &[]).await.map_err(StartError::Mount)?;
+        let put_in = self.mount_specs(&request.contents, &[]).await.map_err(StartError::Mount)?;
+        put_in.into_spec(&mut spec);
+        spec.health = self.health(&request.settings);
         let files =
             files::Files::of(request.config.hostname.as_str(), &request.contents, &self.place, &self.served);
         let root = spec.ids.host_base;
@@ -312,8 +333,8 @@ impl Runtime for Supervisors {
         spec.restart = launch::restart(settings.restart);
         // What a machine has plugged in is as it was until it boots again.
         if spec.vm.is_none() {
-            spec.mounts =
-                self.mount_specs(&contents.mounts, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+            let put_in = self.mount_specs(contents, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+            spec.mounts = put_in.mounts;
             spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
@@ -321,7 +342,7 @@ impl Runtime for Supervisors {
         let binds = spec.files.clone();
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
-        spec.health = settings.health.as_ref().map(process::health);
+        spec.health = self.health(settings);
         let update = Update {
             writes,
             notify: contents.notify.then_some(nix::libc::SIGHUP),

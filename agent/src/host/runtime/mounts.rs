@@ -10,20 +10,53 @@ use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::mount::{Keep, MountSource, MountSpec};
+use berth_runtime::spec::LaunchSpec;
 
+use super::devices::{self, Bind, Places};
 use crate::host::{Place, volumes};
 
 /// What the agent's configuration lets instances bind; `None`: anything.
 pub(in crate::host) type Allowed = Option<Vec<PathBuf>>;
 
+/// What the agent looks for devices with.
+#[derive(Clone, Copy)]
+pub(super) struct Plugging<'a> {
+    pub(super) places: &'a Places,
+    /// Go on without devices that are not there, required or not.
+    pub(super) lenient: bool,
+}
+
+/// What is put into an instance of the host's.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) mounts: Vec<MountSpec>,
+    /// What devices want of the process that is started next.
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) groups: Vec<u32>,
+}
+
+impl Resolved {
+    /// What a device's specification says of a variable counts for more than what an image says.
+    pub(super) fn into_spec(self, spec: &mut LaunchSpec) {
+        spec.mounts = self.mounts;
+        for (name, value) in self.environment {
+            spec.process.environment.retain(|(other, _)| *other != name);
+            spec.process.environment.push((name, value.as_str().into()));
+        }
+        spec.process.groups.extend(self.groups.iter().map(u32::to_string));
+    }
+}
+
 /// All mounts, with what they lead to on the host. What a bind led to `before` it still does, until it is mounted anew.
 pub(super) fn specs(
     place: &Place,
     allowed: &Allowed,
+    plugging: Plugging<'_>,
     mounts: &[Mount],
     before: &[MountSpec],
-) -> Result<Vec<MountSpec>, MountFault> {
-    let spec = |mount: &Mount| {
+) -> Result<Resolved, MountFault> {
+    let mut all = Resolved::default();
+    for mount in mounts {
         let source = match &mount.source {
             Mounted::Volume { id, spec } => MountSource::Volume {
                 directory: volumes::directory(place, *id),
@@ -32,10 +65,10 @@ pub(super) fn specs(
             Mounted::Other(Asked::Bind { path, id_mapped }) => {
                 bind(allowed, mount, Path::new(path), *id_mapped, before)?
             }
-            Mounted::Device(device) => match plug(mount, device, before)? {
-                Some(source) => source,
-                None => return Ok(None),
-            },
+            Mounted::Device(device) => {
+                plug(plugging, mount, device, before, &mut all)?;
+                continue;
+            }
             Mounted::Other(Asked::Tmpfs { size, uid, gid, mode }) => {
                 MountSource::Tmpfs { size: *size, uid: *uid, gid: *gid, mode: *mode }
             }
@@ -44,36 +77,89 @@ pub(super) fn specs(
             }
         };
         let (name, target) = (mount.name.clone(), PathBuf::from(&mount.target));
-        Ok(Some(MountSpec { name, target, read_only: mount.read_only, source }))
-    };
-    mounts.iter().filter_map(|mount| spec(mount).transpose()).collect()
+        all.mounts.push(MountSpec { name, target, read_only: mount.read_only, source });
+    }
+    Ok(all)
 }
 
-/// A device node; none where it is missing and need not be there.
-fn plug(mount: &Mount, device: &DeviceSpec, before: &[MountSpec]) -> Result<Option<MountSource>, MountFault> {
-    let requested = PathBuf::from(&device.source);
-    let led = before.iter().filter(|old| old.name == mount.name).find_map(|old| match &old.source {
-        MountSource::Device { requested: old, path, .. } if *old == requested => Some(path.clone()),
-        _ => None,
-    });
-    let path = match led.map_or_else(|| requested.canonicalize(), Ok) {
-        Ok(path) => path,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && !device.required => return Ok(None),
+/// All that a device is; nothing where it is missing and need not be there.
+fn plug(
+    plugging: Plugging<'_>,
+    mount: &Mount,
+    device: &DeviceSpec,
+    before: &[MountSpec],
+    all: &mut Resolved,
+) -> Result<(), MountFault> {
+    if let Some(same) = still(mount, device, before) {
+        all.mounts.push(same);
+        return Ok(());
+    }
+    let found = match devices::find(plugging.places, device) {
+        Ok(found) => found,
+        Err(error) if error.kind() == io::ErrorKind::NotFound && (plugging.lenient || !device.required) => {
+            return Ok(());
+        }
         Err(source) => {
-            let (mount, path) = (mount.name.clone(), device.source.clone());
-            return Err(MountFault::Source { mount, path, source: source.into() });
+            return Err(MountFault::Device { mount: mount.name.clone(), source: source.into() });
         }
     };
-    Ok(Some(MountSource::Device {
-        requested,
-        path,
-        block: device.kind == DeviceKind::UnixBlock,
+    for node in found.nodes {
+        let name = match device.kind.is_node() {
+            true => mount.name.clone(),
+            false => format!("{}{}", mount.name, node.target.display()),
+        };
+        let permissions = node.permissions.or_else(|| Some(device.permissions.clone()));
+        let source = MountSource::Device {
+            requested: if device.kind.is_node() { device.source.clone().into() } else { node.path.clone() },
+            path: node.path,
+            block: if device.kind.is_node() { device.kind == DeviceKind::UnixBlock } else { node.block },
+            number: Some(node.number),
+            uid: node.uid.unwrap_or(device.uid),
+            gid: node.gid.unwrap_or(device.gid),
+            mode: node.mode.unwrap_or(device.mode),
+            optional: !device.required,
+            permissions: permissions.filter(|permissions| !permissions.is_empty()),
+        };
+        add(all, MountSpec { name, target: node.target, read_only: false, source });
+    }
+    for Bind { path, target, read_only } in found.binds {
+        let name = format!("{}{}", mount.name, target.display());
+        let source = MountSource::Bind { requested: path.clone(), path, id_mapped: true };
+        add(all, MountSpec { name, target, read_only, source });
+    }
+    all.environment.extend(found.environment);
+    all.groups.extend(found.groups);
+    Ok(())
+}
+
+/// Two devices may mean the same node.
+fn add(all: &mut Resolved, spec: MountSpec) {
+    if all.mounts.iter().all(|other| other.target != spec.target) {
+        all.mounts.push(spec);
+    }
+}
+
+/// A node that a path led to before and that is there still, whatever the path leads to by now.
+fn still(mount: &Mount, device: &DeviceSpec, before: &[MountSpec]) -> Option<MountSpec> {
+    let old = before.iter().find(|old| device.kind.is_node() && old.name == mount.name)?;
+    let MountSource::Device { requested, path, block, number, .. } = &old.source else { return None };
+    let there = devices::number(path).ok()?;
+    let same = requested == Path::new(&device.source)
+        && *block == (device.kind == DeviceKind::UnixBlock)
+        && there == ((*number)?, *block);
+    let source = MountSource::Device {
+        requested: requested.clone(),
+        path: path.clone(),
+        block: *block,
+        number: *number,
         uid: device.uid,
         gid: device.gid,
         mode: device.mode,
         optional: !device.required,
         permissions: (!device.permissions.is_empty()).then(|| device.permissions.clone()),
-    }))
+    };
+    let (name, target) = (mount.name.clone(), PathBuf::from(&mount.target));
+    same.then_some(MountSpec { name, target, read_only: false, source })
 }
 
 fn bind(

@@ -38,13 +38,18 @@ pub(super) fn kernel(config: &EffectiveConfig) -> KernelSpec {
     }
 }
 
-pub(super) fn health(check: &HealthCheck) -> HealthSpec {
+/// `speaks_tls` is the program for probes over TLS.
+pub(super) fn health(check: &HealthCheck, speaks_tls: &Path) -> HealthSpec {
     HealthSpec {
         probe: match &check.probe {
             Probe::Exec(argv) => {
                 health::Probe::Exec { argv: argv.iter().map(|text| Text::from(text.as_str())).collect() }
             }
-            Probe::Http { port, path } => health::Probe::Http { port: *port, path: path.clone() },
+            Probe::Http { port, path, tls } => health::Probe::Http {
+                port: *port,
+                path: path.clone(),
+                tls: tls.then(|| speaks_tls.to_owned()),
+            },
             Probe::Tcp(port) => health::Probe::Tcp { port: *port },
         },
         interval_ms: check.interval_ms,

@@ -58,6 +58,22 @@ impl Watch {
         }
     }
 
+    /// What is being tried is a connection on which TLS is to be spoken.
+    fn is_for_tls(&self) -> bool {
+        matches!(self.trying, Some(Trying::Stream(_)))
+            && matches!(self.spec.probe, Probe::Http { tls: Some(_), .. })
+    }
+
+    /// Hands the connection, which has come about, to the program that speaks TLS on it.
+    fn speak_tls(&mut self) -> io::Result<()> {
+        let Probe::Http { port, path, tls: Some(program) } = &self.spec.probe else { return Ok(()) };
+        let Some(Trying::Stream(stream)) = self.trying.take() else { return Ok(()) };
+        let (reader, writer) = workload::pipe(0)?;
+        let child = attempt::over_tls(program, *port, path, &stream.into_socket(), &writer)?;
+        self.trying = Some(Trying::Exec(Exec::new(child, reader)));
+        Ok(())
+    }
+
     /// Ends what is being tried; nothing is concluded from it.
     pub fn abandon(&mut self) {
         if let Some(Trying::Exec(exec)) = self.trying.take() {
@@ -127,8 +143,14 @@ impl Supervisor {
             Some(Trying::Exec(exec)) => exec.progress(),
             Some(Trying::Stream(stream)) => stream.progress(self.host.where_it_is_reached()),
         };
-        if let Some(verdict) = verdict {
-            self.conclude(verdict);
+        match verdict {
+            Some(Verdict::Well(_)) if check.is_for_tls() => {
+                if let Err(error) = check.speak_tls() {
+                    self.conclude(Verdict::Ill(error.to_string()));
+                }
+            }
+            Some(verdict) => self.conclude(verdict),
+            None => {}
         }
     }
 

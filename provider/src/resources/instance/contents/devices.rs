@@ -13,10 +13,14 @@ use crate::text::mode;
 model! {
     /// A device.
     pub struct DeviceModel {
-        /// `unix-char` or `unix-block`.
+        /// One of [`TYPES`].
         r#type: Attr<String>,
-        /// On the host.
+        /// On the host; of `cdi` a name.
         source: Attr<String>,
+        /// Four hexadecimal digits.
+        vendor_id: Attr<String>,
+        /// Four hexadecimal digits.
+        product_id: Attr<String>,
         /// In the instance; null is the source.
         target: Attr<String>,
         /// Who owns it.
@@ -34,6 +38,8 @@ model! {
 
 const MODE: u32 = 0o660;
 
+const TYPES: [&str; 5] = ["unix-char", "unix-block", "usb", "gpu", "cdi"];
+
 /// The argument, as documented.
 pub fn attribute() -> Attribute {
     let text = |docs: &str| Attribute::string(docs);
@@ -41,21 +47,43 @@ pub fn attribute() -> Attribute {
     Attribute::nested_map(
         "Devices of the host, by names of your own. In place: they are plugged in and out of the running instance.",
         [
-            ("type", text("`unix-char` for a character device, `unix-block` for a block device.").required()),
+            (
+                "type",
+                text(
+                    "`unix-char` for a character device and `unix-block` for a block device, by their `source`; `usb` for \
+                     what is on a USB bus, by its `vendor_id` and `product_id`, whenever and wherever it is plugged in; \
+                     `gpu` for the nodes of graphics processors: all, or those of a `vendor_id` and `product_id`, or the \
+                     one that `source` is a node of; `cdi` for what a specification of the Container Device Interface on \
+                     the host says.",
+                )
+                .required(),
+            ),
             (
                 "source",
-                text("Path of its node on the host. A link is followed each time it is plugged in.")
-                    .required(),
+                text(
+                    "Path of its node on the host. A link is followed each time it is plugged in. Of `cdi`, the \
+                     qualified name, such as `nvidia.com/gpu=0`: its variables and groups reach the process at its next \
+                     start, the rest at once. Of `usb` there is none.",
+                ),
             ),
-            ("target", text("Path of its node in the instance. Default: `source`.")),
+            ("vendor_id", text("Who made it: four hexadecimal digits, as `lsusb` and `lspci -nn` show them. Of `usb` and `gpu`.")),
+            ("product_id", text("Which of the vendor's it is, likewise. Default: any.")),
+            (
+                "target",
+                text(
+                    "Path of its node in the instance. Default: where the host has it. Of `gpu` and `cdi` there is none; \
+                     of `usb`, one device is put there.",
+                ),
+            ),
             ("uid", number("Who owns the node, in the instance. Default: 0.")),
             ("gid", number("The group of the node, in the instance. Default: 0.")),
             ("mode", text("The permissions of the node. Default: `\"0660\"`.")),
             (
                 "required",
                 Attribute::bool(
-                    "Whether it is an error that the host has no such node. Default: `true`. Without, the instance goes on \
-                     without it.",
+                    "Whether it is an error that the host has no such device when it is started or plugged in. Default: \
+                     `true`. Without, the instance goes on without it. Either way it is taken out of a running instance \
+                     when it goes from the host, and comes back with it.",
                 ),
             ),
             (
@@ -83,8 +111,10 @@ pub fn to_wire(devices: &Map<DeviceModel>) -> HashMap<String, wire::Device> {
         let source = model.source.as_str().unwrap_or_default().to_owned();
         wire::Device {
             r#type: model.r#type.as_str().unwrap_or_default().to_owned(),
-            target: model.target.as_str().unwrap_or(&source).to_owned(),
+            target: model.target.as_str().unwrap_or_default().to_owned(),
             source,
+            vendor_id: model.vendor_id.as_str().unwrap_or_default().to_owned(),
+            product_id: model.product_id.as_str().unwrap_or_default().to_owned(),
             uid: id(&model.uid),
             gid: id(&model.gid),
             mode: model.mode.as_str().and_then(|text| mode::parse(text).ok()).or(Some(MODE)),
@@ -115,10 +145,22 @@ fn read(device: &wire::Device, before: DeviceModel) -> DeviceModel {
         (0, Attr::Null | Attr::Unknown) => Attr::Null,
         (id, _) => Attr::Known(i64::from(id)),
     };
+    let hexadecimal = |actual: &str, before: &Attr<String>| match actual {
+        "" => Attr::Null,
+        actual => keep_spelling(
+            Some(before),
+            &actual.to_owned(),
+            |text| Some(text.to_ascii_lowercase()),
+            || actual.to_owned(),
+        ),
+    };
     DeviceModel {
         r#type: Attr::Known(device.r#type.clone()),
-        source: Attr::Known(device.source.clone()),
+        source: if device.source.is_empty() { Attr::Null } else { Attr::Known(device.source.clone()) },
+        vendor_id: hexadecimal(&device.vendor_id, &before.vendor_id),
+        product_id: hexadecimal(&device.product_id, &before.product_id),
         target: match &before.target {
+            _ if device.target.is_empty() => Attr::Null,
             Attr::Null | Attr::Unknown if device.target == device.source => Attr::Null,
             _ => Attr::Known(device.target.clone()),
         },
@@ -154,6 +196,8 @@ pub fn settle_all(devices: &mut Map<DeviceModel>, prior: &Map<DeviceModel>) {
         device.mode = settle(Some(&before.mode), &device.mode, same);
         let same = |one: &str, other: &str| ordered(one) == ordered(other);
         device.permissions = settle(Some(&before.permissions), &device.permissions, same);
+        device.vendor_id = settle(Some(&before.vendor_id), &device.vendor_id, str::eq_ignore_ascii_case);
+        device.product_id = settle(Some(&before.product_id), &device.product_id, str::eq_ignore_ascii_case);
     }
 }
 
@@ -161,18 +205,21 @@ pub fn settle_all(devices: &mut Map<DeviceModel>, prior: &Map<DeviceModel>) {
 pub fn validate(devices: &Map<DeviceModel>, found: &mut Vec<Diagnostic>) {
     for (name, model) in entries(devices) {
         let path = |argument: &str| Path::at("devices").key(name).attribute(argument);
-        if let Some(other) = model.r#type.as_str().filter(|it| !["unix-char", "unix-block"].contains(it)) {
-            let detail = "Write \"unix-char\" or \"unix-block\".";
-            found.push(report::error(
-                path("type"),
-                format!("There is no device of type \"{other}\""),
-                detail,
-            ));
+        match model.r#type.as_str() {
+            Some(kind) if !TYPES.contains(&kind) => {
+                let summary = format!("There is no device of type \"{kind}\"");
+                let detail = format!("Write one of \"{}\".", TYPES.join("\", \""));
+                found.push(report::error(path("type"), summary, detail));
+            }
+            Some(kind) => check_found_by(kind, model, &path, found),
+            None => {}
         }
-        for (argument, attr) in [("source", &model.source), ("target", &model.target)] {
-            if attr.as_str().is_some_and(|text| !text.starts_with('/')) {
-                let summary = format!("The {argument} of a device is no absolute path");
-                found.push(report::error(path(argument), summary, "Write a path such as \"/dev/fuse\"."));
+        for (argument, attr) in [("vendor_id", &model.vendor_id), ("product_id", &model.product_id)] {
+            let good = |text: &str| text.len() == 4 && text.bytes().all(|b| b.is_ascii_hexdigit());
+            if let Some(text) = attr.as_str().filter(|text| !good(text)) {
+                let summary = format!("\"{text}\" is no {argument}");
+                let detail = "Write four hexadecimal digits, such as \"10c4\".";
+                found.push(report::error(path(argument), summary, detail));
             }
         }
         check_id(path("uid"), &model.uid, found);
@@ -183,6 +230,39 @@ pub fn validate(devices: &Map<DeviceModel>, found: &mut Vec<Diagnostic>) {
             let summary = format!("\"{text}\" are no permissions of a device");
             let detail = "Write some of the letters r, w and m, each once.";
             found.push(report::error(path("permissions"), summary, detail));
+        }
+    }
+}
+
+/// Each type is found by arguments of its own.
+fn check_found_by(kind: &str, model: &DeviceModel, path: &dyn Fn(&str) -> Path, found: &mut Vec<Diagnostic>) {
+    let is_path = matches!(kind, "unix-char" | "unix-block");
+    let (missing, advice) = match kind {
+        "usb" if model.vendor_id == Attr::Null => ("vendor_id", "Give what `lsusb` shows, such as \"10c4\"."),
+        "cdi" if model.source == Attr::Null => ("source", "Give a name such as \"nvidia.com/gpu=0\"."),
+        _ if is_path && model.source == Attr::Null => ("source", "Give the path of its node on the host."),
+        _ => ("", ""),
+    };
+    if !missing.is_empty() {
+        let summary = format!("A device of type \"{kind}\" needs a {missing}");
+        found.push(report::error(path(missing), summary, advice));
+    }
+    let ids = !matches!(kind, "usb" | "gpu");
+    let others = [
+        ("source", kind == "usb" && model.source != Attr::Null),
+        ("vendor_id", ids && model.vendor_id != Attr::Null),
+        ("product_id", ids && model.product_id != Attr::Null),
+        ("target", matches!(kind, "gpu" | "cdi") && model.target != Attr::Null),
+    ];
+    for (argument, _) in others.into_iter().filter(|(_, given)| *given) {
+        let summary = format!("A device of type \"{kind}\" has no {argument}");
+        found.push(report::error(path(argument), summary, "Leave it out."));
+    }
+    for (argument, attr) in [("source", &model.source), ("target", &model.target)] {
+        let is_of_path = is_path || argument == "target" || kind == "gpu";
+        if is_of_path && attr.as_str().is_some_and(|text| !text.starts_with('/')) {
+            let summary = format!("The {argument} of a device is no absolute path");
+            found.push(report::error(path(argument), summary, "Write a path such as \"/dev/fuse\"."));
         }
     }
 }
@@ -209,7 +289,7 @@ mod tests {
         };
         let config = map([("plain".to_owned(), plain.clone()), ("full".to_owned(), full)]);
         let wire = to_wire(&config);
-        assert_eq!((wire["plain"].target.as_str(), wire["plain"].mode), ("/dev/fuse", Some(0o660)));
+        assert_eq!((wire["plain"].target.as_str(), wire["plain"].mode), ("", Some(0o660)));
         assert_eq!((wire["plain"].permissions.as_str(), wire["full"].permissions.as_str()), ("", "rw"));
         assert_eq!(from_wire(&wire, Some(&config)), config);
         let Attr::Known(imported) = from_wire(&wire, None) else { panic!() };
@@ -218,12 +298,43 @@ mod tests {
         validate(&config, &mut found);
         assert!(found.is_empty());
         let bad = DeviceModel {
-            r#type: Attr::from("usb"),
-            target: Attr::from("fuse"),
+            r#type: Attr::from("tape"),
+            vendor_id: Attr::from("1"),
             permissions: Attr::from("rr"),
             ..plain
         };
         validate(&map([("bad".to_owned(), bad)]), &mut found);
         assert_eq!(found.len(), 3);
+    }
+
+    #[test]
+    fn each_type_is_found_by_its_own() {
+        let usb = DeviceModel {
+            r#type: Attr::from("usb"),
+            vendor_id: Attr::from("10C4"),
+            ..DeviceModel::default()
+        };
+        let config = map([("it".to_owned(), usb.clone())]);
+        let mut wire = to_wire(&config);
+        if let Some(device) = wire.get_mut("it") {
+            device.vendor_id = "10c4".into();
+        }
+        assert_eq!(from_wire(&wire, Some(&config)), config);
+        let found = |model: &DeviceModel| {
+            let mut found = Vec::new();
+            validate(&map([("it".to_owned(), model.clone())]), &mut found);
+            found.len()
+        };
+        assert_eq!(found(&usb), 0);
+        assert_eq!(found(&DeviceModel { source: Attr::from("/dev/x"), ..usb.clone() }), 1);
+        assert_eq!(found(&DeviceModel { vendor_id: Attr::Null, ..usb.clone() }), 1);
+        let cdi = DeviceModel { r#type: Attr::from("cdi"), vendor_id: Attr::Null, ..usb };
+        assert_eq!(found(&cdi), 1);
+        let cdi = DeviceModel { source: Attr::from("vendor.com/class=name"), ..cdi };
+        assert_eq!(
+            (found(&cdi), found(&DeviceModel { target: Attr::from("/dev/x"), ..cdi.clone() })),
+            (0, 1)
+        );
+        assert_eq!(found(&DeviceModel { r#type: Attr::from("unix-char"), ..cdi }), 1);
     }
 }

@@ -61,6 +61,7 @@ pub fn health(model: &Attr<HealthCheckModel>) -> Option<wire::HealthCheck> {
     let http = model.http.known().map(|http| wire::HttpProbe {
         port: small(&http.port),
         path: http.path.as_str().unwrap_or("/").to_owned(),
+        scheme: http.scheme.as_str().unwrap_or("http").to_owned(),
     });
     Some(wire::HealthCheck {
         disabled: truth(&model.disabled),
@@ -86,7 +87,8 @@ pub fn read_health(
             exec: if check.exec.is_empty() { Attr::Null } else { list(check.exec.clone()) },
             http: check.http.as_ref().map_or(Attr::Null, |http| {
                 let path = if http.path == "/" { Attr::Null } else { Attr::Known(http.path.clone()) };
-                Attr::Known(HttpModel { port: Attr::Known(http.port.into()), path })
+                let scheme = if http.scheme == "https" { Attr::from("https") } else { Attr::Null };
+                Attr::Known(HttpModel { port: Attr::Known(http.port.into()), path, scheme })
             }),
             tcp: check
                 .tcp

@@ -31,6 +31,8 @@ model! {
         port: Attr<i64>,
         /// Null is `/`.
         path: Attr<String>,
+        /// `http`, which null is, too, or `https`.
+        scheme: Attr<String>,
     }
 }
 

@@ -80,6 +80,12 @@ fn health_check() -> Attribute {
                     [
                         ("port", Attribute::number("Where it listens.").required()),
                         ("path", text("With its query. Default: `/`.")),
+                        (
+                            "scheme",
+                            text(
+                                "`http` (the default). There is no `https` yet: use `exec` with a client of the image's, or `tcp`.",
+                            ),
+                        ),
                     ],
                 ),
             ),

@@ -92,6 +92,16 @@ fn health_check(check: &HealthCheckModel, found: &mut Vec<Diagnostic>) {
     if check.retries.known().is_some_and(|retries| !(1..=1_000_000).contains(retries)) {
         found.push(report::error(path("retries"), "retries is no number of failures", "Write 1 or more."));
     }
+    let scheme = check
+        .http
+        .known()
+        .and_then(|http| http.scheme.as_str())
+        .filter(|scheme| !["http", "https"].contains(scheme));
+    if let Some(scheme) = scheme {
+        let detail = "Write \"http\" (the default) or \"https\".";
+        let summary = format!("A health check cannot speak \"{scheme}\"");
+        found.push(report::error(path("http").attribute("scheme"), summary, detail));
+    }
     let ports =
         [("http", check.http.known().map(|it| &it.port)), ("tcp", check.tcp.known().map(|it| &it.port))];
     for (name, port) in ports {
