@@ -148,9 +148,14 @@ fn watched(child: &mut Child) -> Result<u64, StepError> {
         if provider.is_none() {
             provider = provider_of(child.id(), &program);
         }
-        if let Some(pid) = provider {
-            peak = peak.max(peak_of(pid).unwrap_or(0));
-        }
+        // Terraform starts it several times: for its schema, to validate, to plan.
+        provider = provider.filter(|pid| match peak_of(*pid) {
+            Some(kib) => {
+                peak = peak.max(kib);
+                true
+            }
+            None => false,
+        });
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(peak)
