@@ -22,7 +22,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use berth_domain::{ExitRecord, Health, InstanceId, InstanceKind, Timestamp, Workload};
-use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
     Contents, ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream,
@@ -34,7 +33,6 @@ use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
 use berth_runtime::health::HealthSpec;
 use berth_runtime::launch::Stage;
-use berth_runtime::mount::MountSpec;
 use berth_runtime::spec::{LaunchSpec, VmSpec};
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
@@ -121,28 +119,6 @@ impl Supervisors {
     fn home(&self, instance: InstanceId) -> Home {
         let name = format!("instances/{instance}");
         Home { data: self.place.data.join(&name), run: self.place.run.join(name) }
-    }
-
-    /// Mounts as the supervisor takes them.
-    async fn mount_specs(
-        &self,
-        contents: &Contents,
-        before: &[MountSpec],
-    ) -> Result<mounts::Resolved, MountFault> {
-        let (place, allowed) = (self.place.clone(), self.allowed.clone());
-        let (wanted, before, lenient) = (contents.mounts.clone(), before.to_vec(), contents.settled);
-        let made = tokio::task::spawn_blocking(move || {
-            let plugging = mounts::Plugging { places: &allowed.devices, lenient };
-            mounts::specs(&place, &allowed.bind_sources, plugging, &wanted, &before)
-        });
-        let made = made.await;
-        made.unwrap_or_else(|error| {
-            Err(MountFault::Source {
-                mount: String::new(),
-                path: "Something".to_owned(),
-                source: error.into(),
-            })
-        })
     }
 
     /// What a request's machine is, where it is for one.

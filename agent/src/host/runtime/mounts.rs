@@ -8,10 +8,12 @@ use berth_domain::device::{DeviceKind, DeviceSpec};
 use berth_domain::mount::{MountSource as Asked, Mounted};
 use berth_engine::mount_error::MountFault;
 use berth_engine::ports::Cause;
+use berth_engine::ports::runtime::Contents;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::mount::{Keep, MountSource, MountSpec};
 use berth_runtime::spec::LaunchSpec;
 
+use super::Supervisors;
 use super::devices::{self, Bind, Places};
 use crate::host::{Place, volumes};
 
@@ -44,6 +46,30 @@ impl Resolved {
             spec.process.environment.push((name, value.as_str().into()));
         }
         spec.process.groups.extend(self.groups.iter().map(u32::to_string));
+    }
+}
+
+impl Supervisors {
+    /// Mounts as the supervisor takes them.
+    pub(super) async fn mount_specs(
+        &self,
+        contents: &Contents,
+        before: &[MountSpec],
+    ) -> Result<Resolved, MountFault> {
+        let (place, allowed) = (self.place.clone(), self.allowed.clone());
+        let (wanted, before, lenient) = (contents.mounts.clone(), before.to_vec(), contents.settled);
+        let made = tokio::task::spawn_blocking(move || {
+            let plugging = Plugging { places: &allowed.devices, lenient };
+            specs(&place, &allowed.bind_sources, plugging, &wanted, &before)
+        });
+        let made = made.await;
+        made.unwrap_or_else(|error| {
+            Err(MountFault::Source {
+                mount: String::new(),
+                path: "Something".to_owned(),
+                source: error.into(),
+            })
+        })
     }
 }
 
