@@ -100,8 +100,8 @@ async fn a_machine_serves_is_entered_and_ends_in_order() {
     let before: Vec<_> = netlink.links().unwrap().into_iter().map(|link| link.name).collect();
     let instance = Instance::new();
     let (data, mount) = volume(&instance);
-    let script = "echo up on $(hostname); echo err >&2; mkdir -p /www; echo the page > /www/new; busybox mv /www/new /www/page; \
-                  httpd -p 80 -h /www; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
+    let script = "echo up on $(hostname); echo err >&2; mkdir -p /www; echo the page > /www/new; httpd -p 80 -h /www; \
+                  busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
     let mut spec = machine(&instance, &["sh", "-c", script]);
     spec.networks.push(interface());
     spec.mounts.push(mount);
