@@ -21,7 +21,9 @@ impl ImageService for Api {
     ) -> Result<Response<wire::ResolvedImage>, Status> {
         let request = request.into_inner();
         let known = match (digest(&request.known_index_digest)?, digest(&request.known_image_digest)?) {
-            (Some(index_digest), Some(image_digest)) => Some(Known { index_digest, image_digest }),
+            (Some(index_digest), Some(image_digest)) => {
+                Some(Known { platform: None, index_digest, image_digest })
+            }
             _ => None,
         };
         let platform = platform(&request.platform)?;

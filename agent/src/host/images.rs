@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use berth_domain as domain;
 use berth_engine::Reporter;
 use berth_engine::ports::images::{
-    ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Remote, Resolution,
-    ResolveRequest, Scratch,
+    ArchivePiece, CheckReport, ExportRequest, Freed, ImageError, Images, ImportRequest, Known as KnownImage,
+    Remote, Resolution, ResolveRequest, Scratch,
 };
 use berth_engine::report::{PullPhase, PullProgress};
 use berth_image::config::ImageConfig;
@@ -105,7 +105,11 @@ impl Images for ImageStore {
         let reference = parse(&request.reference, &request.remotes)?;
         let platform = platform(request.platform.as_ref(), &reference)?;
         let client = self.client(&reference, &request.remotes).await?;
-        let known = request.known.as_ref().and_then(|known| {
+        let wanted = Some(platform.to_string());
+        let runs_there = |known: &&KnownImage| {
+            known.platform.is_none() || known.platform.as_ref().map(ToString::to_string) == wanted
+        };
+        let known = request.known.iter().find(runs_there).and_then(|known| {
             Some(Known { root: ours(&known.index_digest)?, manifest: ours(&known.image_digest)? })
         });
         let wanted = request.image_digest.as_ref().and_then(ours);

@@ -77,7 +77,7 @@ impl World {
         let request = ResolveRequest {
             reference: "reg:tiny:1".to_owned(),
             platform: None,
-            known: None,
+            known: Vec::new(),
             image_digest: None,
             remotes: Arc::clone(&self.remotes),
         };

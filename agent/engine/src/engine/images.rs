@@ -59,12 +59,27 @@ impl Inner {
         image_digest: Option<Digest>,
     ) -> Result<Resolution, ImageOr> {
         let remotes = self.remotes().await?;
+        let known = match known {
+            Some(known) => vec![known],
+            None => self.known(reference).await?,
+        };
         let request =
             ResolveRequest { reference: reference.to_owned(), platform, known, image_digest, remotes };
         tokio::select! {
             () = self.closing.cancelled() => Err(EngineError::Closing.into()),
             resolution = self.ports.images.resolve(&request) => Ok(resolution?),
         }
+    }
+
+    /// What the pins of this reference say.
+    async fn known(&self, reference: &str) -> Result<Vec<Known>, EngineError> {
+        let pins = self.ledger.pins().await?.into_iter().filter(|pin| pin.reference == reference);
+        let known = pins.map(|pin| Known {
+            platform: Some(pin.platform),
+            index_digest: pin.index_digest,
+            image_digest: pin.image_digest,
+        });
+        Ok(known.collect())
     }
 
     /// Makes a resolved image part of the store, and holds it there.
@@ -112,7 +127,9 @@ impl Inner {
             image_digest: resolution.image_digest,
             keep_on_destroy: keep_on_destroy || (pin == PinTarget::Reuse && kept),
         };
-        self.ledger.save_pin(moved.clone()).await?;
+        if before.as_ref() != Some(&moved) {
+            self.ledger.save_pin(moved.clone()).await?;
+        }
         drop(hold);
         self.bus.emit(Subject::Image, &moved.image_digest, &moved.reference, Action::Pulled, "");
         if let Some(before) = before.filter(|before| before.image_digest != moved.image_digest) {

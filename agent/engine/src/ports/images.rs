@@ -26,6 +26,8 @@ pub struct Remote {
 /// What a reference meant when it was looked up last.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
+    /// `None`: the one that is asked for.
+    pub platform: Option<Platform>,
     /// What the tag pointed at.
     pub index_digest: Digest,
     /// The platform's manifest there.
@@ -39,8 +41,8 @@ pub struct ResolveRequest {
     pub reference: String,
     /// `None`: the host's.
     pub platform: Option<Platform>,
-    /// One HEAD is enough where the registry still says this.
-    pub known: Option<Known>,
+    /// One HEAD is enough where the registry still says this for the platform.
+    pub known: Vec<Known>,
     /// This platform's manifest, whatever the tag says by now.
     pub image_digest: Option<Digest>,
     /// All remotes of the ledger.

@@ -17,7 +17,7 @@ pub async fn images(port: &dyn Images, remotes: &Arc<[Remote]>, present: &str, a
     let request = |reference: &str| ResolveRequest {
         reference: reference.to_owned(),
         platform: None,
-        known: None,
+        known: Vec::new(),
         image_digest: None,
         remotes: Arc::clone(remotes),
     };

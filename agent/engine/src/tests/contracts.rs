@@ -55,7 +55,8 @@ async fn the_fake_runtime_keeps_its_promises() {
     let world = World::new();
     let reference = WEB.to_owned();
     let remotes = Arc::from([]);
-    let request = ResolveRequest { reference, platform: None, known: None, image_digest: None, remotes };
+    let request =
+        ResolveRequest { reference, platform: None, known: Vec::new(), image_digest: None, remotes };
     let resolution = world.host.resolve(&request).await.unwrap();
     world.host.pull(&resolution, &request.remotes, &Reporter::silent()).await.unwrap();
     let spec = draft("web", WEB).validate().unwrap();
