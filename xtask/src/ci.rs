@@ -54,7 +54,7 @@ pub fn run() -> Outcome {
         step::run(&mut command(&deny, &["--locked", "check", "licenses", "bans", "sources"]))
     })?;
     timed("Check the documentation", || docs::run(true))?;
-    timed("Run the quickstart and take it down", || {
+    timed("Make a release, run the quickstart from its mirror and take it down", || {
         quickstart::run()?;
         quickstart::destroy()
     })

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | fuzz | soak | quickstart`.
+//! The project's own commands: `cargo xtask build | setup | test | ci | bench | docs | tidy | fuzz | soak | release | quickstart`.
 #![allow(clippy::print_stdout)] // It talks to the person who runs it.
 
 mod bench;
@@ -7,6 +7,7 @@ mod ci;
 mod docs;
 mod fuzz;
 mod quickstart;
+mod release;
 mod setup;
 mod soak;
 mod step;
@@ -59,6 +60,12 @@ enum Command {
         #[arg(default_value_t = 1000)]
         sequences: u32,
     },
+    /// Make what registries of providers and hosts are given, in target/dist.
+    Release {
+        /// The key of gpg's that signs it.
+        #[arg(long)]
+        sign_key: Option<String>,
+    },
     /// Run a web server's image from a registry on this machine, managed by Terraform.
     Quickstart {
         /// Take all of it down again.
@@ -78,6 +85,7 @@ fn main() -> ExitCode {
         Command::Tidy => tidy::run(),
         Command::Fuzz { seconds } => fuzz::run(seconds),
         Command::Soak { sequences } => soak::run(sequences),
+        Command::Release { sign_key } => release::run(sign_key.as_deref()),
         Command::Quickstart { destroy: false } => quickstart::run(),
         Command::Quickstart { destroy: true } => quickstart::destroy(),
     };

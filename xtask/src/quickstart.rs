@@ -8,8 +8,8 @@ use berth_acceptance_tests::leftovers::Mark;
 use berth_acceptance_tests::registry::{self, Options};
 use berth_acceptance_tests::{Terraform, agent, command, images, wait};
 
-use crate::step::{StepError, file, programs, root, target, timed};
-use crate::{Outcome, build, setup};
+use crate::step::{StepError, file, root, target, timed};
+use crate::{Outcome, release, setup};
 
 /// Where everything of the quickstart is.
 struct Place(PathBuf);
@@ -51,7 +51,7 @@ fn failed(error: berth_acceptance_tests::Error) -> StepError {
 /// Builds, starts a registry and an agent, and has Terraform run a web server. Can be run again.
 pub fn run() -> Outcome {
     setup::run()?;
-    build::run()?;
+    release::run(None)?;
     let place = Place::new()?;
     let storage =
         timed("Make a web server's image from Debian packages", || images::storage().map_err(failed))?;
@@ -146,18 +146,9 @@ fn stop(pid_file: &Path) -> Outcome {
     wait::until("its end", std::time::Duration::from_secs(20), ended).map_err(failed)
 }
 
-/// A mirror on the disk, so that `terraform init` works as it does with a registry.
+/// A configuration as users have one, with the release's mirror in the place of a registry.
 fn write_configuration(place: &Place, port: u16) -> Outcome {
-    let version = env!("CARGO_PKG_VERSION");
-    let platform = if cfg!(target_arch = "aarch64") { "linux_arm64" } else { "linux_amd64" };
-    let mirror = place.0.join("mirror");
-    let package = mirror.join(format!("registry.terraform.io/berth-run/berth/{version}/{platform}"));
-    fs::create_dir_all(&package).map_err(file("make", &package))?;
-    let from = programs().join("terraform-provider-berth");
-    let to = package.join(format!("terraform-provider-berth_v{version}"));
-    let new = package.join("new");
-    fs::copy(&from, &new).map_err(file("copy", &from))?;
-    fs::rename(&new, &to).map_err(file("replace", &to))?;
+    let mirror = release::mirror(&release::place());
     let cli = format!(
         "provider_installation {{\n  filesystem_mirror {{\n    path = \"{}\"\n  }}\n}}\n",
         mirror.display()
@@ -168,9 +159,9 @@ fn write_configuration(place: &Place, port: u16) -> Outcome {
     let text = fs::read_to_string(&example).map_err(file("read", &example))?;
     let main = place.terraform().join("main.tf");
     fs::write(&main, text).map_err(file("write", &main))?;
-    let lock = place.terraform().join(".terraform.lock.hcl");
     // The provider may have been built anew since.
-    let _ = fs::remove_file(lock);
+    let _ = fs::remove_file(place.terraform().join(".terraform.lock.hcl"));
+    let _ = fs::remove_dir_all(place.terraform().join(".terraform"));
     let variables = format!("host = \"{}\"\nregistry = \"http://127.0.0.1:{port}\"\n", place.address());
     let path = place.terraform().join("terraform.tfvars");
     fs::write(&path, variables).map_err(file("write", &path))

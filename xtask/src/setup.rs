@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::step::{self, StepError, command, find, target, timed};
 
 /// A program that shows whether a package is there, and the package.
-const PACKAGES: [(&str, &str); 18] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
@@ -24,6 +24,8 @@ const PACKAGES: [(&str, &str); 18] = [
     ("git", "git"),
     ("openssl", "openssl"),
     ("strace", "strace"),
+    ("gpg", "gpg"),
+    ("gpg-agent", "gpg-agent"),
     ("qemu-system-x86_64", "qemu-system-x86"),
 ];
 
