@@ -15,7 +15,7 @@ use wire::remote_service_client::RemoteServiceClient;
 use super::{Agent, AgentError, Answer, By, Ran, upload};
 
 /// Answers may be long: an instance's spec with a large environment, a list of many.
-const MAX_MESSAGE: usize = 64 << 20;
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
 
 /// One host's agent, over a channel that is dialled once.
 #[derive(Debug, Clone)]

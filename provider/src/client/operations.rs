@@ -2,12 +2,14 @@
 
 use async_trait::async_trait;
 use berth_proto::agent as wire;
+use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use wire::exec_request::Message as Out;
 use wire::exec_response::Message as In;
 
 use super::grpc::GrpcAgent;
+use super::listed::Kind;
 use super::{Agent, Answer};
 
 /// What a command says.
@@ -32,6 +34,8 @@ pub trait Operations: Send + Sync {
     async fn volumes(&self) -> Answer<Vec<wire::Volume>>;
     /// All networks.
     async fn networks(&self) -> Answer<Vec<wire::Network>>;
+    /// All things of a kind, each as it came.
+    async fn listed(&self, kind: Kind) -> Answer<Vec<Bytes>>;
     /// Restarts an instance, and tells how far it is.
     async fn restart_instance(&self, id: String, force: bool, told: mpsc::Sender<String>) -> Answer<()>;
     /// Runs a command in an instance, and passes on what it says. Gives its exit code.
@@ -71,6 +75,10 @@ impl Operations for GrpcAgent {
     async fn volumes(&self) -> Answer<Vec<wire::Volume>> {
         let answer = self.volumes().list_volumes(wire::ListVolumesRequest {}).await;
         self.answer("Listing the volumes", answer).map(|answer| answer.volumes)
+    }
+
+    async fn listed(&self, kind: Kind) -> Answer<Vec<Bytes>> {
+        self.list(kind).await
     }
 
     async fn restart_instance(&self, id: String, force: bool, told: mpsc::Sender<String>) -> Answer<()> {

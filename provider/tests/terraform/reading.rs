@@ -16,12 +16,18 @@ fn many(labels: &str) -> String {
 #[test]
 fn a_plan_lists_what_there_is_once() {
     let agent = FakeAgent::start();
-    let workspace = Workspace::new(&agent, &many(""));
+    let others = "resource \"berth_volume\" \"many\" {\n  count = 3\n  name = \"data-${count.index}\"\n}\n\
+                  resource \"berth_network\" \"many\" {\n  count = 3\n  name = \"net-${count.index}\"\n}\n";
+    let workspace = Workspace::new(&agent, &(many("wait_for = { condition = \"healthy\" }") + others));
     workspace.apply().ok();
+    assert_eq!(agent.state().count("WaitInstance"), MANY);
     agent.state().calls.clear();
     workspace.plans_empty();
     let count = |call: &str| agent.state().count(call);
-    assert_eq!((count("ListInstances"), count("GetInstance")), (1, 0), "{:?}", agent.state().calls);
+    let lists = ["ListInstances", "ListVolumes", "ListNetworks"].map(count);
+    let others = ["GetInstance", "GetVolume", "GetNetwork", "WaitInstance"].map(count);
+    assert_eq!((lists, others), ([1; 3], [0; 4]), "{:?}", agent.state().calls);
+    assert_eq!(count("GetHost"), 1, "its host is dialled once");
 }
 
 #[test]

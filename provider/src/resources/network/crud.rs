@@ -68,8 +68,8 @@ impl Resource for Network {
             Reach::KeepState => return Ok(Some(state)),
             Reach::Missing => return Ok(None),
         };
-        let by = By::Id(state.id.as_str().unwrap_or_default().to_owned());
-        match session::read_in_time("Reading the network", connection.agent.network(by)).await {
+        let id = state.id.as_str().unwrap_or_default().to_owned();
+        match session::read_in_time("Reading the network", connection.network(id)).await {
             Ok(network) => {
                 session::remember(cx, &connection);
                 let defaults = session::default_labels(cx.client());

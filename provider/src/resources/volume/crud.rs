@@ -67,8 +67,8 @@ impl Resource for Volume {
             Reach::KeepState => return Ok(Some(state)),
             Reach::Missing => return Ok(None),
         };
-        let by = By::Id(state.id.as_str().unwrap_or_default().to_owned());
-        match session::read_in_time("Reading the volume", connection.agent.volume(by)).await {
+        let id = state.id.as_str().unwrap_or_default().to_owned();
+        match session::read_in_time("Reading the volume", connection.volume(id)).await {
             Ok(volume) => {
                 session::remember(cx, &connection);
                 let defaults = session::default_labels(cx.client());

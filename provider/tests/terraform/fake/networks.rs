@@ -50,7 +50,9 @@ impl wire::network_service_server::NetworkService for Services {
         &self,
         _: Request<wire::ListNetworksRequest>,
     ) -> Result<Response<wire::ListNetworksResponse>, Status> {
-        let networks = self.state().networks.values().cloned().collect();
+        let mut state = self.state();
+        state.enter("ListNetworks")?;
+        let networks = state.networks.values().cloned().collect();
         Ok(Response::new(wire::ListNetworksResponse { networks }))
     }
 

@@ -46,7 +46,9 @@ impl wire::volume_service_server::VolumeService for Services {
         &self,
         _: Request<wire::ListVolumesRequest>,
     ) -> Result<Response<wire::ListVolumesResponse>, Status> {
-        let volumes = self.state().volumes.values().cloned().collect();
+        let mut state = self.state();
+        state.enter("ListVolumes")?;
+        let volumes = state.volumes.values().cloned().collect();
         Ok(Response::new(wire::ListVolumesResponse { volumes }))
     }
 
