@@ -4,7 +4,7 @@ use berth_proto::agent as wire;
 use tfplugin::Attribute;
 use tfplugin::value::Type;
 
-use crate::attr::{Attr, List, Map, entries, list, map_or_null, model, non_empty};
+use crate::attr::{Attr, List, Map, Part as _, entries, list, map_or_null, model, non_empty};
 use crate::report::{self, Diagnostic, Path, capital};
 use crate::text::cidr;
 
@@ -146,15 +146,36 @@ pub fn from_wire(actual: Option<&wire::AccessRules>, prior: Option<&Rules>) -> R
 
 /// Whether two rules let the same through.
 fn same(one: &wire::AccessRule, other: &wire::AccessRule) -> bool {
-    let ranges = |rule: &wire::AccessRule| rule.ports.iter().map(|text| range(text).ok()).collect::<Vec<_>>();
+    let ranges = |rule: &wire::AccessRule| {
+        let mut ranges: Vec<_> = rule.ports.iter().map(|text| range(text).ok()).collect();
+        ranges.sort_unstable();
+        ranges
+    };
     ranges(one) == ranges(other)
         && cidr::same(&one.cidr, &other.cidr)
         && (&one.protocol, &one.network, &one.labels) == (&other.protocol, &other.network, &other.labels)
 }
 
+/// Whether all of them let the same through: their order is of no account.
+fn are_the_same(some: &[Attr<AccessRuleModel>], others: &[Attr<AccessRuleModel>]) -> bool {
+    let mut left: Vec<_> = some.iter().filter_map(Attr::known).map(one_to_wire).collect();
+    let mut takes = |rule: &Attr<AccessRuleModel>| {
+        let rule = one_to_wire(rule.known()?);
+        let found = left.iter().position(|it| same(it, &rule))?;
+        Some(left.swap_remove(found))
+    };
+    some.len() == others.len() && others.iter().all(|rule| takes(rule).is_some())
+}
+
 /// The rules of the configuration, in the prior words where they say the same.
 pub fn settle(prior: &Rules, config: &Rules) -> Rules {
     let (Some(before), Some(now)) = (prior.known(), config.known()) else { return config.clone() };
+    if config.has_unknown() {
+        return config.clone();
+    }
+    if are_the_same(before, now) {
+        return prior.clone();
+    }
     let rules = now.iter().enumerate().map(|(index, rule)| match (before.get(index), rule) {
         (Some(Attr::Known(before)), Attr::Known(rule)) if same(&one_to_wire(before), &one_to_wire(rule)) => {
             Attr::Known(before.clone())

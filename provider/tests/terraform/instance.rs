@@ -139,7 +139,8 @@ fn a_stop_by_hand_is_drift_and_an_exit_is_not() {
 #[test]
 fn changes_made_elsewhere_show() {
     let agent = FakeAgent::start();
-    let workspace = Workspace::new(&agent, &web("description = \"mine\""));
+    let check = "health_check = { tcp = { port = 80 }, interval = \"5s\" }";
+    let workspace = Workspace::new(&agent, &web(&format!("description = \"mine\"\n  {check}")));
     workspace.apply().ok();
     {
         let mut state = agent.state();
@@ -147,9 +148,10 @@ fn changes_made_elsewhere_show() {
         spec.description = Some("theirs".to_owned());
         spec.limits.as_mut().unwrap().memory_bytes = 1 << 30;
         spec.ports.get_mut("http").unwrap().container_port = 81;
+        spec.health_check.as_mut().unwrap().interval_ms = 60_000;
     }
     let said = workspace.plans_changes().says("\"theirs\" -> \"mine\"").says("\"1GiB\" -> \"512MiB\"");
-    said.says("\"81\" -> \"80\"");
+    said.says("\"81\" -> \"80\"").says("\"1m\" -> \"5s\"");
     workspace.apply().ok();
     workspace.plans_empty();
 }
@@ -172,9 +174,18 @@ fn an_import_plans_empty() {
 #[test]
 fn equal_spellings_and_defaults_written_out_plan_empty() {
     let agent = FakeAgent::start();
-    let workspace = Workspace::new(&agent, &web(""));
+    let more = "supplementary_groups = [\"4\", \"5\"]\n  \
+                egress = [{ protocol = \"udp\" }, { protocol = \"tcp\", ports = [\"80\", \"443\"] }]\n  \
+                security = { capabilities_add = [\"NET_ADMIN\", \"SYS_TIME\"] }";
+    let workspace = Workspace::new(&agent, &web(more));
     workspace.apply().ok();
-    let other = web("").replace("1m30s", "90s").replace("512MiB", "536870912").replace("1.50", "1.5");
+    let other = web(more).replace("1m30s", "90s").replace("512MiB", "536870912").replace("1.50", "1.5");
+    let other = other.replace("\"NET_ADMIN\", \"SYS_TIME\"", "\"CAP_SYS_TIME\", \"net_admin\"");
+    let other = other
+        .replace("[{ protocol = \"udp\" }, ", "[")
+        .replace("\"443\"] }]", "\"443\"] }, { protocol = \"udp\" }]");
+    let other = other.replace("\"80\", \"443\"", "\"443\", \"80\"");
+    let other = other.replace("[\"4\", \"5\"]", "[\"5\", \"4\"]");
     workspace.rewrite(&agent, &other);
     workspace.plans_empty();
     assert_eq!(agent.state().count("UpdateInstance"), 0);

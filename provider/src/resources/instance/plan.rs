@@ -139,6 +139,9 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     model.boot = process::settle(&prior.boot, &config.boot, process::boot);
     model.security = process::settle(&prior.security, &config.security, process::security);
     model.ulimits = process::settle(&prior.ulimits, &config.ulimits, process::ulimits);
+    let groups = process::set_of_groups;
+    model.supplementary_groups =
+        process::settle(&prior.supplementary_groups, &config.supplementary_groups, groups);
     model.shm_size = process::settle(&prior.shm_size, &config.shm_size, process::shm_size);
     model
 }

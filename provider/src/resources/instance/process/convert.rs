@@ -230,6 +230,11 @@ pub fn groups(model: &List<String>) -> Vec<String> {
     texts(model)
 }
 
+/// What they come down to: their order is of no account.
+pub fn set_of_groups(model: &List<String>) -> BTreeSet<String> {
+    texts(model).into_iter().collect()
+}
+
 /// Those groups, as the agent has them.
 pub fn read_groups(actual: &Vec<String>, prior: Option<&List<String>>) -> List<String> {
     kept(prior, actual, groups, |actual| if actual.is_empty() { Attr::Null } else { list(actual.clone()) })
