@@ -17,6 +17,8 @@ pub const PASSWORD: &str = "secret-of-tests";
 /// [`USER`] and the bcrypt hash of [`PASSWORD`].
 const HTPASSWD: &str = "berth:$2y$05$Xw..iYenWr65PWvRsHIcf.bc79rZOzAX6vutKVg6lB1TKlw1x4HfW\n";
 
+const LOG: &str = "registry.log";
+
 /// How a registry is to be.
 #[derive(Debug, Clone, Default)]
 pub struct Options {
@@ -87,6 +89,11 @@ impl Registry {
         self.options.password
     }
 
+    /// All that it was asked for so far, a line each, among what else it has to say.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.config.path().join(LOG)).unwrap_or_default()
+    }
+
     /// Takes it down; its port refuses from now on.
     pub fn stop(&mut self) -> Result<(), Error> {
         let _ = self.child.kill();
@@ -118,7 +125,7 @@ pub fn launch(dir: &Path, storage: &Path, options: Options) -> Result<(Child, u1
     let passwords = dir.join("htpasswd");
     fs::write(&passwords, HTPASSWD).map_err(Error::io("write", &passwords))?;
     fs::write(&config, config_text(storage, &passwords, &options)).map_err(Error::io("write", &config))?;
-    let log_path = dir.join("registry.log");
+    let log_path = dir.join(LOG);
     let log = File::create(&log_path).map_err(Error::io("make", &log_path))?;
     let errors = log.try_clone().map_err(Error::io("share", &log_path))?;
     let mut command = Command::new(&program);

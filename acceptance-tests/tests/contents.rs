@@ -50,6 +50,11 @@ mod cases {
         }
     }
 
+    fn sha256(bytes: &[u8]) -> String {
+        let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+        digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     const VOLUME: &str = "resource \"berth_volume\" \"data\" {\n  name = \"data\"\n  mode = \"0750\"\n}\n";
 
     pub fn mounts_come_and_go_and_the_process_stays(terraform: &Terraform) {
@@ -115,12 +120,19 @@ mod cases {
         const SECRET: &str = "hunter2-never-shown";
         let world = World::new(terraform);
         world.project.write_file("page.txt", "from a file\n").unwrap();
+        let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        std::fs::write(world.project.dir().join("blob"), &bytes).unwrap();
+        // The first thing that the program does is to look at it.
+        let entrypoint =
+            "[\"/bin/sh\", \"-c\", \"busybox sha256sum < /etc/app/blob >> /sums; exec /bin/serve\"]";
         let files = |content: &str, version: u32, on_change: &str| {
             format!(
                 "files = {{\n\
                  \"/etc/app/conf\" = {{ content = \"{content}\", mode = \"600\", on_change = \"{on_change}\" }}\n\
                  \"/etc/app/secret\" = {{ content_wo = \"{SECRET}\", content_wo_version = {version}, uid = 33 }}\n\
-                 \"/etc/app/page\" = {{ source = \"page.txt\", source_sha256 = filesha256(\"page.txt\") }}\n}}"
+                 \"/etc/app/blob\" = {{ content_base64 = filebase64(\"blob\") }}\n\
+                 \"/etc/app/page\" = {{ source = \"page.txt\", source_sha256 = filesha256(\"page.txt\") }}\n}}\n\
+                 entrypoint = {entrypoint}"
             )
         };
         world.write("", &files("one", 1, "none"));
@@ -128,6 +140,7 @@ mod cases {
         let before = world.process();
         let said = world.sh("cd /etc/app; cat conf secret page; busybox stat -c %a:%u conf secret");
         assert_eq!(said, format!("one{SECRET}from a file\n600:0\n644:33"));
+        assert_eq!(world.sh("cat /sums"), format!("{}  -", sha256(&bytes)));
         assert!(!world.project.state_text().contains(SECRET) && !world.agent.log().contains(SECRET));
         assert!(!world.agent.inspect("web").unwrap().to_string().contains(SECRET));
         world.sh("echo by hand > /etc/app/page");

@@ -174,6 +174,9 @@ mod cases {
         world.write("physical", &[ON_LAN]);
         world.project.apply_settled();
         assert_eq!(world.state()["addresses"]["eth0"], serde_json::json!([]));
+        // The one that every interface gives itself is none that others could use.
+        assert!(world.sh("busybox ip -6 -o address show dev eth0").contains(" fe80:"));
+        assert_eq!(world.state()["ipv6_address"], Value::Null);
         world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
         world.until_lease("a lease", |lease| !address(lease).is_empty());
         world.project.apply_settled();

@@ -151,7 +151,11 @@ server.serve_forever()
             "{entrypoint}\n  restart = {{ policy = \"no\" }}\n  wait_for = {{ condition = \"exited\", exit_codes = [3] }}"
         ));
         world.project.apply_settled();
-        assert_eq!(world.project.attributes("berth_instance.web").unwrap()["exit_code"], 3);
+        let state = world.project.attributes("berth_instance.web").unwrap();
+        assert_eq!((&state["status"], &state["exit_code"]), (&"exited".into(), &3.into()));
+        // What came while it was waited for is in the state, and no drift.
+        let refreshed = world.project.run(&["plan", "-refresh-only", "-input=false", "-no-color"]).unwrap();
+        assert!(refreshed.stdout.contains("found no differences"), "{refreshed:#?}");
     }
 
     pub fn a_secret_reaches_the_process_and_nothing_else(terraform: &Terraform) {

@@ -74,7 +74,7 @@ mod cases {
         assert_eq!(applied.code, 1);
         let error = applied.error().unwrap();
         let told = format!("{} {}", error.summary, error.detail);
-        assert!(told.contains(&registry.host()) || told.contains("local"), "{told}");
+        assert!(told.contains(&registry.host()) && told.contains("refuses access"), "{told}");
         assert_eq!(agent.instances().unwrap(), Vec::<String>::new());
         write(berth_acceptance_tests::registry::PASSWORD, 2);
         project.apply_settled();

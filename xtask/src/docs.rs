@@ -1,6 +1,7 @@
 //! `cargo xtask docs`: the provider's pages in the registry's layout, from its schema. The guides are
-//! written by hand, but for the one of what changes do.
+//! written by hand, but for the one of what changes do; the tests that they promise are there.
 
+mod cases;
 mod effects;
 mod example;
 
@@ -27,6 +28,7 @@ const KINDS: [(&str, &str, &str, &str); 5] = [
 
 /// Writes docs/, or says what would change.
 pub fn run(check: bool) -> Outcome {
+    cases::check()?;
     let schema = schema()?;
     let mut wrong = Vec::new();
     for (path, text) in pages(&schema)? {

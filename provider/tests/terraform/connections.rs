@@ -74,3 +74,15 @@ fn a_change_waits_for_its_host() {
         apply.join().unwrap().ok();
     });
 }
+
+#[test]
+fn a_change_waits_for_its_host_no_longer_than_it_is_told() {
+    let mut agent = FakeAgent::start();
+    agent.go_down();
+    let workspace = Workspace::bare();
+    let head =
+        format!("provider \"berth\" {{\n  host = \"{}\"\n  wait_for_host = \"1s\"\n}}\n", agent.address());
+    workspace.write(&format!("{head}{}", web("")));
+    workspace.apply().fails().says(&format!("The host {} cannot be reached", agent.address()));
+    assert!(workspace.resource("berth_instance.web").is_null());
+}

@@ -49,6 +49,30 @@ fn a_host_that_is_down_fails_only_its_own_resources() {
 }
 
 #[test]
+fn registries_alone_are_planned_while_their_host_is_down() {
+    let mut agent = FakeAgent::start();
+    let reference = "docker.io/library/web:1";
+    agent.state().tags.insert(reference.to_owned(), (digest("index-one"), digest("one")));
+    let workspace = Workspace::bare();
+    let with = |key: &str| {
+        format!(
+            "{}resource \"berth_remote\" \"hub\" {{\n  host = \"one\"\n  name = \"hub\"\n  address = \"https://docker.io\"\n}}\n\
+             resource \"berth_image\" \"web\" {{\n  host = \"one\"\n  reference = \"{reference}\"\n}}\n\
+             output \"repository\" {{\n  value = provider::berth::parse_reference(\"{reference}\").{key}\n}}\n",
+            hosts(&[("one", quoted(&agent), "unreachable = \"warn\"")])
+        )
+    };
+    let (first, second) = (with("repository"), with("tag"));
+    workspace.write(&first);
+    workspace.apply().ok();
+    agent.go_down();
+    workspace.plans_empty().says("Warning: The host one");
+    // What asks no host is done without any.
+    workspace.write(&second);
+    workspace.apply().ok().says("repository = \"1\"");
+}
+
+#[test]
 fn an_address_may_be_unknown_until_apply() {
     let agent = FakeAgent::start();
     let workspace = Workspace::bare();

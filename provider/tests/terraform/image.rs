@@ -110,6 +110,19 @@ fn the_reference_changes_in_place_and_the_platform_replaces() {
 }
 
 #[test]
+fn the_platform_is_the_hosts_whatever_terraform_runs_on() {
+    // This machine is none of these.
+    for architecture in ["riscv64", "s390x"] {
+        let agent = agent();
+        agent.state().architecture = architecture.to_owned();
+        let workspace = Workspace::new(&agent, &image(""));
+        workspace.apply().ok();
+        assert_eq!(workspace.attributes("berth_image.web")["platform"], format!("linux/{architecture}"));
+        workspace.plans_empty();
+    }
+}
+
+#[test]
 fn a_pin_may_be_left_on_the_host() {
     let agent = agent();
     let workspace = Workspace::new(&agent, &image(""));

@@ -45,6 +45,25 @@ fn an_interrupted_create_is_gone_on_from() {
 }
 
 #[test]
+fn an_interrupted_wait_is_gone_on_from() {
+    let agent = FakeAgent::start();
+    let workspace = Workspace::new(&agent, &web("wait_for = { condition = \"healthy\" }"));
+    let hung = hang(&agent, "WaitInstance");
+    let apply = workspace.start_apply();
+    hung.recv_timeout(Duration::from_secs(60)).unwrap();
+    interrupt(apply).fails().says("Waiting for the instance was interrupted");
+    let there = agent.state().instance("web").id.clone();
+    assert_eq!(
+        workspace.attributes("berth_instance.web")["id"],
+        there.as_str(),
+        "what was made is in the state"
+    );
+    workspace.apply().ok();
+    workspace.plans_empty();
+    assert_eq!(agent.state().instances.len(), 1);
+}
+
+#[test]
 fn an_interrupted_update_is_gone_on_from() {
     let agent = FakeAgent::start();
     let workspace = Workspace::new(&agent, &web(""));

@@ -85,7 +85,7 @@ impl wire::image_service_server::ImageService for Services {
             reference_resolved: resolved_reference(&request.reference, &image_digest),
             index_digest,
             image_digest,
-            platform: "linux/amd64".to_owned(),
+            platform: format!("linux/{}", state.architecture),
         }))
     }
 
@@ -118,7 +118,8 @@ impl wire::image_service_server::ImageService for Services {
         if !request.image_digest.is_empty() {
             id = request.image_digest.clone();
         }
-        let platform = if request.platform.is_empty() { "linux/amd64" } else { &request.platform };
+        let own = format!("linux/{}", state.architecture);
+        let platform = if request.platform.is_empty() { &own } else { &request.platform };
         let pin_id =
             if request.pin_id.is_empty() { uuid::Uuid::new_v4().to_string() } else { request.pin_id };
         let pin = wire::Pin {

@@ -19,6 +19,8 @@ mod volumes;
 #[derive(Default)]
 pub struct State {
     pub agent_id: String,
+    /// As an image's platform has it.
+    pub architecture: String,
     pub remotes: BTreeMap<String, wire::Remote>,
     pub passwords: HashMap<String, String>,
     pub pins: BTreeMap<String, wire::Pin>,
@@ -121,7 +123,8 @@ impl FakeAgent {
         let dir = tempfile::Builder::new().prefix("berth-fake-").tempdir().unwrap();
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let state = State { agent_id: uuid::Uuid::new_v4().to_string(), ..State::default() };
+        let (agent_id, architecture) = (uuid::Uuid::new_v4().to_string(), "amd64".to_owned());
+        let state = State { agent_id, architecture, ..State::default() };
         let mut agent = Self { state: Arc::new(Mutex::new(state)), dir, runtime, server: None };
         agent.listen();
         agent
@@ -188,7 +191,7 @@ impl wire::host_service_server::HostService for Services {
             hostname: "fake".to_owned(),
             agent_version: "0.1.0".to_owned(),
             kernel_version: "6.18.0".to_owned(),
-            architecture: "amd64".to_owned(),
+            architecture: state.architecture.clone(),
             cpus: 4,
             memory_bytes: 8 << 30,
             prefix: "abcd".to_owned(),
