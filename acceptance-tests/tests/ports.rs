@@ -5,6 +5,7 @@ use berth_acceptance_tests::under_each_terraform;
 
 under_each_terraform!(
     ports_lead_from_addresses_of_both_families,
+    a_range_of_ports_is_one_entry_and_changes_in_place,
     a_port_that_cannot_be_is_refused_at_its_argument,
 );
 
@@ -98,6 +99,49 @@ mod cases {
         serves("[::1]", six_at);
         world.project.destroy_ok();
         assert!(page("[::1]", six_at).is_err());
+    }
+
+    /// Three ports in a row that nobody has; the listener keeps the middle one.
+    fn free_range() -> (u16, TcpListener) {
+        let found = (0..100).find_map(|_| {
+            let middle = TcpListener::bind("127.0.0.1:0").ok()?;
+            let port = middle.local_addr().ok()?.port();
+            let neighbours = [port.checked_sub(1)?, port.checked_add(1)?];
+            let free = neighbours.iter().all(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+            free.then_some((port, middle))
+        });
+        found.unwrap()
+    }
+
+    pub fn a_range_of_ports_is_one_entry_and_changes_in_place(terraform: &Terraform) {
+        let world = World::new(terraform);
+        let (middle, taken) = free_range();
+        let entry = |container: &str, host: &str| {
+            format!("    media = {{ container_port = \"{container}\", host_port = \"{host}\" }}\n")
+        };
+        let range = format!("{}-{}", middle - 1, middle + 1);
+        world.write("none", &entry("8079-8080", &range));
+        let refused = world.project.plan().unwrap();
+        assert!(
+            refused.error().unwrap().detail.contains("container_port names 2, host_port 3"),
+            "{refused:?}"
+        );
+        world.write("none", &entry("8079-8081", &range));
+        let refused = world.project.apply().unwrap();
+        let error = refused.error().unwrap();
+        assert!(error.summary.contains("is taken") || error.detail.contains("is taken"), "{error:?}");
+        assert!(error.code.contains("media") || error.code.contains("ports"), "{error:?}");
+        drop(taken);
+        world.project.apply_settled();
+        serves("127.0.0.1", middle.into());
+        let ports = &world.project.attributes("berth_instance.web").unwrap()["ports"];
+        assert_eq!(ports["media"]["host_port"], range, "{ports}");
+        let pid = world.agent.inspect("web").unwrap()["pid"].clone();
+        world.write("none", &entry("8080-8082", &range));
+        world.project.apply_settled();
+        serves("127.0.0.1", (middle - 1).into());
+        assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+        world.project.destroy_ok();
     }
 
     pub fn a_port_that_cannot_be_is_refused_at_its_argument(terraform: &Terraform) {

@@ -117,7 +117,7 @@ fn host_and_port(authority: &str, whole: &str) -> Result<(String, Option<u16>), 
         }
         (host, port)
     };
-    let port = port.map(|port| crate::text::port::parse(port).map_err(|_| no_port())).transpose()?;
+    let port = port.map(|port| crate::text::port::parse_one(port).map_err(|_| no_port())).transpose()?;
     Ok((host.to_owned(), port))
 }
 

@@ -1,6 +1,7 @@
 //! Ports as users write them, and which of them clash.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 /// Why a port could not be read.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -8,32 +9,47 @@ pub enum PortError {
     /// Not a number from 1 to 65535.
     #[error("\"{0}\" is no port")]
     Malformed(String),
-    /// `8000-8010`.
-    #[error("\"{0}\" is a range of ports, which cannot be published yet")]
-    Range(String),
+    /// `8010-8000`.
+    #[error("the range \"{0}\" ends before it begins")]
+    Backwards(String),
 }
 
 impl PortError {
     /// What to write instead.
     pub fn advice(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "Write a number from 1 to 65535.",
-            Self::Range(_) => "Write one entry of ports for each port of the range.",
+            Self::Malformed(_) => "Write a number from 1 to 65535, or a range such as \"8000-8010\".",
+            Self::Backwards(_) => "Write its lower end first.",
         }
     }
 }
 
-/// A port's number.
-pub fn parse(text: &str) -> Result<u16, PortError> {
-    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some((low, high)) = text.split_once('-')
-        && plain(low)
-        && plain(high)
-    {
-        return Err(PortError::Range(text.to_owned()));
+/// The port that `8080` names.
+pub fn parse_one(text: &str) -> Result<u16, PortError> {
+    number(text).ok_or_else(|| PortError::Malformed(text.to_owned()))
+}
+
+fn number(text: &str) -> Option<u16> {
+    let plain = !text.starts_with('0') && text.bytes().all(|byte| byte.is_ascii_digit());
+    plain.then(|| text.parse().ok()).flatten()
+}
+
+/// The ports that `8080` or `8000-8010` names: the first and the last.
+pub fn parse(text: &str) -> Result<RangeInclusive<u16>, PortError> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        (Some(_), Some(_)) => Err(PortError::Backwards(text.to_owned())),
+        _ => Err(PortError::Malformed(text.to_owned())),
     }
-    let port = if plain(text) && !text.starts_with('0') { text.parse().ok() } else { None };
-    port.ok_or_else(|| PortError::Malformed(text.to_owned()))
+}
+
+/// As [`parse`] reads it.
+pub fn format(ports: &RangeInclusive<u16>) -> String {
+    match (ports.start(), ports.end()) {
+        (first, last) if first == last => first.to_string(),
+        (first, last) => format!("{first}-{last}"),
+    }
 }
 
 /// What one entry of `ports` listens on; entries whose host port the agent chooses never clash.
@@ -43,8 +59,8 @@ pub struct Listener {
     pub name: String,
     /// Where it listens.
     pub address: IpAddr,
-    /// The host's port.
-    pub port: u16,
+    /// The host's ports.
+    pub ports: RangeInclusive<u16>,
     /// `tcp` or `udp`.
     pub protocol: String,
 }
@@ -54,7 +70,8 @@ impl Listener {
         let overlap = self.address == other.address
             || (self.address.is_ipv4() == other.address.is_ipv4()
                 && (self.address.is_unspecified() || other.address.is_unspecified()));
-        self.port == other.port && self.protocol == other.protocol && overlap
+        let shared = self.ports.start() <= other.ports.end() && other.ports.start() <= self.ports.end();
+        shared && self.protocol == other.protocol && overlap
     }
 }
 
@@ -78,19 +95,22 @@ mod tests {
         Listener {
             name: name.to_owned(),
             address: address.parse().unwrap(),
-            port,
+            ports: port..=port,
             protocol: protocol.to_owned(),
         }
     }
 
     #[test]
     fn ports() {
-        assert_eq!(parse("80"), Ok(80));
-        assert_eq!(parse("65535"), Ok(65_535));
-        for text in ["", "0", "080", "65536", "-1", "http", "8.0", "1-"] {
+        for (text, first, last) in [("80", 80, 80), ("65535", 65_535, 65_535), ("8000-8010", 8000, 8010)] {
+            assert_eq!(parse(text), Ok(first..=last));
+            assert_eq!(format(&(first..=last)), text);
+        }
+        for text in ["", "0", "080", "65536", "-1", "http", "8.0", "1-", "1-2-3", "80-0", "+1", "1-65536"] {
             assert_eq!(parse(text), Err(PortError::Malformed(text.to_owned())), "{text}");
         }
-        assert_eq!(parse("8000-8010"), Err(PortError::Range("8000-8010".to_owned())));
+        assert_eq!((parse_one("80"), parse_one("8000-8010").is_err()), (Ok(80), true));
+        assert_eq!(parse("8010-8000"), Err(PortError::Backwards("8010-8000".to_owned())));
     }
 
     #[test]
@@ -102,9 +122,11 @@ mod tests {
             listener("d", "0.0.0.0", 80, "tcp"),
             listener("e", "::", 80, "tcp"),
             listener("f", "127.0.0.1", 81, "tcp"),
+            Listener { ports: 70..=79, ..listener("g", "127.0.0.1", 1, "tcp") },
+            Listener { ports: 81..=90, ..listener("h", "127.0.0.1", 1, "tcp") },
         ];
         let found: Vec<_> =
             clashes(&all).iter().map(|(one, other)| (one.name.as_str(), other.name.as_str())).collect();
-        assert_eq!(found, [("d", "a")]);
+        assert_eq!(found, [("d", "a"), ("h", "f")]);
     }
 }

@@ -7,16 +7,16 @@ use berth_proto::agent as wire;
 use wire::instance::Status;
 use wire::restart_policy::Policy;
 
-use super::contents::{devices, files, mounts, networks};
+use super::contents::{devices, files, mounts, networks, ports};
 use super::model::{
-    CONTAINER, DEFAULT_BACKOFF_MS, DEFAULT_HOST_ADDRESS, DEFAULT_POLICY, DEFAULT_PROTOCOL,
-    DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel, PortModel, RestartModel,
+    CONTAINER, DEFAULT_BACKOFF_MS, DEFAULT_POLICY, DEFAULT_STOP_TIMEOUT_MS, InstanceModel, LimitsModel,
+    RestartModel,
 };
 use super::process::convert as process;
 use crate::attr::{Attr, List, Map, entries, keep_spelling, list, map, map_or_null, non_empty};
 pub use crate::resources::labels::Labels;
 use crate::resources::{access, labels};
-use crate::text::{cpu, duration, port, size};
+use crate::text::{cpu, duration, size};
 
 /// What the agent is asked for. The model has been validated: what cannot be read is left out.
 pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
@@ -39,7 +39,7 @@ pub fn to_spec(model: &InstanceModel, defaults: &Labels) -> wire::InstanceSpec {
         description: optional(&model.description),
         running: model.is_wanted(),
         restart: Some(restart(model.restart.known())),
-        ports: entries(&model.ports).map(|(name, port)| (name.clone(), to_port(port))).collect(),
+        ports: ports::to_wire(&model.ports),
         limits: Some(limits(model.limits.known())),
         mounts: mounts::to_wire(&model.mounts),
         files: files::to_wire(&model.files),
@@ -106,17 +106,6 @@ fn limits(model: Option<&LimitsModel>) -> wire::Limits {
     }
 }
 
-fn to_port(model: &PortModel) -> wire::Port {
-    let number =
-        |attr: &Attr<String>| attr.as_str().and_then(|text| port::parse(text).ok()).map_or(0, u32::from);
-    wire::Port {
-        container_port: number(&model.container_port),
-        host_port: number(&model.host_port),
-        host_address: model.host_address.as_str().unwrap_or(DEFAULT_HOST_ADDRESS).to_owned(),
-        protocol: model.protocol.as_str().unwrap_or(DEFAULT_PROTOCOL).to_owned(),
-    }
-}
-
 /// An instance as the agent has it, in the words of `prior` where they say the same.
 /// Without a prior, as in an import, a default is absent.
 pub fn from_wire(
@@ -156,7 +145,7 @@ pub fn from_wire(
             _ => Attr::Known(false),
         },
         restart: read_restart(spec.restart.as_ref(), prior.map(|it| &it.restart)),
-        ports: read_ports(instance, spec, prior),
+        ports: ports::from_wire(instance, &spec.ports, prior.map(|it| &it.ports)),
         limits: read_limits(spec.limits.as_ref(), prior.map(|it| &it.limits)),
         mounts: mounts::from_wire(&spec.mounts, prior.map(|it| &it.mounts)),
         devices: devices::from_wire(&spec.devices, prior.map(|it| &it.devices)),
@@ -217,7 +206,7 @@ pub fn status_word(status: Status) -> &'static str {
     }
 }
 
-fn or_default(prior: Option<&Attr<String>>, actual: &str, default: &str) -> Attr<String> {
+pub(super) fn or_default(prior: Option<&Attr<String>>, actual: &str, default: &str) -> Attr<String> {
     let actual = if actual.is_empty() { default } else { actual };
     match prior {
         None | Some(Attr::Null | Attr::Unknown) if actual == default => Attr::Null,
@@ -244,7 +233,7 @@ fn read_list(values: &Option<wire::StringList>) -> List<String> {
     values.as_ref().map_or(Attr::Null, |values| list(values.values.clone()))
 }
 
-fn empty_or_null<T>(prior: Option<&Map<T>>) -> Map<T> {
+pub(super) fn empty_or_null<T>(prior: Option<&Map<T>>) -> Map<T> {
     match prior {
         Some(Attr::Known(_)) => Attr::Known(BTreeMap::new()),
         _ => Attr::Null,
@@ -368,35 +357,4 @@ fn read_limits(actual: Option<&wire::Limits>, prior: Option<&Attr<LimitsModel>>)
         io_weight: zero_or_null(actual.io_weight.into(), known.map(|it| &it.io_weight)),
     };
     if known.is_none() && model == LimitsModel::default() { Attr::Null } else { Attr::Known(model) }
-}
-
-fn read_ports(
-    instance: &wire::Instance,
-    spec: &wire::InstanceSpec,
-    prior: Option<&InstanceModel>,
-) -> Map<PortModel> {
-    let prior = prior.map(|it| &it.ports);
-    let read = |(name, asked): (&String, &wire::Port)| {
-        let before = prior.and_then(Attr::known).and_then(|ports| ports.get(name)).and_then(Attr::known);
-        let chosen = instance.ports.get(name).map_or(asked.host_port, |port| port.host_port);
-        let host_port = match chosen {
-            0 => before.map(|it| it.host_port.clone()).unwrap_or_default(),
-            chosen => Attr::Known(chosen.to_string()),
-        };
-        let port = PortModel {
-            container_port: Attr::Known(asked.container_port.to_string()),
-            host_port,
-            host_address: or_default(
-                before.map(|it| &it.host_address),
-                &asked.host_address,
-                DEFAULT_HOST_ADDRESS,
-            ),
-            protocol: or_default(before.map(|it| &it.protocol), &asked.protocol, DEFAULT_PROTOCOL),
-        };
-        (name.clone(), port)
-    };
-    match map_or_null(spec.ports.iter().map(read)) {
-        Attr::Null => empty_or_null(prior),
-        ports => ports,
-    }
 }

@@ -8,7 +8,7 @@ use tfplugin::timeouts::Timeouts;
 use tfplugin::{Attr, Context, Create, IdentitySchema, MoveSource, Plan, Resource, Schema, Update, Value};
 use wire::error_detail::Reason;
 
-use super::contents::files;
+use super::contents::{files, ports};
 use super::convert::{Labels, from_wire, to_spec};
 use super::model::InstanceModel;
 use super::process::convert::secrets as secret_environment;
@@ -305,7 +305,14 @@ async fn look_up(agent: &dyn Agent, by: By) -> Option<wire::Instance> {
 }
 
 fn failed(cx: &Context<Berth>, model: &InstanceModel, error: &AgentError) -> Diagnostic {
-    let diagnostic = report::from_agent(error, cx.client().error_log_lines, kind);
+    let mut diagnostic = report::from_agent(error, cx.client().error_log_lines, kind);
+    if let [first, name, rest @ ..] = error.attribute()
+        && first == "ports"
+        && let Some(entry) = ports::entry_of(&model.ports, name)
+    {
+        let path = Path::at("ports").key(&entry);
+        diagnostic = diagnostic.at(rest.first().map_or(path.clone(), |argument| path.attribute(argument)));
+    }
     if error.reason() != Some(Reason::NameTaken) {
         return diagnostic;
     }

@@ -6,6 +6,7 @@ use super::contents::devices::DeviceModel;
 use super::contents::files::FileModel;
 use super::contents::mounts::MountModel;
 use super::contents::networks::InterfaceModel;
+use super::contents::ports::PortModel;
 use super::process::model::{BootModel, HealthCheckModel, SecurityModel, UlimitModel, WaitModel};
 use crate::attr::{Attr, List, Map, model};
 use crate::resources::access::Rules;
@@ -119,20 +120,6 @@ model! {
         max_retries: Attr<i64>,
         /// The first delay, a duration.
         backoff: Attr<String>,
-    }
-}
-
-model! {
-    /// A published port.
-    pub struct PortModel {
-        /// In the instance.
-        container_port: Attr<String>,
-        /// On the host; chosen where absent.
-        host_port: Attr<String>,
-        /// Where the host listens.
-        host_address: Attr<String>,
-        /// `tcp` or `udp`.
-        protocol: Attr<String>,
     }
 }
 

@@ -4,13 +4,11 @@
 //! rootfs and addresses), a *rebuild* (a new rootfs under the same id and addresses), or a *replace*
 //! (Terraform's destroy and create). What a change leaves alone stays known in the plan.
 
-use std::collections::BTreeMap;
-
 use berth_proto::agent as wire;
 
-use super::contents::{devices, files, mounts, networks};
+use super::contents::{devices, files, mounts, networks, ports};
 use super::convert::{Labels, to_spec};
-use super::model::{InstanceModel, LimitsModel, MACHINE, OnImageChange, PortModel, RestartModel};
+use super::model::{InstanceModel, LimitsModel, MACHINE, OnImageChange, RestartModel};
 use super::process::convert as process;
 use crate::attr::{Attr, Map, Part, settle};
 use crate::client::hosts::Setting;
@@ -80,7 +78,7 @@ pub fn create(config: &InstanceModel, defaults: &Setting<Labels>) -> Planned {
         model.image_id = Attr::Known(id.to_owned());
     }
     model.effective_labels = planned_labels(&model, defaults);
-    choose_ports(&mut model.ports, None);
+    ports::choose(&mut model.ports, None);
     files::settle_all(&mut model.files, None);
     Planned { model, ..Planned::default() }
 }
@@ -127,7 +125,7 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     if let (Attr::Known(limits), Some(before)) = (&mut model.limits, prior.limits.known()) {
         settle_limits(limits, before);
     }
-    choose_ports(&mut model.ports, prior.ports.known());
+    ports::choose(&mut model.ports, prior.ports.known());
     devices::settle_all(&mut model.devices, &prior.devices);
     networks::settle_all(&mut model.networks, &prior.networks);
     model.ingress = access::settle(&prior.ingress, &config.ingress);
@@ -164,22 +162,6 @@ fn same_duration(one: &str, other: &str) -> bool {
 
 fn equal<T: PartialEq, E>(one: Result<T, E>, other: Result<T, E>) -> bool {
     matches!((one, other), (Ok(one), Ok(other)) if one == other)
-}
-
-/// A host port that is left to the agent: the one it chose before, or unknown.
-fn choose_ports(ports: &mut Map<PortModel>, prior: Option<&BTreeMap<String, Attr<PortModel>>>) {
-    let Attr::Known(ports) = ports else { return };
-    for (name, port) in ports {
-        let Attr::Known(port) = port else { continue };
-        if !port.host_port.is_null() {
-            continue;
-        }
-        let before = prior.and_then(|prior| prior.get(name)).and_then(Attr::known);
-        port.host_port = match before.map(|before| &before.host_port) {
-            Some(Attr::Known(chosen)) => Attr::Known(chosen.clone()),
-            _ => Attr::Unknown,
-        };
-    }
 }
 
 /// Which arguments mean something else than before, and what that does.

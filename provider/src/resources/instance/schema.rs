@@ -4,7 +4,7 @@ use tfplugin::timeouts;
 use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
-use super::contents::{devices, files, mounts, networks};
+use super::contents::{devices, files, mounts, networks, ports};
 use crate::resources::access;
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
@@ -140,7 +140,7 @@ fn schedule(schema: Schema) -> Schema {
                 [("policy", policy), ("max_retries", max_retries), ("backoff", backoff)],
             ),
         )
-        .attribute("ports", ports())
+        .attribute("ports", ports::attribute())
         .attribute("networks", networks::attribute())
         .attribute(
             "extra_hosts",
@@ -156,25 +156,6 @@ fn schedule(schema: Schema) -> Schema {
         .attribute("files", files::attribute())
         .attribute("devices", devices::attribute())
         .attribute("limits", Attribute::single("Limits; what is left out is not limited. In place.", limits))
-}
-
-fn ports() -> Attribute {
-    let host_port =
-        text("Port on the host. Default: a free one, chosen once and kept.").optional_computed().keep();
-    Attribute::nested_map(
-        "Ports published on the host, by names of your own. In place.",
-        [
-            ("container_port", text("Port in the instance.").required()),
-            ("host_port", host_port),
-            (
-                "host_address",
-                text(
-                    "Address of the host to listen on: `127.0.0.1` (the default), `::1`, another of its own, or `0.0.0.0` or `::` for all of a family. Those of IPv6 but `::1` need an instance with an IPv6 address. At `::1` the instance sees the host's address as its client's.",
-                ),
-            ),
-            ("protocol", text("`tcp` (the default) or `udp`.")),
-        ],
-    )
 }
 
 fn computed(schema: Schema) -> Schema {

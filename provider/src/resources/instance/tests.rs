@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use berth_proto::agent as wire;
 
+use super::contents::ports::PortModel;
 use super::convert::{Labels, from_wire, to_spec};
-use super::model::{InstanceModel, LimitsModel, PortModel, RestartModel};
+use super::model::{InstanceModel, LimitsModel, RestartModel};
 use super::plan::{Change, Effect, Planned, create, update};
 use super::validate::validate;
 use crate::attr::{Attr, Part, list, map};

@@ -2,17 +2,13 @@
 
 use std::net::IpAddr;
 
-use super::contents::{devices, files, mounts, networks};
-use super::model::{
-    CONTAINER, DEFAULT_HOST_ADDRESS, DEFAULT_PROTOCOL, InstanceModel, LimitsModel, MACHINE, OnImageChange,
-    PortModel, RestartModel,
-};
+use super::contents::{devices, files, mounts, networks, ports};
+use super::model::{CONTAINER, InstanceModel, LimitsModel, MACHINE, OnImageChange, RestartModel};
 use super::process::model::SecurityModel;
-use crate::attr::{Attr, List, Map, entries};
+use crate::attr::{Attr, List};
 use crate::report::{self, Diagnostic, Path, capital};
 use crate::resources::access;
-use crate::text::port::Listener;
-use crate::text::{cpu, duration, environment, name, port, reference, size};
+use crate::text::{cpu, duration, environment, name, reference, size};
 
 /// Checks what is known.
 pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
@@ -28,7 +24,7 @@ pub fn validate(model: &InstanceModel) -> Vec<Diagnostic> {
     if let Some(limits) = model.limits.known() {
         check_limits(limits, &mut found);
     }
-    check_ports(&model.ports, &mut found);
+    ports::validate(&model.ports, &mut found);
     mounts::validate(&model.mounts, &mut found);
     files::validate(&model.files, &mut found);
     devices::validate(&model.devices, &mut found);
@@ -273,49 +269,4 @@ fn check_limits(limits: &LimitsModel, found: &mut Vec<Diagnostic>) {
         let detail = "Write a whole number from 1 on, or leave it out for no limit.";
         found.push(report::error(path("pids"), "The limit of processes is not positive", detail));
     }
-}
-
-fn check_ports(ports: &Map<PortModel>, found: &mut Vec<Diagnostic>) {
-    let mut listeners = Vec::new();
-    for (name, model) in entries(ports) {
-        let path = |argument: &str| Path::at("ports").key(name).attribute(argument);
-        for (argument, attr) in [("container_port", &model.container_port), ("host_port", &model.host_port)] {
-            if let Some(Err(error)) = attr.as_str().map(port::parse) {
-                found.push(report::error(path(argument), capital(&error.to_string()), error.advice()));
-            }
-        }
-        if let Some(protocol) = model.protocol.as_str().filter(|it| !["tcp", "udp"].contains(it)) {
-            let summary = format!("There is no protocol \"{protocol}\"");
-            found.push(report::error(path("protocol"), summary, "Write \"tcp\" (the default) or \"udp\"."));
-        }
-        if let Some(address) = model.host_address.as_str().filter(|it| it.parse::<IpAddr>().is_err()) {
-            let summary = format!("\"{address}\" is no IP address");
-            let detail =
-                "Write an address of the host, \"0.0.0.0\" for all of them, or leave it out for 127.0.0.1.";
-            found.push(report::error(path("host_address"), summary, detail));
-        }
-        listeners.extend(listener(name, model));
-    }
-    for (later, earlier) in port::clashes(&listeners) {
-        found.push(report::error(
-            Path::at("ports").key(&later.name).attribute("host_port"),
-            format!("The ports {} and {} clash", earlier.name, later.name),
-            format!(
-                "Both listen on {}'s {} port {}. Give one of them another host_port.",
-                later.address, later.protocol, later.port
-            ),
-        ));
-    }
-}
-
-fn listener(name: &str, model: &PortModel) -> Option<Listener> {
-    if model.host_address.is_unknown() || model.protocol.is_unknown() {
-        return None;
-    }
-    Some(Listener {
-        name: name.to_owned(),
-        address: model.host_address.as_str().unwrap_or(DEFAULT_HOST_ADDRESS).parse().ok()?,
-        port: port::parse(model.host_port.as_str()?).ok()?,
-        protocol: model.protocol.as_str().unwrap_or(DEFAULT_PROTOCOL).to_owned(),
-    })
 }

@@ -4,3 +4,4 @@ pub mod devices;
 pub mod files;
 pub mod mounts;
 pub mod networks;
+pub mod ports;

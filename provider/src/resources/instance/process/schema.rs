@@ -82,9 +82,7 @@ fn health_check() -> Attribute {
                         ("path", text("With its query. Default: `/`.")),
                         (
                             "scheme",
-                            text(
-                                "`http` (the default). There is no `https` yet: use `exec` with a client of the image's, or `tcp`.",
-                            ),
+                            text("`http` (the default) or `https`, whose certificate is not verified."),
                         ),
                     ],
                 ),
