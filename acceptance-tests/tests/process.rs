@@ -228,7 +228,8 @@ server.serve_forever()
         let world = World::new(terraform);
         let more = |version: u32, code: u32| {
             format!(
-                "labels = {{ tier = \"front\" }}\n}}\n\
+                "labels = {{ tier = \"front\" }}\n  health_check = {{ tcp = {{ port = 8080 }}, interval = \"200ms\" }}\n  \
+                 wait_for = {{ condition = \"healthy\" }}\n}}\n\
                  resource \"berth_exec\" \"seed\" {{\n  instance = berth_instance.web.id\n  command = [\"/bin/sh\", \"-c\", \"echo                  $WORD-{version} | busybox tee -a /www/seed; exit {code}\"]\n  environment_wo = {{ WORD = \"sown\" }}\n  record_output =                  true\n}}\n\
                  data \"berth_instance\" \"web\" {{\n  name = berth_instance.web.name\n}}\n\
                  data \"berth_instances\" \"front\" {{\n  labels = berth_instance.web.labels\n}}\n\
@@ -241,6 +242,7 @@ server.serve_forever()
         let ran = world.project.attributes("berth_exec.seed").unwrap();
         assert_eq!((&ran["exit_code"], &ran["stdout"]), (&0.into(), &"sown-1\n".into()));
         let read = world.project.attributes("data.berth_instance.web").unwrap();
+        assert_eq!(read["health"], "healthy", "{read}");
         assert_eq!((&read["status"], &read["pid"]), (&"running".into(), &world.instance()["pid"]));
         let front = world.project.attributes("data.berth_instances.front").unwrap();
         assert_eq!(front["instances"][0]["name"], "web");

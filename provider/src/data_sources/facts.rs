@@ -29,6 +29,8 @@ tfplugin::model! {
         pub status: Attr<String>,
         /// Why, where it failed.
         pub status_detail: Attr<String>,
+        /// As its health check has found.
+        pub health: Attr<String>,
         /// Of its last run.
         pub exit_code: Attr<i64>,
         /// Whether its last run ended for want of memory.
@@ -123,6 +125,12 @@ pub fn attributes() -> Vec<(&'static str, Attribute)> {
             ),
         ),
         ("status_detail", text("Why, where it failed.")),
+        (
+            "health",
+            text(
+                "How it is, by its health check: `starting`, `healthy` or `unhealthy`; null where there is none.",
+            ),
+        ),
         ("exit_code", number("Exit code of its last run, where it ended.")),
         ("oom_killed", bool("Whether its last run ended for want of memory.")),
         ("restarts", number("How often it was started again after it ended.")),
@@ -190,6 +198,7 @@ impl From<wire::Instance> for Facts {
             running: Attr::Known(spec.running),
             status: Attr::Known(status),
             status_detail: non_empty(&instance.status_detail),
+            health: instance.health.as_ref().and_then(health_word).map(str::to_owned).into(),
             exit_code: instance.exit_code.map(i64::from).into(),
             oom_killed: Attr::Known(instance.oom_killed),
             restarts: Attr::Known(instance.restarts.into()),
@@ -207,6 +216,16 @@ impl From<wire::Instance> for Facts {
             working_dir: non_empty(&effective.working_dir),
             hostname: non_empty(&effective.hostname),
         }
+    }
+}
+
+fn health_word(health: &wire::Health) -> Option<&'static str> {
+    use wire::health::State;
+    match health.state() {
+        State::Unspecified => None,
+        State::Starting => Some("starting"),
+        State::Healthy => Some("healthy"),
+        State::Unhealthy => Some("unhealthy"),
     }
 }
 

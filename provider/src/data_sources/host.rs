@@ -39,7 +39,7 @@ tfplugin::model! {
         pub prefix: Attr<String>,
         /// Where the agent keeps its data.
         pub data_dir: Attr<String>,
-        /// `1` or `2`.
+        /// `v1` or `v2`.
         pub cgroup_version: Attr<String>,
     }
 }
@@ -69,7 +69,7 @@ impl DataSource for Host {
             .attribute("memory_bytes", number("Bytes of memory."))
             .attribute("prefix", text("Four characters that mark all that the agent names on the host."))
             .attribute("data_dir", text("Directory in which the agent keeps its data."))
-            .attribute("cgroup_version", text("Version of the control groups: `1` or `2`."))
+            .attribute("cgroup_version", text("Version of the control groups: `v1` or `v2`."))
     }
 
     async fn read(&self, cx: &mut Context<Berth>, config: HostModel) -> Result<HostModel, Diagnostics> {
