@@ -143,6 +143,11 @@ mod cases {
         assert!(listed.iter().any(|name| name == "berth/tiny"), "{listed:?}");
         let missing = agent.berth(&["image", "tags", "local:berth/nothing"]).unwrap();
         assert!(missing.code == 1 && missing.stderr.contains("berth/nothing"), "{missing:?}");
+        let nowhere = agent.berth(&["image", "search", "nowhere"]).unwrap();
+        assert!(
+            nowhere.code == 1 && nowhere.stderr.contains("Make a remote named \"nowhere\""),
+            "{nowhere:?}"
+        );
     }
 
     pub fn what_is_not_signed_is_refused_on_its_reference(terraform: &Terraform) {

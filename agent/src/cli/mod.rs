@@ -62,7 +62,8 @@ fn ended(result: Result<ExitCode, CliError>) -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<ExitCode, CliError> {
-    let address = match &args.host {
+    // An empty variable is none, as for the provider.
+    let address = match args.host.as_deref().filter(|text| !text.is_empty()) {
         Some(text) => text.parse()?,
         None => Address::default_socket(),
     };

@@ -154,7 +154,15 @@ impl Images for ImageStore {
         // Any repository will do to find the registry; what stands before it is the remote's path.
         let known = remotes.iter().any(|known| known.spec.name.as_str() == remote);
         let any = if known { format!("{remote}:any") } else { format!("{remote}/any/any") };
-        let reference = parse(&any, remotes)?;
+        // Whoever asks knows nothing of a repository.
+        let reference = parse(&any, remotes).map_err(|error| match error {
+            ImageError::UnknownRemote { .. } => ImageError::UnknownRemote {
+                reference: remote.to_owned(),
+                remote: remote.to_owned(),
+                suggestion: "docker.io".to_owned(),
+            },
+            error => error,
+        })?;
         let client = self.client(&reference, remotes).await?;
         let all = client.repositories().await.map_err(|error| registry(&reference, error))?;
         let path = match &reference.origin {

@@ -11,6 +11,9 @@ fn wrong_usage_ends_with_two() {
     run(&["bogus"]).fails(2, &["bogus"]);
     run(&["--host", "tcp://x", "image", "ls"]).fails(2, &["tcp://x", "unix:///PATH"]);
     run(&["instance", "launch", "x", "--name", "a", "--publish", "99999:1"]).fails(1, &["does not answer"]);
+    // An empty variable is none.
+    said(Command::new(BERTH).env("BERTH_HOST", "").args(["image", "ls"]), b"")
+        .fails(1, &["/run/berth/agent.sock"]);
     assert!(run(&["--help"]).ok().contains("instance"));
     assert!(run(&["--version"]).ok().starts_with("berth "));
 }
