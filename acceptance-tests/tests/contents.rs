@@ -6,6 +6,7 @@ use berth_acceptance_tests::under_each_terraform;
 under_each_terraform!(
     mounts_come_and_go_and_the_process_stays,
     a_volume_in_use_outlives_its_users_and_is_renamed_in_place,
+    a_volume_with_a_size_is_full_when_it_is_and_grows,
     files_are_written_live_and_a_secret_is_in_no_state,
 );
 
@@ -112,6 +113,77 @@ mod cases {
         world.write(&renamed, &format!("{mounted}\n  restart_triggers = {{ a = \"b\" }}"));
         world.project.apply_settled();
         assert_eq!(world.sh("cat /srv/data/file"), "kept");
+        world.project.destroy_ok();
+        assert_eq!(world.agent.berth_ok(&["--format", "json", "volume", "ls"]).unwrap().trim(), "[]");
+    }
+
+    /// Whether the kernel lets this machine's root grow a file system that is mounted: CAP_SYS_RESOURCE.
+    fn grows_mounted() -> bool {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+        u64::from_str_radix(effective.trim(), 16).unwrap() & (1 << 24) != 0
+    }
+
+    pub fn a_volume_with_a_size_is_full_when_it_is_and_grows(terraform: &Terraform) {
+        let mut world = World::new(terraform);
+        let sized = |size: &str| VOLUME.replace("mode", &format!("size = \"{size}\"\n  uid = 33\n  mode"));
+        let running = "mounts = { data = { source = berth_volume.data.name, target = \"/srv/data\" } }";
+        let fill = "busybox dd if=/dev/zero of=/srv/data/big bs=1M count=40 2>&1 || true";
+        world.write(&sized("32MiB"), running);
+        world.project.apply_settled();
+        assert_eq!(world.sh("busybox stat -c %a:%u /srv/data; busybox ls /srv/data"), "750:33");
+        let told = world.sh(fill);
+        assert!(told.contains("No space left on device"), "{told}");
+        world.sh("busybox rm /srv/data/big; echo kept > /srv/data/file");
+        let shown = world.agent.berth_ok(&["volume", "inspect", "data"]).unwrap();
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap()["size"], 32 << 20, "{shown}");
+        assert!(world.agent.berth_ok(&["volume", "ls"]).unwrap().contains("32.0 MiB"));
+        // Another instance has the same file system, whoever the agent was that started the first.
+        world.agent.kill().unwrap();
+        world.agent.restart().unwrap();
+        let image = format!("{}/berth/tiny:1", world.registry.host());
+        world
+            .agent
+            .berth_ok(&["instance", "launch", &image, "--name", "other", "--volume", "data:/d"])
+            .unwrap();
+        let said = world.agent.berth_ok(&[
+            "instance",
+            "exec",
+            "other",
+            "--",
+            "sh",
+            "-c",
+            "cat /d/file; echo too > /d/two",
+        ]);
+        assert_eq!((said.unwrap().trim(), world.sh("cat /srv/data/two").as_str()), ("kept", "too"));
+        world.agent.berth_ok(&["instance", "rm", "--force", "other"]).unwrap();
+        world.write(&sized("32768KiB"), running);
+        world.project.assert_empty_plan();
+        for (volume, words) in
+            [(sized("31MiB"), "cannot become smaller"), (VOLUME.to_owned(), "cannot lose its size")]
+        {
+            world.write(&volume, running);
+            let refused = world.project.plan().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.summary.contains(words), "{error:?}");
+        }
+        let before = world.process();
+        world.write(&sized("96MiB"), running);
+        if grows_mounted() {
+            world.project.apply_settled();
+        } else {
+            let refused = world.project.apply().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.detail.contains("SYS_RESOURCE") && error.code.contains("size"), "{error:?}");
+            world.write(&sized("32MiB"), &format!("{running}\n  running = false"));
+            world.project.apply_settled();
+            world.write(&sized("96MiB"), running);
+            world.project.apply_settled();
+        }
+        assert_eq!(grows_mounted(), world.process() == before);
+        let told = world.sh(fill);
+        assert!(told.contains("40+0 records out"), "{told}");
+        assert_eq!(world.sh("cat /srv/data/file; busybox ls /srv/data"), "kept\nbig\nfile\ntwo");
         world.project.destroy_ok();
         assert_eq!(world.agent.berth_ok(&["--format", "json", "volume", "ls"]).unwrap().trim(), "[]");
     }

@@ -14,6 +14,11 @@ pub const IDS: u32 = 65_536;
 /// Permissions with the set-id and sticky bits.
 pub const MODES: u32 = 0o7777;
 
+/// A file system of its own does not fit into less.
+pub const MIN_SIZE: u64 = 16 << 20;
+/// No ext4 has a larger file to be in.
+pub const MAX_SIZE: u64 = 15 << 40;
+
 const MAX_LABELS: usize = 4096;
 const MAX_TEXT: usize = 64 * 1024;
 
@@ -31,6 +36,9 @@ pub struct VolumeSpec {
     pub gid: Option<u32>,
     /// The permissions of its root. `None`: what the image says, or 0755.
     pub mode: Option<u32>,
+    /// Bytes that it has room for, with what its file system needs itself. `None`: as many as the host has.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 /// The instance that a volume follows, because the instance's image declares it.
@@ -51,6 +59,7 @@ pub struct VolumeDraft {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub mode: Option<u32>,
+    pub size: Option<u64>,
 }
 
 impl VolumeDraft {
@@ -77,12 +86,16 @@ impl VolumeDraft {
         if let Some(mode) = self.mode {
             findings.keep(&["mode"], permissions(mode));
         }
+        if let Some(size) = self.size {
+            findings.keep(&["size"], room(size));
+        }
         let spec = name.map(|name| VolumeSpec {
             name,
             labels: self.labels.clone(),
             uid: self.uid,
             gid: self.gid,
             mode: self.mode,
+            size: self.size,
         });
         findings.finish(spec)
     }
@@ -97,6 +110,14 @@ pub fn owner(id: u32) -> Result<u32, Invalid> {
         return Ok(id);
     }
     Err(Invalid::new(&[], format!("No instance has the id {id}"), format!("Use an id below {IDS}")))
+}
+
+fn room(size: u64) -> Result<u64, Invalid> {
+    if (MIN_SIZE..=MAX_SIZE).contains(&size) {
+        return Ok(size);
+    }
+    let summary = format!("A volume cannot have a size of {size} bytes");
+    Err(Invalid::new(&[], summary, "Use a size from 16 MiB to 15 TiB, or none"))
 }
 
 /// Checks permissions.
@@ -125,11 +146,12 @@ mod tests {
             uid: Some(65_536),
             gid: Some(u32::MAX),
             mode: Some(0o10000),
+            size: Some(1 << 20),
             ..VolumeDraft::default()
         };
         let invalids = draft.validate().unwrap_err();
         let paths: Vec<_> = invalids.as_slice().iter().map(|invalid| invalid.attribute.join(".")).collect();
-        assert_eq!(paths, ["name", "uid", "gid", "mode"]);
+        assert_eq!(paths, ["name", "uid", "gid", "mode", "size"]);
         let good = VolumeDraft { name: "pg_data".to_owned(), mode: Some(0o1777), ..VolumeDraft::default() };
         assert_eq!(good.validate().unwrap().mode, Some(0o1777));
     }

@@ -341,6 +341,7 @@ impl EngineError {
                 _ => path(&[argument]),
             },
             Self::Start { program, source, .. } => start_attribute(program, source),
+            Self::Volume(fault) => fault.attribute(),
             Self::Mount(fault) => fault.attribute(),
             Self::Net(fault) => fault.attribute(),
             Self::PortHeld { name, .. } => path(&["ports", name, "host_port"]),
@@ -401,7 +402,7 @@ impl EngineError {
             Self::Runtime { source: RuntimeError::LimitExceeded { .. }, .. } => {
                 "Use a higher limit, or stop the instance first; it goes on as it was"
             }
-            Self::Volume(fault) => fault.advice(),
+            Self::Volume(fault) => return fault.advice(),
             Self::Net(fault) => return fault.advice(),
             Self::Mount(fault) => return fault.advice(),
             Self::Runtime { source: RuntimeError::Limit { .. }, .. } => {

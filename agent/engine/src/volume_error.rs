@@ -24,6 +24,22 @@ pub enum VolumeFault {
         /// The instance.
         instance: String,
     },
+    /// What is in it may need the room.
+    #[error("The volume \"{name}\" cannot become smaller")]
+    Shrinks {
+        /// The volume.
+        name: String,
+        /// Bytes that it has.
+        before: u64,
+    },
+    /// Whether it has a size is said when it is made.
+    #[error("The volume \"{name}\" {}", if *has_one { "cannot lose its size" } else { "was made without a size" })]
+    Sized {
+        /// The volume.
+        name: String,
+        /// Whether it has one.
+        has_one: bool,
+    },
     /// The host does not do it.
     #[error("The volume \"{name}\" does not work")]
     Host {
@@ -47,15 +63,40 @@ impl VolumeFault {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::InUse { .. } | Self::Follows { .. } => Reason::InUse,
+            Self::Shrinks { .. } | Self::Sized { .. } => Reason::InvalidArgument,
             Self::Host { .. } => Reason::HostUnable,
         }
     }
 
-    pub(crate) fn advice(&self) -> &'static str {
-        match self {
+    /// Path of the argument at fault; empty: the whole.
+    pub(crate) fn attribute(&self) -> Vec<String> {
+        let argument = match self {
+            Self::Shrinks { .. } | Self::Sized { .. } => Some("size"),
+            Self::Host { source, .. } => source.argument,
+            Self::InUse { .. } | Self::Follows { .. } => None,
+        };
+        argument.map(str::to_owned).into_iter().collect()
+    }
+
+    pub(crate) fn advice(&self) -> String {
+        let text = match self {
             Self::InUse { .. } => "Take it out of their mounts, or delete them, and try again",
             Self::Follows { .. } => "Delete the instance: the volume goes with it",
+            Self::Shrinks { before, .. } => {
+                return format!(
+                    "It has {before} bytes. Give it as many or more, or copy what is in it to a new volume"
+                );
+            }
+            Self::Sized { has_one: true, .. } => {
+                "Give it a large size, or copy what is in it to a volume without one"
+            }
+            Self::Sized { has_one: false, .. } => {
+                "Leave the size out, or copy what is in it to a new volume with one"
+            }
+            // What the host says of an argument says what to do, too.
+            Self::Host { source, .. } if source.argument.is_some() => "",
             Self::Host { .. } => "Check the agent's data directory: space, inodes and permissions",
-        }
+        };
+        text.to_owned()
     }
 }

@@ -65,8 +65,9 @@ impl VolumeService for Api {
 }
 
 fn draft(spec: Option<wire::VolumeSpec>) -> Result<VolumeDraft, Status> {
-    let wire::VolumeSpec { name, labels, uid, gid, mode } = spec.ok_or_else(|| incomplete("spec"))?;
-    Ok(VolumeDraft { name, labels: labels.into_iter().collect(), uid, gid, mode })
+    let wire::VolumeSpec { name, labels, uid, gid, mode, size_bytes } =
+        spec.ok_or_else(|| incomplete("spec"))?;
+    Ok(VolumeDraft { name, labels: labels.into_iter().collect(), uid, gid, mode, size: size_bytes })
 }
 
 fn show(view: VolumeView) -> wire::Volume {
@@ -79,6 +80,7 @@ fn show(view: VolumeView) -> wire::Volume {
             uid: spec.uid,
             gid: spec.gid,
             mode: spec.mode,
+            size_bytes: spec.size,
         }),
         used_by: view.used_by.iter().map(ToString::to_string).collect(),
         created_at: rfc3339(view.created_at),

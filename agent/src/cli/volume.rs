@@ -59,10 +59,17 @@ fn list(cli: &Cli, volumes: &[wire::Volume]) -> Result<(), CliError> {
     }
     let row = |volume: &wire::Volume| {
         let spec = volume.spec.clone().unwrap_or_default();
-        vec![spec.name, volume.used_by.len().to_string(), volume.created_at.clone(), volume.target.clone()]
+        let size = spec.size_bytes.map(show::size).unwrap_or_default();
+        vec![
+            spec.name,
+            size,
+            volume.used_by.len().to_string(),
+            volume.created_at.clone(),
+            volume.target.clone(),
+        ]
     };
     let rows: Vec<_> = volumes.iter().map(row).collect();
-    output::table(&["NAME", "USED BY", "CREATED", "OF AN IMAGE AT"], &rows)
+    output::table(&["NAME", "SIZE", "USED BY", "CREATED", "OF AN IMAGE AT"], &rows)
 }
 
 fn shown(volume: &wire::Volume) -> Value {
@@ -74,6 +81,7 @@ fn shown(volume: &wire::Volume) -> Value {
         "uid": spec.uid,
         "gid": spec.gid,
         "mode": spec.mode.map(|mode| format!("{mode:04o}")),
+        "size": spec.size_bytes,
         "used_by": volume.used_by,
         "created_at": volume.created_at,
         "instance_id": show::text(&volume.instance_id),

@@ -8,6 +8,7 @@ use berth_network::check::{Finding, Severity, Subject};
 use nix::sys::statvfs::statvfs;
 
 use berth_storage::probe::Probed;
+use berth_storage::volume::sized;
 
 use super::Place;
 use super::driver::{Driver, Way};
@@ -29,6 +30,7 @@ pub(super) fn all(place: &Place, supervisor: &Finder, uid_base: u32, uid_count: 
         program(supervisor),
         names(supervisor),
         disk(&place.data),
+        volume_sizes(),
     ]);
     items.extend(berth_network::check::check(&place.prefix).into_iter().map(network));
     items
@@ -178,6 +180,22 @@ fn disk(data: &Path) -> CheckItem {
         }
         Err(error) => item(name, Outcome::Missing, error.to_string(), "Check the data directory"),
     }
+}
+
+/// What volumes with a size need beside the kernel's ext4.
+fn volume_sizes() -> CheckItem {
+    let name = "volume sizes";
+    let program = |name: &&&str| sized::find_program(name).is_none();
+    let lacking: Vec<&str> = sized::PROGRAMS.iter().filter(program).copied().collect();
+    if !lacking.is_empty() {
+        let found = format!("there is no {}: volumes have no size", lacking.join(", no "));
+        return item(name, Outcome::Limited, found, "Install the package e2fsprogs");
+    }
+    if !Path::new("/dev/loop-control").exists() {
+        let fix = "modprobe loop, or run a kernel with it";
+        return item(name, Outcome::Limited, "there are no loop devices: volumes have no size", fix);
+    }
+    item(name, Outcome::Ok, "file systems of their own, through loop devices", "")
 }
 
 /// Which way root file systems are made, as it was found out when the agent started.

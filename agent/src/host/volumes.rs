@@ -33,13 +33,14 @@ pub(super) fn directory(place: &Place, id: VolumeId) -> PathBuf {
 /// Runs work on files on a blocking thread.
 async fn blocking<T, E>(
     operation: &str,
+    argument: Option<&'static str>,
     work: impl FnOnce() -> Result<T, E> + Send + 'static,
 ) -> Result<T, VolumeError>
 where
     T: Send + 'static,
     E: std::error::Error + Send + Sync + 'static,
 {
-    let failed = |source| VolumeError { operation: operation.to_owned(), source };
+    let failed = |source| VolumeError { operation: operation.to_owned(), argument, source };
     let done = tokio::task::spawn_blocking(work).await.map_err(|error| failed(error.into()))?;
     done.map_err(|error| failed(error.into()))
 }
@@ -49,12 +50,17 @@ impl Volumes for Directories {
     async fn ensure(&self, id: VolumeId, spec: &VolumeSpec) -> Result<(), VolumeError> {
         let directory = self.root.join(id.to_string());
         let root = Root { uid: spec.uid, gid: spec.gid, mode: spec.mode };
-        blocking("make the volume's directory", move || volume::ensure(&directory, root)).await
+        let size = spec.size;
+        let (operation, argument) = match size {
+            None => ("make the volume's directory", None),
+            Some(_) => ("give the volume its size", Some("size")),
+        };
+        blocking(operation, argument, move || volume::ensure(&directory, root, size)).await
     }
 
     async fn remove(&self, id: VolumeId) -> Result<(), VolumeError> {
         let directory = self.root.join(id.to_string());
-        blocking("remove the volume", move || volume::remove(&directory)).await
+        blocking("remove the volume", None, move || volume::remove(&directory)).await
     }
 
     async fn list(&self) -> Result<Vec<VolumeId>, VolumeError> {
@@ -70,6 +76,6 @@ impl Volumes for Directories {
             }
             Ok(ids)
         };
-        blocking("list the volumes", names).await
+        blocking("list the volumes", None, names).await
     }
 }

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod fs;
 pub mod kvm;
+pub mod loop_device;
 pub mod mount;
 pub mod netlink;
 pub mod node;

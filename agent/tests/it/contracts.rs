@@ -211,5 +211,7 @@ async fn the_volumes_keep_their_promises() {
     let world = World::new().await;
     let draft = VolumeDraft { name: "data".to_owned(), mode: Some(0o750), ..VolumeDraft::default() };
     testing::volumes(&*world.ports.volumes, &draft.validate().unwrap()).await;
+    let sized = VolumeDraft { size: Some(16 << 20), ..draft };
+    testing::volumes(&*world.ports.volumes, &sized.validate().unwrap()).await;
     assert_eq!(files(&world.path().join("data/volumes")), BTreeMap::new(), "something is left");
 }

@@ -34,6 +34,8 @@ model! {
         gid: Attr<i64>,
         /// As asked for.
         mode: Attr<String>,
+        /// Bytes, as asked for.
+        size: Attr<i64>,
         /// Ids of instances.
         used_by: List<String>,
         /// When it was made.
@@ -66,6 +68,7 @@ impl DataSource for Volume {
             .attribute("uid", number("Who owns its root, where that was asked for."))
             .attribute("gid", number("The group of its root, where that was asked for."))
             .attribute("mode", text("The permissions of its root, where they were asked for."))
+            .attribute("size", number("Bytes that it has room for, where that was asked for."))
             .attribute(
                 "used_by",
                 Attribute::list(Type::String, "Ids of the instances that have it among their mounts.")
@@ -99,6 +102,7 @@ fn from_wire(volume: wire::Volume, config: VolumeDataModel) -> VolumeDataModel {
         uid: spec.uid.map(i64::from).into(),
         gid: spec.gid.map(i64::from).into(),
         mode: spec.mode.map(mode::format).into(),
+        size: spec.size_bytes.and_then(|size| i64::try_from(size).ok()).into(),
         used_by: list(volume.used_by),
         created_at: non_empty(&volume.created_at),
         instance_id: non_empty(&volume.instance_id),

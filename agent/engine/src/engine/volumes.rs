@@ -78,13 +78,13 @@ impl Inner {
         if volume.owner.is_some() && volume.spec.name != before.spec.name {
             return Err(self.follows(&before));
         }
+        resize(&before, &volume)?;
         self.volume_name_is_free(&volume).await?;
+        // The host first: where that or the agent ends half-way, the ledger differs from what is asked for, and whoever asks
+        // again comes to the end.
+        let ensured = self.ports.volumes.ensure(id, &volume.spec).await;
+        ensured.map_err(|source| host(&volume, source))?;
         self.ledger.save_volume(volume.clone()).await?;
-        if let Err(source) = self.ports.volumes.ensure(id, &volume.spec).await {
-            let failed = host(&volume, source);
-            self.ledger.save_volume(before).await?;
-            return Err(failed);
-        }
         self.bus.emit(Subject::Volume, &id, volume.spec.name.as_str(), Action::Updated, "");
         Ok(self.volume_view(volume))
     }
@@ -147,6 +147,17 @@ impl Inner {
         let holder = volume.owner.as_ref().and_then(|owner| self.directory.get(owner.instance));
         let instance = holder.map(|handle| handle.snapshot().record.name().to_owned()).unwrap_or_default();
         VolumeFault::Follows { name: volume.spec.name.to_string(), instance }.into()
+    }
+}
+
+/// A volume grows, or stays as large as it is.
+fn resize(before: &Volume, volume: &Volume) -> Result<(), VolumeFault> {
+    let name = || before.spec.name.to_string();
+    match (before.spec.size, volume.spec.size) {
+        (Some(before), Some(size)) if size < before => Err(VolumeFault::Shrinks { name: name(), before }),
+        (None, Some(_)) => Err(VolumeFault::Sized { name: name(), has_one: false }),
+        (Some(_), None) => Err(VolumeFault::Sized { name: name(), has_one: true }),
+        _ => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@
 //! were applied.
 
 /// Each brings the ledger from the format of its index to the next.
-pub(super) const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+pub(super) const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// Instances and their root filesystems, addresses, pins, remotes, networks.
 const V1: &str = "
@@ -147,4 +147,9 @@ CREATE INDEX address_instance ON address (instance);
 const V6: &str = "
 ALTER TABLE address ADD COLUMN ipv6 TEXT;
 CREATE UNIQUE INDEX address_ipv6 ON address (network, ipv6);
+";
+
+/// Volumes have a size.
+const V7: &str = "
+ALTER TABLE volume ADD COLUMN size INTEGER;
 ";

@@ -40,10 +40,10 @@ impl Ledger {
         self.call("write a volume", move |transaction| {
             let Volume { id, spec, created_at, owner, deleting } = volume;
             let labels = parse("volume", serde_json::to_string(&spec.labels))?;
-            let sql = "INSERT INTO volume (id, name, labels, uid, gid, mode, created_at, instance, target, deleting)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+            let sql = "INSERT INTO volume (id, name, labels, uid, gid, mode, created_at, instance, target, deleting, size)
+                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
                        ON CONFLICT (id) DO UPDATE SET name = ?2, labels = ?3, uid = ?4, gid = ?5, mode = ?6,
-                           deleting = ?10";
+                           deleting = ?10, size = ?11";
             let row = params![
                 id.to_string(),
                 spec.name.as_str(),
@@ -55,6 +55,7 @@ impl Ledger {
                 owner.as_ref().map(|owner| owner.instance.to_string()),
                 owner.as_ref().map(|owner| owner.target.as_str()),
                 deleting,
+                spec.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
             ];
             transaction.execute(sql, row).map_err(failed("write a volume"))?;
             Ok(())
@@ -85,6 +86,7 @@ fn read(row: &Row<'_>) -> Result<Volume, LedgerError> {
         uid: row.get("uid").map_err(failed)?,
         gid: row.get("gid").map_err(failed)?,
         mode: row.get("mode").map_err(failed)?,
+        size: row.get::<_, Option<i64>>("size").map_err(failed)?.map(i64::unsigned_abs),
     };
     let instance: Option<String> = row.get("instance").map_err(failed)?;
     let target: Option<String> = row.get("target").map_err(failed)?;

@@ -10,7 +10,7 @@ use super::Cause;
 #[async_trait]
 pub trait Volumes: Send + Sync + 'static {
     /// Makes a volume that is missing; its root gets the owner and permissions of the spec that are given. What is in
-    /// it stays.
+    /// it stays. One that is smaller than the spec grows.
     async fn ensure(&self, id: VolumeId, spec: &VolumeSpec) -> Result<(), VolumeError>;
 
     /// Removes a volume with all that is in it. Fine where there is none.
@@ -26,6 +26,8 @@ pub trait Volumes: Send + Sync + 'static {
 pub struct VolumeError {
     /// "remove the volume" and the like.
     pub operation: String,
+    /// The argument that it is about, if it is about one.
+    pub argument: Option<&'static str>,
     /// Why.
     #[source]
     pub source: Cause,

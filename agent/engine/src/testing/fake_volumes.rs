@@ -27,7 +27,11 @@ pub(super) fn check(mounts: &[Mount]) -> Result<(), MountFault> {
 impl FakeHost {
     async fn at_volumes(&self, call: &str, when: &str) -> Result<(), VolumeError> {
         let passed = self.faults.point(format!("{call}, {when}")).await;
-        passed.map_err(|source| VolumeError { operation: call.to_owned(), source: source.into() })
+        passed.map_err(|source| VolumeError {
+            operation: call.to_owned(),
+            argument: None,
+            source: source.into(),
+        })
     }
 }
 

@@ -42,6 +42,28 @@ fn a_volume_is_renamed_in_place_and_its_name_is_its_own() {
 }
 
 #[test]
+fn a_volume_grows_and_its_size_neither_shrinks_nor_comes_nor_goes() {
+    let world = World::new();
+    let life = world.boot();
+    let sized = |name: &str, mib: Option<u64>| VolumeDraft { size: mib.map(|mib| mib << 20), ..draft(name) };
+    let made = life.run(life.engine.create_volume(&sized("data", Some(32)))).unwrap();
+    let plain = life.run(life.engine.create_volume(&draft("plain"))).unwrap();
+    life.run(life.engine.update_volume(made.id, sized("data", Some(64)))).unwrap();
+    for (id, wrong) in [
+        (made.id, sized("data", Some(63))),
+        (made.id, sized("data", None)),
+        (plain.id, sized("plain", Some(64))),
+    ] {
+        let refused = life.run(life.engine.update_volume(id, wrong)).unwrap_err().report();
+        assert_eq!((refused.reason, refused.attribute), (Reason::InvalidArgument, vec!["size".to_owned()]));
+    }
+    drop(life);
+    let life = world.boot();
+    let sizes: Vec<_> = life.run(life.engine.list_volumes()).unwrap().iter().map(|it| it.spec.size).collect();
+    assert_eq!(sizes, [Some(64 << 20), None]);
+}
+
+#[test]
 fn a_volume_that_cannot_be_made_leaves_nothing() {
     let world = World::new();
     let points = {

@@ -5,7 +5,7 @@ use berth_proto::agent as wire;
 use super::model::VolumeModel;
 use crate::attr::{Attr, keep_spelling, map};
 use crate::resources::labels::{self, Labels};
-use crate::text::mode;
+use crate::text::{mode, size};
 
 /// What the agent is asked for. The model has been validated: what cannot be read is left out.
 pub fn to_spec(model: &VolumeModel, defaults: &Labels) -> wire::VolumeSpec {
@@ -16,6 +16,7 @@ pub fn to_spec(model: &VolumeModel, defaults: &Labels) -> wire::VolumeSpec {
         uid: id(&model.uid),
         gid: id(&model.gid),
         mode: model.mode.as_str().and_then(|text| mode::parse(text).ok()),
+        size_bytes: model.size.as_str().and_then(|text| size::parse(text).ok()),
     }
 }
 
@@ -37,6 +38,12 @@ pub fn from_wire(volume: &wire::Volume, prior: Option<&VolumeModel>, defaults: &
             Some(bits) => {
                 let read = |text: &str| mode::parse(text).ok();
                 keep_spelling(Some(&kept.mode), &bits, read, || mode::format(bits))
+            }
+        },
+        size: match spec.size_bytes {
+            None => Attr::Null,
+            Some(bytes) => {
+                keep_spelling(Some(&kept.size), &bytes, |text| size::parse(text).ok(), || size::format(bytes))
             }
         },
         keep_on_destroy: kept.keep_on_destroy,

@@ -52,6 +52,9 @@ impl Resource for Volume {
                 session::same_host(plan.client, one, other)
             }),
         };
+        if let Some(prior) = plan.prior.as_ref().filter(|_| planned.replaced_by.is_empty()) {
+            session::refuse(plan::refuse(prior, &plan.config).into_iter().collect())?;
+        }
         planned.replaced_by.into_iter().for_each(|path| plan.replace(path));
         plan.planned = planned.model;
         Ok(())

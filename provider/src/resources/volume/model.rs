@@ -19,6 +19,8 @@ model! {
         gid: Attr<i64>,
         /// Of its root, octal.
         mode: Attr<String>,
+        /// What it has room for; null is what the host has.
+        size: Attr<String>,
         /// A destroy leaves it on the host.
         keep_on_destroy: Attr<bool>,
         /// How long operations may take.

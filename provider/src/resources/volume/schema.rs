@@ -38,6 +38,15 @@ pub fn schema() -> Schema {
         .attribute("gid", Attribute::number("The group of its root, likewise. In place."))
         .attribute("mode", text("The permissions of its root, likewise, such as `\"0750\"`. In place."))
         .attribute(
+            "size",
+            text(
+                "How much it has room for, with what its file system needs itself, such as `\"10GiB\"`, or a number of bytes: \
+                 16 MiB at the least. It takes the host's room only as it is filled. In place: it grows; while instances \
+                 have it mounted, that needs an agent with the capability SYS_RESOURCE. A smaller one is an error, and so \
+                 is adding it to a volume that was made without, or taking it out. Default: what room the host has.",
+            ),
+        )
+        .attribute(
             "keep_on_destroy",
             Attribute::bool("Whether a destroy leaves it on the host. Default: `false`. In place."),
         )

@@ -50,6 +50,24 @@ fn an_import_writes_what_the_agent_has() {
 }
 
 #[test]
+fn a_size_grows_and_does_nothing_else() {
+    let sized = |size: &str| VolumeModel { size: Attr::from(size), ..config() };
+    let prior = sized("64MiB");
+    assert_eq!(super::plan::refuse(&prior, &sized("1GiB")), None);
+    assert_eq!(super::plan::refuse(&prior, &sized("65536KiB")), None);
+    assert_eq!(super::plan::refuse(&prior, &VolumeModel { size: Attr::Unknown, ..config() }), None);
+    for (before, after) in [(&prior, sized("63MiB")), (&prior, config()), (&config(), prior.clone())] {
+        let refused = super::plan::refuse(before, &after).unwrap();
+        assert_eq!(refused.path, Path::at("size"), "{refused:?}");
+    }
+    let same = update(&prior, &sized("67108864"), &Setting::Known(defaults()), |_, _| true);
+    assert_eq!(same.model.size, Attr::from("64MiB"));
+    let imported = wire::Volume { spec: Some(to_spec(&prior, &defaults())), ..volume() };
+    assert_eq!(from_wire(&imported, None, &defaults()).size, Attr::from("64MiB"));
+    assert!(!validate(&sized("1MiB")).is_empty());
+}
+
+#[test]
 fn only_the_host_replaces() {
     let prior = from_wire(&volume(), Some(&config()), &defaults());
     let changed = VolumeModel { name: Attr::from("other"), uid: Attr::Null, ..config() };
@@ -68,9 +86,10 @@ fn mistakes_are_told_with_their_arguments() {
         uid: Attr::Known(-1),
         gid: Attr::Known(65_536),
         mode: Attr::from("rwx"),
+        size: Attr::from("10M"),
         ..VolumeModel::default()
     };
     let paths: Vec<_> = validate(&bad).into_iter().map(|found| found.path).collect();
-    assert_eq!(paths, ["name", "uid", "gid", "mode"].map(Path::at));
+    assert_eq!(paths, ["name", "uid", "gid", "mode", "size"].map(Path::at));
     assert!(validate(&config()).is_empty());
 }

@@ -58,7 +58,7 @@ impl Filling {
     }
 
     fn is_empty(&self) -> io::Result<bool> {
-        Ok(fs::read_dir(berth_storage::volume::data(&self.directory))?.next().is_none())
+        berth_storage::volume::is_empty(&self.directory)
     }
 }
 

@@ -33,11 +33,7 @@ pub(super) fn volume(
 ) -> Result<Tree, LaunchError> {
     let data = berth_storage::volume::data(directory);
     let find = |error| launch_error(Stage::MountSource, &data)(error);
-    let source = open(&data).map_err(find)?;
-    if !is_directory(source.as_fd()).map_err(find)? {
-        return Err(find(io::Error::from_raw_os_error(libc::ENOTDIR)));
-    }
-    let mount = clone_tree_of(source.as_fd(), false).map_err(find)?;
+    let mount = berth_storage::volume::mount(directory).map_err(find)?;
     if let Some(user_namespace) = user_namespace {
         map_tree_ids(mount.as_fd(), user_namespace, false).map_err(launch_error(Stage::MountIds, &data))?;
     }
