@@ -341,12 +341,9 @@ mod cases {
         }
         let in_use = world.agent.berth(&["network", "inspect", "back"]).unwrap();
         assert_eq!(in_use.code, 0);
-        world.write(
-            "",
-            &[("first", "networks = { eth0 = { network = \"back\", ipv4_address = \"10.1.2.3/24\" } }")],
-        );
-        let bad = world.project.plan().unwrap();
-        assert!(bad.error().unwrap().summary.contains("is not an IPv4 address"), "{bad:?}");
+        world.write(&back, &[("first", &at(&format!("{taken}/24")))]);
+        let bad = world.project.apply().unwrap();
+        assert!(bad.error().unwrap().summary.contains("is written without its prefix"), "{bad:?}");
         // The instance names the network by its name: Terraform does not know that it is in use, the agent does.
         world.write("", &[("first", "networks = { eth0 = { network = \"back\" } }")]);
         let refused = world.project.apply().unwrap();

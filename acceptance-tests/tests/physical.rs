@@ -9,6 +9,7 @@ under_each_terraform!(
     another_address_of_the_server_s_is_in_the_state_at_the_next_refresh,
     a_server_that_was_away_is_asked_when_it_is_back,
     an_interface_is_plugged_into_the_physical_network_and_out_again,
+    a_fixed_address_is_one_instance_s_and_changes_while_it_runs,
     what_does_not_go_on_a_physical_network_is_refused_at_its_argument,
 );
 
@@ -38,6 +39,10 @@ mod cases {
 
         /// A network on the host's door, and an instance `web` with these arguments.
         fn write(&self, kind: &str, arguments: &[&str]) {
+            self.project.write(&self.text(kind, arguments)).unwrap();
+        }
+
+        fn text(&self, kind: &str, arguments: &[&str]) -> String {
             let mut text = format!(
                 "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
                  resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
@@ -52,7 +57,7 @@ mod cases {
                     arguments.join("\n  ")
                 ));
             }
-            self.project.write(&text).unwrap();
+            text
         }
 
         fn sh(&self, script: &str) -> String {
@@ -213,12 +218,97 @@ mod cases {
         world.project.destroy_ok();
     }
 
+    fn fixed(host: u8, dns: &str) -> String {
+        format!(
+            "networks = {{\n    eth0 = {{\n      network = berth_network.lan.id\n      ipv4_address = \"192.0.2.{host}/24\"\n      \
+             ipv4_gateway = \"192.0.2.1\"\n      ipv6_address = \"2001:DB8::{host}/64\"\n      ipv6_gateway = \"fe80::1\"\n      \
+             dns = [\"{dns}\"]\n    }}\n  }}"
+        )
+    }
+
+    pub fn a_fixed_address_is_one_instance_s_and_changes_while_it_runs(terraform: &Terraform) {
+        for (kind, door) in [("physical", Door::Bridge), ("macvlan", Door::Interface)] {
+            let mut world = World::new(terraform, door);
+            // Nobody serves: nobody is asked.
+            world.write(kind, &[&fixed(77, "192.0.2.53"), WAIT]);
+            world.project.apply_settled();
+            let state = world.state();
+            assert_eq!(state["addresses"]["eth0"], serde_json::json!(["192.0.2.77/24", "2001:db8::77/64"]));
+            assert_eq!(
+                (&state["ipv4_address"], &state["ipv6_address"]),
+                (&"192.0.2.77".into(), &"2001:db8::77".into())
+            );
+            let shown = world.sh(
+                "busybox ip -o address show dev eth0 scope global; busybox ip route; busybox ip -6 route",
+            );
+            for part in ["192.0.2.77/24", "2001:db8::77/64", "default via 192.0.2.1", "default via fe80::1"] {
+                assert!(shown.contains(part), "no {part} in {shown}");
+            }
+            assert!(world.sh("cat /etc/resolv.conf").contains("nameserver 192.0.2.53"));
+            world.assert_page();
+            let pid = world.agent.inspect("web").unwrap()["pid"].clone();
+            // Another address of the same interface: the neighbours hear of it, whatever they knew of it before.
+            let stale =
+                ["ip", "neighbour", "replace", "192.0.2.78", "lladdr", "02:00:00:00:de:ad", "dev", "lan0"];
+            world.lan.inside(&stale).unwrap();
+            world.write(kind, &[&fixed(78, "192.0.2.54"), WAIT]);
+            world.project.apply_settled();
+            let mac = world.state()["mac_addresses"]["eth0"].as_str().unwrap().to_owned();
+            wait::until("the announcement of the address", Duration::from_secs(5), || {
+                let known = world.lan.inside(&["ip", "neighbour", "show", "192.0.2.78"]).unwrap();
+                if known.contains(&mac) { Ok(()) } else { Err(known) }
+            })
+            .unwrap();
+            world.assert_page();
+            let asked = world.sh("cat /etc/resolv.conf");
+            assert!(asked.contains("nameserver 192.0.2.54") && !asked.contains("192.0.2.53"), "{asked}");
+            let second = "resource \"berth_instance\" \"second\" {\n  name = \"second\"\n  image = berth_image.tiny.id\n  ";
+            let text = world.text(kind, &[&fixed(78, "192.0.2.54"), WAIT]);
+            world.project.write(&format!("{text}{second}{}\n}}\n", fixed(78, "192.0.2.54"))).unwrap();
+            let refused = world.project.apply().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.summary.contains("192.0.2.78 is the instance \"web\"'s"), "{error:?}");
+            assert!(error.code.contains("ipv4_address"), "{error:?}");
+            assert_eq!(world.agent.instances().unwrap(), ["web"]);
+            // The address of a server again, and its resolvers.
+            world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
+            world.write(kind, &[ON_LAN, WAIT]);
+            world.project.apply_settled();
+            world.until_lease("a lease", |lease| !address(lease).is_empty());
+            world.project.apply_settled();
+            world.assert_as_inside();
+            assert_eq!(world.sh("cat /etc/resolv.conf"), "search lan.example\nnameserver 192.0.2.53");
+            assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+            world.project.destroy_ok();
+        }
+    }
+
     pub fn what_does_not_go_on_a_physical_network_is_refused_at_its_argument(terraform: &Terraform) {
         let world = World::new(terraform, Door::Bridge);
         world.write("physical", &[ON_LAN, "ports = { http = { container_port = 8080 } }"]);
         let refused = world.project.apply().unwrap();
         let error = refused.error().unwrap();
         assert!(error.summary.contains("publishes no ports") && error.code.contains("ports"), "{error:?}");
+        for (arguments, argument, words) in [
+            ("ipv4_address = \"192.0.2.5\"", "ipv4_address", "is written with its prefix"),
+            (
+                "ipv4_address = \"192.0.2.5/24\", ipv4_gateway = \"192.0.3.1\"",
+                "ipv4_gateway",
+                "no address of the network",
+            ),
+            ("ipv4_gateway = \"192.0.2.1\"", "ipv4_gateway", "goes with an IPv4 address"),
+            ("ipv6_address = \"fe80::5/64\"", "ipv6_address", "cannot be the address of an interface"),
+            ("dns = [\"ns.example\"]", "dns", "is not the address of a resolver"),
+        ] {
+            let on = format!(
+                "networks = {{\n    eth0 = {{\n      network = berth_network.lan.id\n      {}\n    }}\n  }}",
+                arguments.replace(", ", "\n      ")
+            );
+            world.write("physical", &[&on]);
+            let refused = world.project.apply().unwrap();
+            let error = refused.error().unwrap();
+            assert!(error.summary.contains(words) && error.code.contains(argument), "{error:?}");
+        }
         world.lan.unplug().unwrap();
         world.write("physical", &[ON_LAN]);
         let refused = world.project.apply().unwrap();

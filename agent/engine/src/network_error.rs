@@ -72,15 +72,19 @@ pub enum NetworkFault {
         /// The network.
         network: String,
     },
-    /// Who gives addresses on it is not the agent.
-    #[error("An address on the network \"{network}\" is given by its DHCP server")]
-    NotOurs {
+    /// An address with a prefix on a network of the agent's, or without one on another.
+    #[error("{address} on the network \"{network}\" is written {} its prefix", if *ours { "without" } else { "with" })]
+    Prefix {
         /// The instance's interface.
         interface: String,
         /// `ipv4_address` or `ipv6_address`.
         argument: &'static str,
+        /// What was asked for.
+        address: IpAddr,
         /// The network.
         network: String,
+        /// The network is a bridge of the agent's, which knows its prefix.
+        ours: bool,
     },
     /// The network has no addresses of the family.
     #[error("The network \"{network}\" has no {}", if *argument == "ipv6_address" { "IPv6" } else { "IPv4" })]
@@ -193,7 +197,7 @@ impl NetworkFault {
             }
             Self::NotOfNetwork { interface, argument, .. }
             | Self::NoFamily { interface, argument, .. }
-            | Self::NotOurs { interface, argument, .. } => return of_interface(interface, argument),
+            | Self::Prefix { interface, argument, .. } => return of_interface(interface, argument),
             Self::NoPeer { argument, rule, .. } => {
                 return vec![(*argument).to_owned(), rule.to_string(), "network".to_owned()];
             }
@@ -228,7 +232,11 @@ impl NetworkFault {
                     .to_owned()
             }
             Self::NoFamily { .. } => "Leave it out, or give the network an ipv6_subnet".to_owned(),
-            Self::NotOurs { .. } => "Leave it out".to_owned(),
+            Self::Prefix { address, ours: true, .. } => format!("Write {address}"),
+            Self::Prefix { address, .. } => {
+                let bits = if address.is_ipv4() { 24 } else { 64 };
+                format!("Write it with the prefix of its network, such as {address}/{bits}, or leave it out")
+            }
             Self::NotForMachines { .. } => {
                 "Use a network of the type bridge, or an instance of the type container".to_owned()
             }

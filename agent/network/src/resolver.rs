@@ -177,7 +177,9 @@ impl Resolver {
         resolver
     }
 
-    fn to_file(&self) -> String {
+    /// The text of `resolv.conf`.
+    #[must_use]
+    pub fn to_file(&self) -> String {
         let mut text = String::new();
         for address in &self.nameservers {
             // Writing to a string cannot fail.

@@ -242,6 +242,19 @@ pub struct InterfaceSpec {
     pub mtu: Option<u32>,
 }
 
+impl InterfaceSpec {
+    /// Whether it is one interface with one lease: who is asked for names does not count.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let but_names = |spec: &Self| {
+            let mut spec = spec.clone();
+            spec.dhcp.iter_mut().for_each(|dhcp| dhcp.dns = false);
+            spec
+        };
+        but_names(self) == but_names(other)
+    }
+}
+
 /// How an interface is connected to a link of the host's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -23,7 +23,7 @@ mod access;
 mod keep;
 mod names;
 
-pub(super) use names::{PROGRAM, Served, Server};
+pub(super) use names::{PROGRAM, Served};
 
 use super::published::{self, Links, Published, Record, Settings};
 use super::supervisor::Finder;

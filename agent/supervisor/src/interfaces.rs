@@ -27,8 +27,10 @@ impl Interfaces {
     /// Makes them what is wanted, or leaves them as they were.
     pub fn change(&mut self, wanted: &[InterfaceSpec], namespace: &OwnedFd) -> Result<(), LaunchError> {
         let mut change = Change::begin(namespace)?;
-        let added: Vec<_> = wanted.iter().filter(|one| !self.present.contains(one)).collect();
-        let removed: Vec<_> = self.present.iter().filter(|one| !wanted.contains(one)).cloned().collect();
+        let in_list =
+            |list: &[InterfaceSpec], one: &InterfaceSpec| list.iter().any(|other| other.is_same(one));
+        let added: Vec<_> = wanted.iter().filter(|one| !in_list(&self.present, one)).collect();
+        let removed: Vec<_> = self.present.iter().filter(|one| !in_list(wanted, one)).cloned().collect();
         let added = added.into_iter().map(|one| Ok((one, change.parent(one)?)));
         let added = added.collect::<Result<Vec<_>, LaunchError>>()?;
         let mut taken_out = Vec::new();
@@ -131,7 +133,7 @@ impl<'a> Change<'a> {
             };
             self.host.create_macvlan(&macvlan).map_err(at(&interface.name))?;
         }
-        inside(self.namespace, || router_advertisements(interface))
+        inside(self.namespace, || router_advertisements(interface).and_then(|()| announce(interface)))
             .map_err(launch_error(Stage::Network, "the network namespace"))??;
         self.configure(interface)
     }
@@ -189,6 +191,24 @@ fn router_advertisements(interface: &InterfaceSpec) -> Result<(), LaunchError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Whether the neighbours are told of its addresses when it is set up, as they may know another's place for them; to be
+/// called inside. On a managed network each address has its own MAC for good.
+fn announce(interface: &InterfaceSpec) -> Result<(), LaunchError> {
+    if interface.kind == InterfaceKind::Bridge {
+        return Ok(());
+    }
+    for file in ["ipv4/conf/{}/arp_notify", "ipv6/conf/{}/ndisc_notify"] {
+        let path = Path::new("/proc/sys/net").join(file.replace("{}", &interface.name));
+        match fs::write(&path, "1") {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(launch_error(Stage::Network, path)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What is gone already need not go.

@@ -112,6 +112,7 @@ impl World {
                     ipv6: None,
                     ipv6_gateway: None,
                     default_route: true,
+                    dns: Vec::new(),
                     ipv4: Some("10.231.77.2/24".parse().unwrap()),
                     mac: MacAddress::of_instance(id),
                 }],

@@ -191,10 +191,12 @@ impl Inner {
         }
         drop(attached);
         self.bus.emit(Subject::Network, &network.id, network.spec.name.as_str(), Action::Updated, "");
-        if moved {
-            let asked = users.iter().map(|handle| handle.request(Operation::Readdress, Reporter::silent()));
-            for moved in join_all(asked).await {
-                match moved {
+        let renamed = network.spec.domain() != before.spec.domain();
+        if moved || renamed {
+            let operation = || if moved { Operation::Readdress } else { Operation::Refresh };
+            let asked = users.iter().map(|handle| handle.request(operation(), Reporter::silent()));
+            for answered in join_all(asked).await {
+                match answered {
                     // Deleted meanwhile.
                     Err(EngineError::NotFound { .. }) | Ok(_) => {}
                     Err(error) => return Err(error),

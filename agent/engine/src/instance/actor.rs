@@ -34,6 +34,8 @@ pub(crate) enum Operation {
     Readdress,
     /// Devices of the host came or went.
     Replug,
+    /// What its networks are called is another.
+    Refresh,
 }
 
 impl Operation {
@@ -214,6 +216,7 @@ impl Actor {
             Operation::Delete(mode) => self.delete(mode).await,
             Operation::Readdress => self.readdress().await,
             Operation::Replug => self.replug().await,
+            Operation::Refresh => self.refresh().await,
             Operation::Resume => {
                 self.resume().await;
                 Ok(())

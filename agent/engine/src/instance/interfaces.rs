@@ -134,13 +134,21 @@ fn check_address(name: &str, asked: &InterfaceSpec, network: &KnownNetwork) -> R
     ];
     for (argument, address, subnet, gateway) in given {
         let (interface, network) = (name.to_owned(), spec.name.to_string());
+        let has_prefix = match argument {
+            "ipv4_address" => asked.ipv4_prefix.is_some(),
+            _ => asked.ipv6_prefix.is_some(),
+        };
+        let ours = spec.kind == NetworkKind::Bridge;
         match (address, subnet) {
             (None, _) => {}
+            (Some(address), _) if has_prefix == ours => {
+                return Err(NetworkFault::Prefix { interface, argument, address, network, ours }.into());
+            }
             (Some(address), Some(subnet)) => own(argument, address, subnet, gateway)?,
-            (Some(_), None) if spec.kind == NetworkKind::Bridge => {
+            (Some(_), None) if ours => {
                 return Err(NetworkFault::NoFamily { interface, argument, network }.into());
             }
-            (Some(_), None) => return Err(NetworkFault::NotOurs { interface, argument, network }.into()),
+            (Some(_), None) => {}
         }
     }
     Ok(())
@@ -153,19 +161,25 @@ pub(crate) fn networks_of(inner: &Inner, record: &Record) -> BTreeSet<NetworkId>
     versions.flat_map(|version| version.networks(default).into_values()).collect()
 }
 
-/// Its addresses with the lengths of their networks' prefixes, by interface: those that the ledger gives it, and those
-/// that others have given it.
+/// Its addresses with the lengths of their networks' prefixes, by interface: those that the ledger gives it, those that
+/// were asked for, and those that others have given it.
 pub(crate) fn addresses(
     inner: &Inner,
     record: &Record,
     now: &BTreeMap<String, InterfaceState>,
 ) -> BTreeMap<String, Vec<IpNet>> {
+    let asked = record.current.spec.interfaces();
     let nets = record.interfaces.iter().map(|(name, held)| {
         let network = inner.networks.get(held.network);
         let spec = network.as_ref().map(|network| &network.spec);
         if spec.is_some_and(|spec| spec.kind != NetworkKind::Bridge) {
-            let found = now.get(name).map(|state| state.addresses.clone());
-            return (name.clone(), found.unwrap_or_default());
+            let asked = asked.get(name);
+            let v4 = asked.and_then(InterfaceSpec::fixed_ipv4).map(IpNet::V4);
+            let v6 = asked.and_then(InterfaceSpec::fixed_ipv6).map(IpNet::V6);
+            let mut nets: Vec<_> = v4.into_iter().chain(v6).collect();
+            let given = now.get(name).into_iter().flat_map(|state| &state.addresses);
+            nets.extend(given.filter(|net| Some(**net) != v4 && Some(**net) != v6));
+            return (name.clone(), nets);
         }
         let len = spec.and_then(|spec| spec.ipv4_subnet).map_or(32, |subnet| subnet.prefix_len());
         let len6 = spec.and_then(|spec| spec.ipv6_subnet).map_or(128, |subnet| subnet.prefix_len());
@@ -204,22 +218,28 @@ impl Actor {
         let default = interface::default_route(&asked);
         let attachment = |(name, held): (&String, &crate::ledger::Interface)| {
             let network = self.inner.networks.get(held.network)?;
-            let subnet = network.spec.ipv4_subnet;
-            let ipv4 =
-                held.ipv4.zip(subnet).and_then(|(ipv4, net)| Ipv4Net::new(ipv4, net.prefix_len()).ok());
+            let asked = asked.get(name);
+            let ipv4 = match (held.ipv4, network.spec.ipv4_subnet) {
+                (Some(ipv4), Some(subnet)) => Ipv4Net::new(ipv4, subnet.prefix_len()).ok(),
+                _ => asked.and_then(InterfaceSpec::fixed_ipv4),
+            };
+            let ipv6 = match (held.ipv6, network.spec.ipv6_subnet) {
+                (Some(ipv6), Some(subnet)) => Ipv6Net::new(ipv6, subnet.prefix_len()).ok(),
+                _ => asked.and_then(InterfaceSpec::fixed_ipv6),
+            };
             let default_route = default == Some(name.as_str());
-            let gateway = network.spec.ipv4_gateway().filter(|_| default_route);
-            let ipv6 = held.ipv6.zip(network.spec.ipv6_subnet);
-            let ipv6 = ipv6.and_then(|(ipv6, net)| Ipv6Net::new(ipv6, net.prefix_len()).ok());
+            let gateway = network.spec.ipv4_gateway().or_else(|| asked?.ipv4_gateway);
+            let ipv6_gateway = network.spec.ipv6_gateway().or_else(|| asked?.ipv6_gateway);
             Some(Attachment {
                 network: KnownNetwork::clone(&network),
                 interface: name.clone(),
                 slot: held.slot,
                 ipv4,
-                gateway,
+                gateway: gateway.filter(|_| default_route),
                 ipv6,
-                ipv6_gateway: network.spec.ipv6_gateway().filter(|_| default_route),
+                ipv6_gateway: ipv6_gateway.filter(|_| default_route),
                 default_route,
+                dns: asked.map(|asked| asked.dns.clone()).unwrap_or_default(),
                 mac: held.mac,
             })
         };

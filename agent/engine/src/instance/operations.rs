@@ -90,6 +90,15 @@ impl Actor {
         Ok(())
     }
 
+    /// What its networks say of names is taken up where it runs.
+    pub(super) async fn refresh(&mut self) -> Result<(), EngineError> {
+        if self.record.phase != Phase::Settled {
+            return Ok(());
+        }
+        self.observe().await?;
+        if self.workload.is_live() { self.apply_settings().await } else { Ok(()) }
+    }
+
     /// Stops it; nothing but a user starts it again.
     pub(super) async fn stop(&mut self, mode: StopMode) -> Result<(), EngineError> {
         if !self.record.current.spec.running && !self.workload.is_live() {

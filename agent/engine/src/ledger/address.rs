@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use berth_domain::{InstanceId, KnownNetwork, NetworkSpec, Timestamp};
+use berth_domain::{InstanceId, KnownNetwork, NetworkKind, NetworkSpec, Timestamp};
 use ipnet::Ipv4Net;
 use rusqlite::{Transaction, params};
 
@@ -96,6 +96,10 @@ pub(super) fn move_to(transaction: &Transaction<'_>, network: &KnownNetwork) -> 
 /// Likewise of IPv6; on a network without it, nobody has an address of it.
 pub(super) fn move_to6(transaction: &Transaction<'_>, network: &KnownNetwork) -> Result<bool, LedgerError> {
     let (failed, id) = (failed("move addresses"), network.id.to_string());
+    if network.spec.kind != NetworkKind::Bridge {
+        // Addresses there are users' own.
+        return Ok(true);
+    }
     let Some(subnet) = network.spec.ipv6_subnet else {
         let sql = "UPDATE address SET ipv6 = NULL WHERE network = ?1";
         return transaction.execute(sql, [&id]).map(|_| true).map_err(failed);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use berth_domain::interface::InterfaceSpec;
 use berth_domain::{
     Desired, Digest, ExitRecord, InstanceId, InstanceSpec, NetworkId, PortSpec, Timestamp, UidRange,
     VolumeId, Wanted, interface as domain,
@@ -167,18 +168,31 @@ impl Record {
         self.interfaces.get(domain::default_route(&interfaces)?)
     }
 
-    /// Where ports lead, and what it is known by: its address on the way of the default route, or else its first.
+    /// Where ports lead: its address on the way of the default route, or else its first, on a network of the agent's.
     #[must_use]
     pub fn ipv4(&self) -> Option<Ipv4Addr> {
-        let default = self.default_interface().and_then(|interface| interface.ipv4);
-        default.or_else(|| self.interfaces.values().find_map(|interface| interface.ipv4))
+        self.of_the_agent(|interface| interface.ipv4, |spec| spec.ipv4_prefix)
     }
 
     /// Likewise of IPv6: ports of it lead there.
     #[must_use]
     pub fn ipv6(&self) -> Option<Ipv6Addr> {
-        let default = self.default_interface().and_then(|interface| interface.ipv6);
-        default.or_else(|| self.interfaces.values().find_map(|interface| interface.ipv6))
+        self.of_the_agent(|interface| interface.ipv6, |spec| spec.ipv6_prefix)
+    }
+
+    /// An address with a prefix of its own is on a network of the host's: no port leads there.
+    fn of_the_agent<T>(
+        &self,
+        address: impl Fn(&Interface) -> Option<T>,
+        prefix: impl Fn(&InterfaceSpec) -> Option<u8>,
+    ) -> Option<T> {
+        let specs = self.current.spec.interfaces();
+        let own = |name: &str| {
+            let foreign = specs.get(name).is_some_and(|spec| prefix(spec).is_some());
+            self.interfaces.get(name).filter(|_| !foreign).and_then(&address)
+        };
+        let default = domain::default_route(&specs).and_then(own);
+        default.or_else(|| self.interfaces.keys().find_map(|name| own(name)))
     }
 
     /// Its name.

@@ -15,9 +15,9 @@ use super::{LedgerError, failed, parse};
 pub struct Interface {
     /// The network.
     pub network: NetworkId,
-    /// Its address; on a network whose addresses are not the agent's to give, none.
+    /// Its address; on a network whose addresses are not the agent's to give, a fixed one or none.
     pub ipv4: Option<Ipv4Addr>,
-    /// Its IPv6 address, where the network has such.
+    /// Its IPv6 address, where the network has such, or a fixed one.
     pub ipv6: Option<Ipv6Addr>,
     /// Its hardware address.
     pub mac: MacAddress,
@@ -170,8 +170,8 @@ impl One<'_> {
         }
         let subnet = self.wanted.network.spec.ipv4_subnet;
         let ipv4 = match (self.wanted.ipv4, subnet) {
-            (_, None) => None,
-            (Some(wanted), Some(_)) => {
+            (None, None) => None,
+            (Some(wanted), _) => {
                 if let Some(holder) = self.holder("ipv4", &wanted.to_string())? {
                     return Ok(Err(Missing::Taken { argument: "ipv4_address", holder }));
                 }
@@ -199,13 +199,13 @@ impl One<'_> {
         ipv4: Option<Ipv4Addr>,
     ) -> Result<Result<Option<Ipv6Addr>, Missing>, LedgerError> {
         let spec = &self.wanted.network.spec;
-        let Some(subnet) = spec.ipv6_subnet else { return Ok(Ok(None)) };
         if let Some(wanted) = self.wanted.ipv6 {
             return Ok(match self.holder("ipv6", &wanted.to_string())? {
                 Some(holder) => Err(Missing::Taken { argument: "ipv6_address", holder }),
                 None => Ok(Some(wanted)),
             });
         }
+        let Some(subnet) = spec.ipv6_subnet else { return Ok(Ok(None)) };
         if let Some(had) = had.filter(|had| subnet.contains(had)) {
             return Ok(Ok(Some(had)));
         }

@@ -1,6 +1,6 @@
 //! Interfaces of instances: how they are to be attached, and how they are.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use berth_domain::{KnownNetwork, MacAddress, Timestamp};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -14,7 +14,7 @@ pub struct Attachment {
     pub interface: String,
     /// What marks it on the host among the instance's.
     pub slot: u8,
-    /// Its address with the network's prefix length.
+    /// Its address with the network's prefix length; on a network of the host's a fixed one, or a server gives it.
     pub ipv4: Option<Ipv4Net>,
     /// Where everything else goes; on at most one interface.
     pub gateway: Option<Ipv4Addr>,
@@ -24,6 +24,8 @@ pub struct Attachment {
     pub ipv6_gateway: Option<Ipv6Addr>,
     /// Whether it is that interface, also where another than the agent says what its gateway is.
     pub default_route: bool,
+    /// Who is asked for names, instead of who answers on the network; none: that one.
+    pub dns: Vec<IpAddr>,
     /// Its hardware address.
     pub mac: MacAddress,
 }

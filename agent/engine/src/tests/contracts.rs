@@ -81,6 +81,7 @@ async fn the_fake_runtime_keeps_its_promises() {
                 ipv6: None,
                 ipv6_gateway: None,
                 default_route: true,
+                dns: Vec::new(),
                 ipv4: Some("10.9.8.2/24".parse().unwrap()),
                 mac: MacAddress::of_instance(id),
             }],

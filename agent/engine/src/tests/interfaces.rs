@@ -241,3 +241,67 @@ fn what_only_an_own_bridge_has_is_refused_on_another_network() {
     let error = life.create(with("web", &[("eth0", at("lan", "192.0.2.5"))])).unwrap_err();
     assert_eq!(error.attribute(), ["networks", "eth0", "ipv4_address"]);
 }
+
+#[test]
+fn a_fixed_address_on_another_network_is_one_instance_s() {
+    let world = World::new();
+    let life = world.boot();
+    lan(&life);
+    let fixed = |address: &str| InterfaceDraft {
+        ipv4_gateway: "192.0.2.1".to_owned(),
+        ipv6_address: address.replace("192.0.2.", "2001:db8::").replace("/24", "/64"),
+        dns: vec!["192.0.2.53".to_owned()],
+        ..at("lan", address)
+    };
+    let made = life.create(with("web", &[("eth0", fixed("192.0.2.5/24"))])).unwrap();
+    assert_eq!(
+        made.addresses["eth0"],
+        ["192.0.2.5/24".parse().unwrap(), "2001:db8::5/64".parse::<ipnet::IpNet>().unwrap()]
+    );
+    assert_eq!((made.ipv4, made.ipv6), ("192.0.2.5".parse().ok(), "2001:db8::5".parse().ok()));
+    let attached = world.host.running()[&made.id].contents.interfaces[0].clone();
+    assert_eq!(attached.ipv4, "192.0.2.5/24".parse().ok());
+    assert_eq!((attached.gateway, attached.ipv6_gateway), ("192.0.2.1".parse().ok(), None));
+    assert_eq!(attached.dns, ["192.0.2.53".parse::<std::net::IpAddr>().unwrap()]);
+    assert!(world.host.links(made.id).is_empty(), "what it sends there is not the agent's to filter");
+    for (taken, argument) in [("192.0.2.5/24", "ipv4_address"), ("192.0.2.6/24", "ipv6_address")] {
+        let second = InterfaceDraft { ipv6_address: "2001:db8::5/64".to_owned(), ..fixed(taken) };
+        let error = life.create(with("other", &[("eth0", second)])).unwrap_err();
+        assert_eq!(error.attribute(), ["networks", "eth0", argument], "{error}");
+        assert!(error.to_string().contains("is the instance \"web\"'s"), "{error}");
+    }
+    // What is said of the network moves nobody.
+    let lan =
+        life.engine.list_networks().into_iter().find(|it| it.network.spec.name.as_str() == "lan").unwrap();
+    let labelled = NetworkDraft {
+        name: "lan".to_owned(),
+        kind: "physical".to_owned(),
+        parent: "eth0".to_owned(),
+        labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        ..NetworkDraft::default()
+    };
+    life.run(life.engine.update_network(lan.network.id, &labelled)).unwrap();
+    drop(life);
+    let life = world.boot();
+    assert_eq!(life.get("web").unwrap().addresses, made.addresses);
+    let moved = update(&life, &made, with("web", &[("eth0", fixed("192.0.2.9/24"))])).unwrap();
+    assert_eq!((moved.pid, moved.ipv4), (made.pid, "192.0.2.9".parse().ok()));
+    life.create(with("other", &[("eth0", fixed("192.0.2.5/24"))])).unwrap();
+    let leased = update(&life, &made, with("web", &[("eth0", on("lan"))])).unwrap();
+    assert_eq!((leased.pid, leased.ipv4), (made.pid, None));
+}
+
+#[test]
+fn an_address_is_written_as_its_network_needs_it() {
+    let world = World::new();
+    let life = world.boot();
+    lan(&life);
+    for (draft, words) in [
+        (at("lan", "192.0.2.5"), "192.0.2.5 on the network \"lan\" is written with its prefix"),
+        (at("default", "10.9.8.5/24"), "10.9.8.5 on the network \"default\" is written without its prefix"),
+    ] {
+        let error = life.create(with("web", &[("eth0", draft)])).unwrap_err();
+        assert_eq!(error.attribute(), ["networks", "eth0", "ipv4_address"]);
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}

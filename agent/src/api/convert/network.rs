@@ -1,6 +1,7 @@
 //! Networks and access rules.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
 use berth_domain::{AccessRule, AccessRuleDraft, InterfaceDraft, InterfaceSpec, NetworkDraft};
 use berth_engine::ports::runtime::InterfaceState;
@@ -98,7 +99,10 @@ pub(in crate::api) fn interface_drafts(
     let draft = |interface: wire::InstanceNetwork| InterfaceDraft {
         network: interface.network,
         ipv4_address: interface.ipv4_address,
+        ipv4_gateway: interface.ipv4_gateway,
         ipv6_address: interface.ipv6_address,
+        ipv6_gateway: interface.ipv6_gateway,
+        dns: interface.dns,
         mac: interface.mac,
         default_route: interface.default_route,
     };
@@ -109,12 +113,19 @@ pub(in crate::api) fn interface_drafts(
 pub(in crate::api) fn interfaces(
     interfaces: Option<BTreeMap<String, InterfaceSpec>>,
 ) -> Option<wire::InstanceNetworks> {
-    let show = |interface: InterfaceSpec| wire::InstanceNetwork {
-        network: interface.network,
-        ipv4_address: interface.ipv4_address.map(|it| it.to_string()).unwrap_or_default(),
-        ipv6_address: interface.ipv6_address.map(|it| it.to_string()).unwrap_or_default(),
-        mac: interface.mac.map(|it| it.to_string()).unwrap_or_default(),
-        default_route: interface.default_route,
+    let show = |interface: InterfaceSpec| {
+        let (ipv4_address, ipv6_address) = interface.written();
+        let text = |address: Option<IpAddr>| address.map(|it| it.to_string()).unwrap_or_default();
+        wire::InstanceNetwork {
+            network: interface.network,
+            ipv4_address: ipv4_address.unwrap_or_default(),
+            ipv6_address: ipv6_address.unwrap_or_default(),
+            mac: interface.mac.map(|it| it.to_string()).unwrap_or_default(),
+            default_route: interface.default_route,
+            ipv4_gateway: text(interface.ipv4_gateway.map(IpAddr::V4)),
+            ipv6_gateway: text(interface.ipv6_gateway.map(IpAddr::V6)),
+            dns: interface.dns.iter().map(ToString::to_string).collect(),
+        }
     };
     let interfaces = interfaces?.into_iter().map(|(name, it)| (name, show(it)));
     Some(wire::InstanceNetworks { interfaces: interfaces.collect() })

@@ -100,6 +100,8 @@ pub(super) fn interfaces(
     hostname: &str,
     wanted: &[Attachment],
 ) -> Vec<InterfaceSpec> {
+    // Whoever names resolvers for one interface asks no others.
+    let names_given = wanted.iter().any(|it| !it.dns.is_empty());
     let spec = |attachment: &Attachment| {
         let network = &attachment.network.spec;
         let own = network.kind == NetworkKind::Bridge;
@@ -111,7 +113,7 @@ pub(super) fn interfaces(
         // The resolvers are those of the way that all else goes.
         let dhcp = || DhcpSpec {
             default_route,
-            dns: default_route,
+            dns: default_route && !names_given,
             hostname: Some(hostname.to_owned()),
             second_ms: None,
         };
@@ -131,7 +133,7 @@ pub(super) fn interfaces(
             ipv6_address: attachment.ipv6.map(|net| net.addr()),
             ipv6_prefix: attachment.ipv6.map_or(0, |net| net.prefix_len()),
             ipv6_gateway: attachment.ipv6_gateway,
-            ipv6_autoconf: !own,
+            ipv6_autoconf: !own && attachment.ipv6.is_none(),
             dhcp: (!own && attachment.ipv4.is_none()).then(dhcp),
             // Of a network of the host's, the parent's is the one that fits.
             mtu: network.mtu.or(own.then_some(MTU)),

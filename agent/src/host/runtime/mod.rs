@@ -314,7 +314,7 @@ impl Runtime for Supervisors {
             spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
-        let hosts = files::Files::of(&spec.hostname, contents, &self.place, &self.served);
+        let files = files::Files::of(&spec.hostname, contents, &self.place, &self.served);
         let binds = spec.files.clone();
         let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
@@ -354,7 +354,7 @@ impl Runtime for Supervisors {
             Err(error) => return Err(unable("change the instance's limits", error)),
         }
         let saved = blocking(move || {
-            hosts.rewrite_hosts(&binds)?;
+            files.rewrite(&binds)?;
             let text = serde_json::to_vec(&spec)?;
             let path = spec.run_dir.join("spec.json");
             berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)

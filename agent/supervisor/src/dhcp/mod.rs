@@ -236,6 +236,14 @@ impl Client {
         }
     }
 
+    /// Whether the server's resolvers are the instance's, from now on.
+    pub fn take_names(&mut self, wanted: bool) {
+        if self.spec.dns != wanted {
+            self.spec.dns = wanted;
+            self.write_resolvers();
+        }
+    }
+
     /// In place: the instance has this very file mounted.
     fn write_resolvers(&self) {
         let (Some(path), Some(lease)) = (&self.resolv_conf, &self.applied) else { return };

@@ -94,6 +94,12 @@ impl Supervisor {
             return;
         }
         self.spec.networks = networks;
+        for interface in &self.spec.networks {
+            let client = self.leases.iter_mut().find(|client| client.name == interface.name);
+            if let (Some(client), Some(dhcp)) = (client, &interface.dhcp) {
+                client.take_names(dhcp.dns);
+            }
+        }
         self.take_leases();
         self.addresses_changed();
     }

@@ -97,7 +97,8 @@ impl Supervisor {
         self.allow_devices();
         let networks = update.networks.unwrap_or_else(|| self.spec.networks.clone());
         // An interface that differs in anything is taken out: its lease ends before it.
-        let stay: Vec<_> = networks.iter().filter(|one| self.spec.networks.contains(one)).collect();
+        let stay: Vec<_> =
+            networks.iter().filter(|one| self.spec.networks.iter().any(|had| had.is_same(one))).collect();
         let stay: Vec<String> = stay.into_iter().map(|one| one.name.clone()).collect();
         self.give_leases_back(|name| !stay.iter().any(|one| one == name));
         let changed = self.host.change_interfaces(&networks, &self.spec.networks).and_then(|()| {

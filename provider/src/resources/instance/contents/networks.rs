@@ -1,12 +1,15 @@
 //! `networks`: interfaces on networks.
 
+mod addresses;
+
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use berth_proto::agent as wire;
 use tfplugin::Attribute;
+use tfplugin::value::Type;
 
-use crate::attr::{Attr, Map, entries, keep_spelling, model, non_empty, settle};
+use crate::attr::{Attr, List, Map, entries, keep_spelling, list, model, settle};
 use crate::report::{self, Diagnostic, Path};
 
 model! {
@@ -14,10 +17,16 @@ model! {
     pub struct InterfaceModel {
         /// A network's id or name.
         network: Attr<String>,
-        /// Null is chosen.
+        /// Null is chosen, or given by a DHCP server.
         ipv4_address: Attr<String>,
-        /// Null is chosen, where the network has IPv6.
+        /// Beside an address with its prefix.
+        ipv4_gateway: Attr<String>,
+        /// Null is chosen, where the network has IPv6, or made of what routers say.
         ipv6_address: Attr<String>,
+        /// Beside an address with its prefix.
+        ipv6_gateway: Attr<String>,
+        /// Null: who answers on the network.
+        dns: List<String>,
         /// Null is chosen.
         mac: Attr<String>,
         /// Null: the first has it.
@@ -34,11 +43,42 @@ pub fn attribute() -> Attribute {
          as the network and the names stay, over restart, rebuild and replacement.",
         [
             ("network", text("The network, by its `id` or name.").required()),
-            ("ipv4_address", text("Its address on the network. Default: a free one, chosen once and kept.")),
+            (
+                "ipv4_address",
+                text(
+                    "Its address. On a `bridge`, one of the network's such as `\"10.20.30.5\"`; default: a free one, \
+                     chosen once and kept. On `physical` and `macvlan`, one with the prefix of its network such as \
+                     `\"192.0.2.5/24\"`, and no DHCP server is asked; default: the server's.",
+                ),
+            ),
+            (
+                "ipv4_gateway",
+                text(
+                    "The router of a fixed `ipv4_address` on `physical` and `macvlan`, where what goes elsewhere goes \
+                     through this interface. Default: none; of a `bridge` or a DHCP server, theirs.",
+                ),
+            ),
             (
                 "ipv6_address",
                 text(
-                    "Its IPv6 address on a network that has such. Default: a free one, chosen once and kept.",
+                    "Its IPv6 address. On a `bridge` that has such, one of the network's; default: a free one, chosen \
+                     once and kept. On `physical` and `macvlan`, one with its prefix such as `\"2001:db8::5/64\"`, and \
+                     no router's advertisement is listened to; default: those that the routers advertise.",
+                ),
+            ),
+            (
+                "ipv6_gateway",
+                text(
+                    "The router of a fixed `ipv6_address`, likewise; it may be link-local, such as `\"fe80::1\"`.",
+                ),
+            ),
+            (
+                "dns",
+                Attribute::list(
+                    Type::String,
+                    "Up to three resolvers that the instance asks, instead of those that the network has. Names of \
+                     instances are then not found through it. Default: on a `bridge`, who answers there; else the DHCP \
+                     server's, or the host's.",
                 ),
             ),
             ("mac", text("Its MAC address. Default: one that is made once and kept.")),
@@ -59,9 +99,12 @@ pub fn to_wire(networks: &Map<InterfaceModel>) -> Option<wire::InstanceNetworks>
     let text = |attr: &Attr<String>| attr.as_str().unwrap_or_default().to_owned();
     let interface = |model: &InterfaceModel| wire::InstanceNetwork {
         network: text(&model.network),
-        ipv4_address: text(&model.ipv4_address),
         // Of all spellings, the one that the agent gives back.
+        ipv4_address: meant(text(&model.ipv4_address)),
+        ipv4_gateway: meant(text(&model.ipv4_gateway)),
         ipv6_address: meant(text(&model.ipv6_address)),
+        ipv6_gateway: meant(text(&model.ipv6_gateway)),
+        dns: entries_of(&model.dns).map(|(_, server)| meant(server.to_owned())).collect(),
         mac: text(&model.mac).to_ascii_lowercase(),
         default_route: model.default_route.known().copied(),
     };
@@ -78,18 +121,19 @@ pub fn from_wire(
     let read = |(name, interface): (&String, &wire::InstanceNetwork)| {
         let before = prior.and_then(Attr::known).and_then(|all| all.get(name)).and_then(Attr::known);
         let lower = |text: &str| Some(text.to_ascii_lowercase());
+        let address = |actual: &str, before: Option<&Attr<String>>| match actual {
+            "" => Attr::Null,
+            text => {
+                keep_spelling(before, &text.to_owned(), |it| Some(meant(it.to_owned())), || text.to_owned())
+            }
+        };
         let model = InterfaceModel {
             network: Attr::Known(interface.network.clone()),
-            ipv4_address: non_empty(&interface.ipv4_address),
-            ipv6_address: match interface.ipv6_address.as_str() {
-                "" => Attr::Null,
-                ipv6 => keep_spelling(
-                    before.map(|it| &it.ipv6_address),
-                    &ipv6.to_owned(),
-                    |text| Some(meant(text.to_owned())),
-                    || ipv6.to_owned(),
-                ),
-            },
+            ipv4_address: address(&interface.ipv4_address, before.map(|it| &it.ipv4_address)),
+            ipv4_gateway: address(&interface.ipv4_gateway, before.map(|it| &it.ipv4_gateway)),
+            ipv6_address: address(&interface.ipv6_address, before.map(|it| &it.ipv6_address)),
+            ipv6_gateway: address(&interface.ipv6_gateway, before.map(|it| &it.ipv6_gateway)),
+            dns: resolvers(&interface.dns, before.map(|it| &it.dns)),
             mac: match interface.mac.as_str() {
                 "" => Attr::Null,
                 mac => keep_spelling(before.map(|it| &it.mac), &mac.to_owned(), lower, || mac.to_owned()),
@@ -101,22 +145,58 @@ pub fn from_wire(
     Attr::Known(actual.interfaces.iter().map(read).collect::<BTreeMap<_, _>>())
 }
 
+/// The agent's resolvers, in the words of before where they are the same.
+fn resolvers(actual: &[String], before: Option<&List<String>>) -> List<String> {
+    let said: Option<Vec<String>> = before
+        .filter(|it| it.known().is_some())
+        .map(|it| entries_of(it).map(|(_, server)| meant(server.to_owned())).collect());
+    match before {
+        Some(before) if said.as_deref() == Some(actual) => before.clone(),
+        _ if actual.is_empty() => Attr::Null,
+        _ => list(actual.iter().cloned()),
+    }
+}
+
+fn entries_of(servers: &List<String>) -> impl Iterator<Item = (usize, &str)> {
+    let all = servers.known().into_iter().flatten().enumerate();
+    all.filter_map(|(index, server)| server.as_str().map(|text| (index, text)))
+}
+
 /// The prior's spelling where it means the same.
 pub fn settle_all(networks: &mut Map<InterfaceModel>, prior: &Map<InterfaceModel>) {
     let (Attr::Known(networks), Some(prior)) = (networks, prior.known()) else { return };
+    let same = |one: &str, other: &str| meant(one.to_owned()) == meant(other.to_owned());
     for (name, interface) in networks {
         let before = prior.get(name).and_then(Attr::known);
         let (Attr::Known(interface), Some(before)) = (interface, before) else { continue };
-        interface.ipv6_address = settle(Some(&before.ipv6_address), &interface.ipv6_address, |one, other| {
-            meant(one.to_owned()) == meant(other.to_owned())
-        });
+        for (address, before) in [
+            (&mut interface.ipv4_address, &before.ipv4_address),
+            (&mut interface.ipv4_gateway, &before.ipv4_gateway),
+            (&mut interface.ipv6_address, &before.ipv6_address),
+            (&mut interface.ipv6_gateway, &before.ipv6_gateway),
+        ] {
+            *address = settle(Some(before), address, same);
+        }
+        if let (Attr::Known(servers), Attr::Known(before)) = (&mut interface.dns, &before.dns)
+            && servers.len() == before.len()
+        {
+            for (server, before) in servers.iter_mut().zip(before) {
+                *server = settle(Some(before), server, same);
+            }
+        }
         interface.mac = settle(Some(&before.mac), &interface.mac, str::eq_ignore_ascii_case);
     }
 }
 
-/// An IPv6 address as all write it.
+/// An address as all write it, with its prefix where it has one.
 fn meant(text: String) -> String {
-    text.parse::<Ipv6Addr>().map_or(text, |address| address.to_string())
+    match text.split_once('/') {
+        None => text.parse::<IpAddr>().map_or(text, |address| address.to_string()),
+        Some((address, bits)) => match (address.parse::<IpAddr>(), bits.parse::<u8>()) {
+            (Ok(address), Ok(bits)) => format!("{address}/{bits}"),
+            _ => text,
+        },
+    }
 }
 
 /// Checks what is known.
@@ -139,20 +219,7 @@ pub fn validate(networks: &Map<InterfaceModel>, has_ports: bool, found: &mut Vec
                 "Use a name such as \"eth0\": up to 15 characters without spaces, slashes and colons.";
             found.push(report::error(Path::at("networks").key(name), summary, detail));
         }
-        if let Some(text) = model.ipv4_address.as_str().filter(|text| text.parse::<Ipv4Addr>().is_err()) {
-            let detail = "Write an address of the network, such as \"10.20.30.5\", without a prefix.";
-            found.push(report::error(
-                path("ipv4_address"),
-                format!("\"{text}\" is not an IPv4 address"),
-                detail,
-            ));
-        }
-        if let Some(text) = model.ipv6_address.as_str().filter(|text| text.parse::<Ipv6Addr>().is_err()) {
-            let detail =
-                "Write an address of the network, such as \"fd12:3456:789a:1::5\", without a prefix.";
-            let summary = format!("\"{text}\" is not an IPv6 address");
-            found.push(report::error(path("ipv6_address"), summary, detail));
-        }
+        addresses::validate(name, model, found);
         if let Some(text) = model.mac.as_str().filter(|text| !is_mac(text)) {
             let detail = "Write six pairs of hexadecimal digits joined by colons, the first of them even.";
             found.push(report::error(
@@ -197,10 +264,20 @@ mod tests {
             default_route: Attr::Known(true),
             ..on("web")
         };
+        let physical = InterfaceModel {
+            ipv4_address: Attr::from("192.0.2.5/24"),
+            ipv4_gateway: Attr::from("192.0.2.1"),
+            ipv6_address: Attr::from("2001:DB8::5/64"),
+            ipv6_gateway: Attr::from("FE80::1"),
+            dns: list(["2001:DB8::53".to_owned()]),
+            ..on("lan")
+        };
+        let no_names = InterfaceModel { dns: list([]), ..on("lan") };
         for config in [
             Attr::Null,
             Attr::Known(BTreeMap::new()),
             map([("eth0".to_owned(), on("default")), ("eth1".to_owned(), fixed)]),
+            map([("eth0".to_owned(), physical.clone()), ("eth1".to_owned(), no_names)]),
         ] {
             let wire = to_wire(&config);
             assert_eq!(from_wire(wire.as_ref(), Some(&config)), config);
@@ -211,10 +288,29 @@ mod tests {
     }
 
     #[test]
+    fn other_words_for_the_same_are_no_change() {
+        let of = |address: &str, server: &str| {
+            let model = InterfaceModel {
+                ipv6_address: Attr::from(address),
+                dns: list([server.to_owned()]),
+                ..on("lan")
+            };
+            map([("eth0".to_owned(), model)])
+        };
+        let prior = of("2001:DB8::5/64", "2001:DB8::53");
+        let mut same = of("2001:db8:0::5/64", "2001:db8::53");
+        settle_all(&mut same, &prior);
+        assert_eq!(same, prior);
+        let mut other = of("2001:db8::5/48", "2001:db8::54");
+        settle_all(&mut other, &prior);
+        assert_eq!(other, of("2001:db8::5/48", "2001:db8::54"));
+    }
+
+    #[test]
     fn mistakes_are_told_with_their_arguments() {
         let route = |network: &str| InterfaceModel { default_route: Attr::Known(true), ..on(network) };
         let bad = InterfaceModel {
-            ipv4_address: Attr::from("10.1.0.5/24"),
+            ipv4_address: Attr::from("10.1.0.0/24"),
             mac: Attr::from("01:00:00:00:00:01"),
             ..on("a")
         };
