@@ -10,6 +10,7 @@ under_each_terraform!(
     a_server_that_was_away_is_asked_when_it_is_back,
     an_interface_is_plugged_into_the_physical_network_and_out_again,
     a_fixed_address_is_one_instance_s_and_changes_while_it_runs,
+    a_vlan_that_the_host_cannot_have_is_refused_at_its_argument,
     what_does_not_go_on_a_physical_network_is_refused_at_its_argument,
 );
 
@@ -279,6 +280,47 @@ mod cases {
             world.assert_as_inside();
             assert_eq!(world.sh("cat /etc/resolv.conf"), "search lan.example\nnameserver 192.0.2.53");
             assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
+            world.project.destroy_ok();
+        }
+    }
+
+    /// Where the kernel has VLANs, instances are on them; where not, it is said what to do. `berth check` knows which.
+    pub fn a_vlan_that_the_host_cannot_have_is_refused_at_its_argument(terraform: &Terraform) {
+        let fixed = fixed(77, "192.0.2.53");
+        for (kind, door) in
+            [("physical", Door::Bridge), ("physical", Door::Interface), ("macvlan", Door::Interface)]
+        {
+            let world = World::new(terraform, door);
+            let text =
+                world.text(kind, &[&fixed]).replace("name = \"lan\"\n", "name = \"lan\"\n  vlan = 100\n");
+            world.project.write(&text).unwrap();
+            let applied = world.project.apply().unwrap();
+            let checks = world.agent.berth_ok(&["check", "--format", "json"]).unwrap();
+            let checks: Vec<Value> = serde_json::from_str(&checks).unwrap();
+            let vlan = checks.iter().find(|check| check["name"] == "vlan").unwrap();
+            let Some(error) = applied.error() else {
+                assert_eq!(vlan["outcome"], "ok", "{vlan}");
+                let untagged = ["ping", "-c", "1", "-W", "1", "192.0.2.77"];
+                assert!(world.lan.inside(&untagged).is_err(), "it is on another VLAN");
+                world.project.assert_empty_plan();
+                world.project.destroy_ok();
+                assert_eq!(world.agent.mark().links(), [] as [String; 0]);
+                continue;
+            };
+            let words = format!("The host has no way to the VLAN 100 of {}", world.lan.parent());
+            assert!(error.detail.contains(&words) && error.code.contains("vlan"), "{error:?}");
+            if door == Door::Interface {
+                assert!(error.detail.contains("modprobe 8021q"), "{error:?}");
+                assert!(vlan["fix"].as_str().unwrap().contains("modprobe 8021q"), "{vlan}");
+            } else {
+                assert!(
+                    error.detail.contains("BRIDGE_VLAN_FILTERING")
+                        || error.detail.contains("vlan_filtering 1"),
+                    "{error:?}"
+                );
+            }
+            world.write(kind, &[&fixed]);
+            world.project.apply_settled();
             world.project.destroy_ok();
         }
     }

@@ -18,6 +18,8 @@ pub const DEFAULT: &str = "default";
 
 const MAX_LABELS: usize = 4096;
 const MAX_TEXT: usize = 64 * 1024;
+/// The others stand for no VLAN, and for all.
+const VLANS: std::ops::RangeInclusive<u32> = 1..=4094;
 /// What IPv6 needs, and what a link can have.
 const MTUS: std::ops::RangeInclusive<u32> = 1280..=65_535;
 
@@ -57,6 +59,9 @@ pub struct NetworkSpec {
     /// The host's interface or bridge that it is on; of a bridge none.
     #[serde(default)]
     pub parent: Option<String>,
+    /// The VLAN of the parent that it is.
+    #[serde(default)]
+    pub vlan: Option<u16>,
     /// Its addresses; the first is the host's. Every bridge has some once it is in the ledger.
     #[serde(default)]
     pub ipv4_subnet: Option<Ipv4Net>,
@@ -122,6 +127,12 @@ impl NetworkSpec {
         self.ipv6_subnet.map(|subnet| Ipv6Addr::from(u128::from(subnet.network()) | 1))
     }
 
+    /// Whether the host has something of it that the agent makes: a bridge, or a way to a VLAN.
+    #[must_use]
+    pub fn is_made(&self) -> bool {
+        self.kind == NetworkKind::Bridge || self.vlan.is_some()
+    }
+
     /// What the names of its instances end in.
     #[must_use]
     pub fn domain(&self) -> String {
@@ -166,6 +177,8 @@ pub struct NetworkDraft {
     /// Empty: a bridge.
     pub kind: String,
     pub parent: String,
+    /// 0: none.
+    pub vlan: u32,
     /// Empty: what it was, or one that is chosen.
     pub ipv4_subnet: String,
     /// Empty: what it was; `auto`: that, or one that is chosen; `none`: none.
@@ -208,6 +221,10 @@ impl NetworkDraft {
             let advice = format!("Use {} to {} bytes", MTUS.start(), MTUS.end());
             findings.add(Invalid::new(&["mtu"], format!("An MTU of {} is of no use", self.mtu), advice));
         }
+        if self.vlan != 0 && !VLANS.contains(&self.vlan) {
+            let advice = format!("Use {} to {}", VLANS.start(), VLANS.end());
+            findings.add(Invalid::new(&["vlan"], format!("There is no VLAN {}", self.vlan), advice));
+        }
         self.check_labels(findings);
         let ingress = access::check("ingress", self.ingress.as_deref(), findings);
         let egress = access::check("egress", self.egress.as_deref(), findings);
@@ -217,6 +234,7 @@ impl NetworkDraft {
             name: name?,
             kind,
             parent: given(&self.parent),
+            vlan: u16::try_from(self.vlan).ok().filter(|vlan| *vlan != 0),
             ipv4_subnet: ipv4,
             ipv6_subnet: if let Wish::This(net) = ipv6 { Some(net) } else { None },
             nat: kind == NetworkKind::Bridge && self.nat.unwrap_or(true),
@@ -244,10 +262,12 @@ impl NetworkDraft {
     /// What goes only with one kind of network.
     fn check_kind(&self, kind: NetworkKind, findings: &mut Findings) {
         if kind == NetworkKind::Bridge {
-            if !self.parent.is_empty() {
-                let advice = "Leave it out, or use the type \"physical\" or \"macvlan\"";
-                let summary = "A network of the type \"bridge\" has no parent";
-                findings.add(Invalid::new(&["parent"], summary, advice));
+            for (field, given) in [("parent", !self.parent.is_empty()), ("vlan", self.vlan != 0)] {
+                if given {
+                    let advice = "Leave it out, or use the type \"physical\" or \"macvlan\"";
+                    let summary = format!("A network of the type \"bridge\" has no {field}");
+                    findings.add(Invalid::new(&[field], summary, advice));
+                }
             }
             return;
         }
@@ -381,10 +401,11 @@ mod tests {
         let bridge = NetworkDraft {
             name: "Web".to_owned(),
             parent: "eth0".to_owned(),
+            vlan: 7,
             mtu: 9,
             ..NetworkDraft::default()
         };
-        assert_eq!(paths(&bridge), ["name", "mtu", "parent"]);
+        assert_eq!(paths(&bridge), ["name", "mtu", "parent", "vlan"]);
         let physical = NetworkDraft {
             name: "lan".to_owned(),
             kind: "physical".to_owned(),
@@ -398,8 +419,11 @@ mod tests {
             name: "lan".to_owned(),
             kind: "macvlan".to_owned(),
             parent: "eth0".to_owned(),
+            vlan: 4094,
             ..NetworkDraft::default()
         };
-        assert!(!good.validate().unwrap().0.nat);
+        let (spec, _) = good.validate().unwrap();
+        assert_eq!((spec.nat, spec.vlan), (false, Some(4094)));
+        assert_eq!(paths(&NetworkDraft { vlan: 4095, ..good }), ["vlan"]);
     }
 }

@@ -154,8 +154,8 @@ pub enum NetworkFault {
         #[source]
         source: NetworkError,
     },
-    /// The host has nothing of the parent's name.
-    #[error("The network \"{name}\" has no parent")]
+    /// The host has nothing of the parent's name, or no way to its VLAN.
+    #[error("The network \"{name}\" has no {}", if source.is_of_vlan() { "VLAN" } else { "parent" })]
     Parent {
         /// The network.
         name: String,
@@ -177,7 +177,7 @@ impl NetworkFault {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::InUse { .. } => Reason::InUse,
-            Self::Parent { source: NetworkError::Host { .. }, .. }
+            Self::Parent { source: NetworkError::Host { .. } | NetworkError::Vlan { .. }, .. }
             | Self::Interface { .. }
             | Self::ParentGone { .. } => Reason::HostUnable,
             _ => Reason::InvalidArgument,
@@ -206,6 +206,7 @@ impl NetworkFault {
             Self::InUse { .. } => return Vec::new(),
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
             Self::NoRoom { .. } => "ipv4_subnet",
+            Self::Parent { source: NetworkError::Vlan { .. }, .. } => "vlan",
             Self::Parent { .. } => "parent",
             Self::ParentGone { interface, .. } => return of_interface(interface, "network"),
         };
@@ -245,6 +246,8 @@ impl NetworkFault {
             }
             Self::Taken { .. } => "Use another, or leave it out and one is chosen".to_owned(),
             Self::Interface { .. } => crate::start_error::INTERFACE_ADVICE.to_owned(),
+            Self::Parent { source: NetworkError::Vlan { advice, .. }, .. }
+            | Self::ParentGone { source: NetworkError::Vlan { advice, .. }, .. } => advice.clone(),
             Self::ParentGone { .. } => {
                 "Bring the interface back, or make the network on another: ip link lists what the host has".to_owned()
             }

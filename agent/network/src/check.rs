@@ -22,6 +22,8 @@ pub enum Subject {
     Bridge,
     /// Veth pairs.
     Veth,
+    /// Links of VLANs.
+    Vlan,
     /// Forwarding of IPv4 packets.
     Forwarding,
     /// A firewall of somebody else's that drops what is forwarded.
@@ -107,7 +109,26 @@ fn links() -> Vec<Finding> {
             Err(error) => Finding::missing(subject, chain(&error), "run as root, with CAP_NET_ADMIN"),
         }
     };
-    kinds.map(look).into()
+    let mut findings: Vec<_> = kinds.map(look).into();
+    findings.push(vlans(&mut netlink));
+    findings
+}
+
+/// Few networks need them.
+fn vlans(netlink: &mut Netlink) -> Finding {
+    let subject = Subject::Vlan;
+    match netlink.supports(LinkKind::Vlan) {
+        Ok(true) => Finding::fine(subject, "the kernel makes links of kind vlan"),
+        outcome => Finding {
+            subject,
+            severity: Severity::Warning,
+            detail: match outcome {
+                Err(error) => chain(&error),
+                Ok(_) => "the kernel knows no links of kind vlan: networks cannot have a vlan".to_owned(),
+            },
+            fix: Some("modprobe 8021q, or run on a kernel with it".to_owned()),
+        },
+    }
 }
 
 fn forwarding() -> Finding {

@@ -27,6 +27,7 @@ pub mod ports;
 pub mod resolver;
 pub mod subnet;
 mod sysctl;
+pub mod vlan;
 
 pub use ipnet::Ipv4Net;
 pub use names::{InvalidPrefix, Prefix};

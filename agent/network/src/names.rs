@@ -33,6 +33,12 @@ impl Prefix {
         format!("berth{}{number}", self.0)
     }
 
+    /// The name of the link of the agent's network `number` to its VLAN.
+    #[must_use]
+    pub fn vlan(&self, number: u32) -> String {
+        format!("berth{}v{number}", self.0)
+    }
+
     /// Whether a link of this name is a bridge of this agent.
     #[must_use]
     pub fn owns_bridge(&self, name: &str) -> bool {
@@ -78,7 +84,9 @@ mod tests {
         let prefix = Prefix::new("ab2c").unwrap();
         assert_eq!(prefix.bridge(0), "berthab2c0");
         assert!(prefix.owns_bridge("berthab2c0") && prefix.owns_bridge("berthab2c12"));
-        for foreign in ["berthab2d0", "berthab2c", "berthab2cx", "berth", "br0", "xberthab2c0"] {
+        assert_eq!(prefix.vlan(3), "berthab2cv3");
+        for foreign in ["berthab2cv3", "berthab2d0", "berthab2c", "berthab2cx", "berth", "br0", "xberthab2c0"]
+        {
             assert!(!prefix.owns_bridge(foreign), "{foreign}");
         }
     }

@@ -211,6 +211,9 @@ pub struct InterfaceSpec {
     pub kind: InterfaceKind,
     /// The link of the host's that it is connected to: a bridge, or what a macvlan is on top of.
     pub bridge: String,
+    /// The VLAN of that link that it is on.
+    #[serde(default)]
+    pub vlan: Option<VlanSpec>,
     /// Six bytes with colons between them.
     pub mac: String,
     /// Its address.
@@ -253,6 +256,15 @@ impl InterfaceSpec {
         };
         but_names(self) == but_names(other)
     }
+}
+
+/// A VLAN.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VlanSpec {
+    /// Its tag.
+    pub id: u16,
+    /// The link of the host's that has its frames, where the interface is not a port of a bridge that sorts them.
+    pub link: String,
 }
 
 /// How an interface is connected to a link of the host's.

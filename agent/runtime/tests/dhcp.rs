@@ -71,6 +71,7 @@ fn spec(instance: &Instance) -> LaunchSpec {
         host_name: "vbtest0".into(),
         kind: InterfaceKind::Physical,
         bridge: "lan".into(),
+        vlan: None,
         mac: "02:00:00:00:00:07".into(),
         ipv4_address: None,
         ipv4_prefix: 0,

@@ -47,6 +47,7 @@ fn shown(network: &wire::Network) -> Value {
         "ipv6_subnet": show::text(&spec.ipv6_subnet),
         "bridge": show::text(&network.bridge),
         "parent": show::text(&spec.parent),
+        "vlan": (spec.vlan != 0).then_some(spec.vlan),
         "nat": spec.nat,
         "isolated": spec.isolated,
         "mtu": (spec.mtu != 0).then_some(spec.mtu),

@@ -237,6 +237,7 @@ fn network(finding: Finding) -> CheckItem {
         Subject::NfTables => "nf_tables",
         Subject::Bridge => "bridge",
         Subject::Veth => "veth",
+        Subject::Vlan => "vlan",
         Subject::Forwarding => "ip_forward",
         Subject::ForeignFirewall => "other firewalls",
     };

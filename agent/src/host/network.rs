@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, KnownNetwork, NetworkKind, Protocol, network::overlap};
+use berth_domain::{InstanceId, KnownNetwork, NetworkKind, NetworkSpec, Protocol, network::overlap};
 use berth_engine::ports::access::Restrictions;
 use berth_engine::ports::network::{Link, Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
@@ -22,6 +22,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 mod access;
 mod keep;
 mod names;
+mod parent;
 
 pub(super) use names::{PROGRAM, Served};
 
@@ -291,21 +292,15 @@ impl Network for Networks {
         .await
     }
 
-    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError> {
-        let parent = parent.to_owned();
-        if self.prefix.owns_bridge(&parent) {
-            return Err(NetworkError::OwnBridge { parent });
-        }
-        self.blocking(move |_, _| {
-            let found = open()?.link(&parent).map_err(|error| host("list its interfaces", error))?;
-            found.map(|_| ()).ok_or(NetworkError::NoParent { parent })
-        })
-        .await
+    async fn check_parent(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
+        let (prefix, spec) = (self.prefix.clone(), spec.clone());
+        self.blocking(move |_, _| parent::check(&mut open()?, &prefix, &spec).map(drop)).await
     }
 
     async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
-        if let Some(parent) = &network.spec.parent {
-            return self.check_parent(parent).await;
+        if network.spec.kind != NetworkKind::Bridge {
+            let (prefix, network) = (self.prefix.clone(), network.clone());
+            return self.blocking(move |_, _| parent::ensure(&mut open()?, &prefix, &network)).await;
         }
         // Every bridge has some once it is in the ledger.
         let subnet = network.spec.ipv4_subnet.ok_or(NetworkError::NoSubnet)?;
@@ -328,8 +323,8 @@ impl Network for Networks {
 
     async fn release(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
         if network.spec.kind != NetworkKind::Bridge {
-            // Its parent is the host's, and what is on it goes with its instances.
-            return Ok(());
+            let link = self.prefix.vlan(network.number);
+            return self.blocking(move |_, _| parent::release(&mut open()?, &link)).await;
         }
         let name = self.host_name(network);
         self.blocking(move |inner, now| inner.release(now, &name)).await

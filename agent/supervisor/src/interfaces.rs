@@ -88,20 +88,19 @@ impl<'a> Change<'a> {
 
     /// The host's link that an interface is connected to.
     fn parent(&mut self, interface: &InterfaceSpec) -> Result<Link, LaunchError> {
-        let link = self.host.link(&interface.bridge).map_err(at(&interface.bridge))?;
-        link.ok_or_else(|| LaunchError {
-            stage: Stage::NetworkParent,
-            errno: libc::ENODEV,
-            path: (&interface.bridge).into(),
-        })
+        let mut find = |name: &str| {
+            let link = self.host.link(name).map_err(at(name))?;
+            let path = name.into();
+            link.ok_or(LaunchError { stage: Stage::NetworkParent, errno: libc::ENODEV, path })
+        };
+        let parent = find(&interface.bridge)?;
+        match &interface.vlan {
+            Some(vlan) if !is_port(interface, &parent) => find(&vlan.link),
+            _ => Ok(parent),
+        }
     }
 
     fn put_in(&mut self, interface: &InterfaceSpec, parent: &Link) -> Result<(), LaunchError> {
-        let bridged = match interface.kind {
-            InterfaceKind::Bridge => true,
-            InterfaceKind::Macvlan => false,
-            InterfaceKind::Physical => parent.kind.as_deref() == Some("bridge"),
-        };
         let mac: MacAddress = interface.mac.parse().map_err(|_| LaunchError {
             stage: Stage::Network,
             errno: libc::EINVAL,
@@ -109,7 +108,7 @@ impl<'a> Change<'a> {
         })?;
         let mtu = interface.mtu.or((parent.mtu > 0).then_some(parent.mtu));
         let namespace = Namespace::Fd(self.namespace.as_fd());
-        if bridged {
+        if is_port(interface, parent) {
             // One of the same name can only be left from a supervisor of this instance that was killed.
             self.host
                 .delete_link(&interface.host_name)
@@ -123,10 +122,16 @@ impl<'a> Change<'a> {
                 mtu,
             };
             self.host.create_veth(&pair).map_err(at(&interface.host_name))?;
+            // Its other end is down so far: nothing has passed outside of the VLAN.
+            if let Some(vlan) = &interface.vlan {
+                let before = default_vlan(&interface.bridge);
+                let moved = self.host.set_port_vlan(&interface.host_name, vlan.id, before);
+                moved.map_err(at(&interface.host_name))?;
+            }
         } else {
             let macvlan = MacvlanSpec {
                 name: &interface.name,
-                parent: &interface.bridge,
+                parent: &parent.name,
                 mac: Some(mac),
                 namespace: Some(namespace),
                 mtu,
@@ -165,6 +170,22 @@ impl<'a> Change<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether it is a port of its parent, which is a bridge then; else it is on top of it.
+fn is_port(interface: &InterfaceSpec, parent: &Link) -> bool {
+    match interface.kind {
+        InterfaceKind::Bridge => true,
+        InterfaceKind::Macvlan => false,
+        InterfaceKind::Physical => parent.kind.as_deref() == Some("bridge"),
+    }
+}
+
+/// The VLAN that a bridge puts new ports on, if there is one.
+fn default_vlan(bridge: &str) -> Option<u16> {
+    let path = Path::new("/sys/class/net").join(bridge).join("bridge/default_pvid");
+    let text = fs::read_to_string(path).ok()?;
+    text.trim().parse().ok().filter(|vlan| *vlan != 0)
 }
 
 /// The loopback, and what the kernel allows inside; to be called there.

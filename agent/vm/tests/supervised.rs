@@ -49,6 +49,7 @@ fn interface() -> InterfaceSpec {
         host_name: "vbtest0".into(),
         kind: InterfaceKind::Bridge,
         bridge: BRIDGE.into(),
+        vlan: None,
         mac: "02:00:00:00:00:07".into(),
         ipv4_address: Some(ADDRESS),
         ipv4_prefix: 24,

@@ -29,6 +29,8 @@ model! {
         r#type: Attr<String>,
         /// Of the host's.
         parent: Attr<String>,
+        /// Of the parent's.
+        vlan: Attr<i64>,
         /// Its name on the host.
         bridge: Attr<String>,
         /// Its IPv4 addresses.
@@ -69,6 +71,7 @@ impl DataSource for Network {
             .attribute("id", text("A UUID made by the agent."))
             .attribute("type", text("`bridge`, `physical` or `macvlan`."))
             .attribute("parent", text("Of `physical` and `macvlan`: the host's interface or bridge."))
+            .attribute("vlan", Attribute::number("Of `physical` and `macvlan`: the VLAN of `parent`.").computed())
             .attribute("bridge", text("Of a `bridge`: its name on the host."))
             .attribute("ipv4_subnet", text("Of a `bridge`: its IPv4 addresses; the first is the host's."))
             .attribute("ipv6_subnet", text("Of a `bridge`: its IPv6 addresses, where it has such."))
@@ -104,6 +107,7 @@ fn from_wire(network: wire::Network, config: NetworkDataModel) -> NetworkDataMod
         id: Attr::Known(network.id),
         r#type: Attr::Known(spec.r#type),
         parent: non_empty(&spec.parent),
+        vlan: (spec.vlan != 0).then_some(i64::from(spec.vlan)).into(),
         bridge: non_empty(&network.bridge),
         ipv4_subnet: non_empty(&spec.ipv4_subnet),
         ipv6_subnet: non_empty(&spec.ipv6_subnet),

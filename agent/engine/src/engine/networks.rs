@@ -82,8 +82,10 @@ impl Inner {
     }
 
     async fn check_parent(&self, spec: &NetworkSpec) -> Result<(), EngineError> {
-        let Some(parent) = &spec.parent else { return Ok(()) };
-        let checked = self.ports.network.check_parent(parent).await;
+        if spec.parent.is_none() {
+            return Ok(());
+        }
+        let checked = self.ports.network.check_parent(spec).await;
         checked.map_err(|source| NetworkFault::Parent { name: spec.name.to_string(), source }.into())
     }
 
@@ -140,6 +142,7 @@ impl Inner {
             ("name", before.is_default() && old.name != spec.name),
             ("type", old.kind != spec.kind),
             ("parent", old.parent != spec.parent),
+            ("vlan", old.vlan != spec.vlan),
         ] {
             if differs {
                 return Err(NetworkFault::NeedsReplace { name: old.name.to_string(), argument }.into());
@@ -236,7 +239,7 @@ impl Inner {
             return Err(NetworkFault::InUse { name: network.spec.name.to_string(), users }.into());
         }
         let name = network.spec.name.as_str();
-        if network.spec.kind == NetworkKind::Bridge {
+        if network.spec.is_made() {
             self.ports.network.release(&network).await.map_err(|source| failed(name, source))?;
         }
         self.ledger.delete_network(KnownNetwork::clone(&network)).await?;

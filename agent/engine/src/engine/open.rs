@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use berth_domain::{KnownNetwork, NetworkDraft, NetworkId, NetworkKind, Timestamp, network};
+use berth_domain::{KnownNetwork, NetworkDraft, NetworkId, Timestamp, network};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio_util::sync::CancellationToken;
@@ -105,7 +105,7 @@ async fn take_stock(inner: &Arc<Inner>, adopted: &[(Record, InstanceState)]) {
         }
     }
     for network in inner.networks.all() {
-        if network.spec.kind == NetworkKind::Bridge
+        if network.spec.is_made()
             && !attached.contains_key(&network.id)
             && let Err(error) = inner.ports.network.release(&network).await
         {

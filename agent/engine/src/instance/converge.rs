@@ -355,7 +355,7 @@ impl Actor {
     fn not_joined(&self, network: &KnownNetwork, source: NetworkError) -> EngineError {
         let on_it = self.record.interfaces.iter().find(|(_, held)| held.network == network.id);
         match (source, on_it) {
-            (source @ NetworkError::NoParent { .. }, Some((interface, _))) => {
+            (source @ (NetworkError::NoParent { .. } | NetworkError::Vlan { .. }), Some((interface, _))) => {
                 let (interface, network) = (interface.clone(), network.spec.name.to_string());
                 NetworkFault::ParentGone { interface, network, source }.into()
             }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, Protocol};
+use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, NetworkSpec, Protocol};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
@@ -71,8 +71,8 @@ pub trait Network: Send + Sync + 'static {
         own: Option<&KnownNetwork>,
     ) -> Result<Option<String>, NetworkError>;
 
-    /// The host has such an interface, or bridge, to put a network on.
-    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError>;
+    /// The host has the interface, or bridge, that a network is to be put on, and can do so.
+    async fn check_parent(&self, spec: &NetworkSpec) -> Result<(), NetworkError>;
 
     /// The network is there and works; its instances find each other by name, as far as the host lets them. Fine where it is
     /// already so.
@@ -107,6 +107,14 @@ pub trait Network: Send + Sync + 'static {
     fn host_name(&self, network: &KnownNetwork) -> String;
 }
 
+impl NetworkError {
+    /// Whether it is about a VLAN of the parent, not about the parent.
+    #[must_use]
+    pub fn is_of_vlan(&self) -> bool {
+        matches!(self, Self::Vlan { .. })
+    }
+}
+
 /// Why a network could not be made so.
 #[derive(Debug, Error)]
 pub enum NetworkError {
@@ -137,6 +145,19 @@ pub enum NetworkError {
     NoParent {
         /// What was asked for.
         parent: String,
+    },
+    /// The host cannot put anything on this VLAN.
+    #[error("The host has no way to the VLAN {vlan} of {parent}")]
+    Vlan {
+        /// What was asked for.
+        vlan: u16,
+        /// Of which interface, or bridge.
+        parent: String,
+        /// What to do.
+        advice: String,
+        /// Why.
+        #[source]
+        source: Cause,
     },
     /// Every private subnet overlaps a route of the host.
     #[error("No private IPv4 subnet is free on this host")]

@@ -8,7 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, ExitRecord, Health, ImageInfo, InstanceId, KnownNetwork, Platform, Protocol, Timestamp, Workload,
+    Digest, ExitRecord, Health, ImageInfo, InstanceId, KnownNetwork, NetworkSpec, Platform, Protocol,
+    Timestamp, Workload,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -250,8 +251,17 @@ impl Network for FakeHost {
         Ok(taken.map(|route| format!("the route {route}")))
     }
 
-    async fn check_parent(&self, parent: &str) -> Result<(), NetworkError> {
-        if parent == "eth0" { Ok(()) } else { Err(NetworkError::NoParent { parent: parent.to_owned() }) }
+    async fn check_parent(&self, spec: &NetworkSpec) -> Result<(), NetworkError> {
+        let parent = spec.parent.clone().unwrap_or_default();
+        match spec.vlan {
+            _ if parent != "eth0" => Err(NetworkError::NoParent { parent }),
+            // It has no more.
+            Some(vlan @ 100..) => {
+                let source = std::io::Error::from_raw_os_error(95).into();
+                Err(NetworkError::Vlan { vlan, parent, advice: "modprobe 8021q".to_owned(), source })
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn ensure(&self, network: &KnownNetwork) -> Result<(), NetworkError> {

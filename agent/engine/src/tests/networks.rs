@@ -79,7 +79,15 @@ fn what_another_has_is_no_subnet() {
         (error.report().attribute, error.reason()),
         (vec!["parent".to_owned()], Reason::InvalidArgument)
     );
+    let beyond = NetworkDraft { vlan: 200, ..physical("eth0") };
+    let error = life.run(life.engine.create_network(&beyond)).unwrap_err();
+    let report = error.report();
+    assert_eq!((report.attribute, error.reason()), (vec!["vlan".to_owned()], Reason::HostUnable));
+    assert!(report.detail.contains("modprobe 8021q"), "{}", report.detail);
     let lan = life.run(life.engine.create_network(&physical("eth0"))).unwrap();
+    let moved = NetworkDraft { vlan: 7, ..physical("eth0") };
+    let error = life.run(life.engine.update_network(lan.network.id, &moved)).unwrap_err();
+    assert_eq!(error.report().attribute, ["vlan"]);
     assert_eq!((lan.bridge, lan.network.spec.ipv4_subnet), (None, None));
     let error = life.run(life.engine.update_network(lan.network.id, &network("lan"))).unwrap_err();
     assert_eq!(error.report().attribute, ["type"]);

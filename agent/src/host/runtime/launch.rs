@@ -102,7 +102,7 @@ pub(super) fn interfaces(
 ) -> Vec<InterfaceSpec> {
     // Whoever names resolvers for one interface asks no others.
     let names_given = wanted.iter().any(|it| !it.dns.is_empty());
-    let spec = |attachment: &Attachment| {
+    let interface = |attachment: &Attachment| {
         let network = &attachment.network.spec;
         let own = network.kind == NetworkKind::Bridge;
         let bridge = match &network.parent {
@@ -126,6 +126,9 @@ pub(super) fn interfaces(
                 NetworkKind::Macvlan => InterfaceKind::Macvlan,
             },
             bridge,
+            vlan: network
+                .vlan
+                .map(|id| spec::VlanSpec { id, link: place.prefix.vlan(attachment.network.number) }),
             mac: attachment.mac.to_string(),
             ipv4_address: attachment.ipv4.map(|net| net.addr()),
             ipv4_prefix: attachment.ipv4.map_or(0, |net| net.prefix_len()),
@@ -142,7 +145,7 @@ pub(super) fn interfaces(
     wanted
         .iter()
         .filter(|it| it.ipv4.is_some() || it.network.spec.kind != NetworkKind::Bridge)
-        .map(spec)
+        .map(interface)
         .collect()
 }
 
@@ -150,7 +153,9 @@ pub(super) fn interfaces(
 pub(super) fn interface_of(interfaces: &[InterfaceSpec], error: &LaunchError) -> String {
     let path = error.path.display().to_string();
     let found = interfaces.iter().find(|interface| match error.stage {
-        Stage::NetworkParent => interface.bridge == path,
+        Stage::NetworkParent => {
+            interface.bridge == path || interface.vlan.as_ref().is_some_and(|vlan| vlan.link == path)
+        }
         _ => interface.host_name == path,
     });
     found.map(|interface| interface.name.clone()).unwrap_or(path)

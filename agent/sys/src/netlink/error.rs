@@ -77,6 +77,10 @@ pub enum Operation {
     CreateVeth,
     /// Making a macvlan.
     CreateMacvlan,
+    /// Making a VLAN's link.
+    CreateVlan,
+    /// Putting a port of a bridge on a VLAN.
+    ChangePort,
     /// Deleting a link.
     DeleteLink,
     /// Changing a link: its state, name, MAC, MTU, bridge or namespace.
@@ -106,6 +110,8 @@ impl fmt::Display for Operation {
             Self::CreateBridge => "create the bridge",
             Self::CreateVeth => "create the veth pair",
             Self::CreateMacvlan => "create the macvlan",
+            Self::CreateVlan => "create the VLAN",
+            Self::ChangePort => "change the VLAN of the port",
             Self::DeleteLink => "delete the link",
             Self::ChangeLink => "change the link",
             Self::FindLink => "look up the link",

@@ -300,7 +300,7 @@ fn bridges_are_filtered() -> bool {
     std::fs::read("/proc/sys/net/bridge/bridge-nf-call-iptables").is_ok_and(|value| value.starts_with(b"1"))
 }
 
-fn valid(name: &str, operation: Operation) -> Result<LinkName<'_>, NetlinkError> {
+pub(super) fn valid(name: &str, operation: Operation) -> Result<LinkName<'_>, NetlinkError> {
     LinkName::new(name).ok_or_else(|| NetlinkError::new(operation, format!("{name:?}"), Cause::BadName))
 }
 
@@ -312,7 +312,7 @@ fn veth_end(end: &VethEnd<'_>, mtu: Option<u32>, operation: Operation) -> Result
     Ok(message)
 }
 
-fn set_up(message: &mut LinkMessage, up: bool) {
+pub(super) fn set_up(message: &mut LinkMessage, up: bool) {
     message.header.flags = if up { LinkFlags::Up } else { LinkFlags::empty() };
     message.header.change_mask = LinkFlags::Up;
 }

@@ -18,6 +18,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 mod types;
+mod vlan;
 
 pub use netlink_packet_route::link::InfoKind as LinkKind;
 
@@ -27,5 +28,5 @@ pub use ruleset::{Removed, RulesetWatch};
 pub use socket::Netlink;
 pub use types::{
     Address, BridgeSpec, InvalidMac, Link, LinkName, MacAddress, MacvlanSpec, Namespace, Route, VethEnd,
-    VethSpec,
+    VethSpec, VlanSpec,
 };

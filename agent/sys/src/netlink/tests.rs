@@ -106,6 +106,33 @@ fn a_veth_pair_joins_a_bridge_and_a_namespace_in_one_request() {
     assert_eq!(inside.netlink().link("eth0").unwrap(), None);
 }
 
+/// What this kernel can do is told; what it cannot is refused as such.
+#[test]
+fn vlans_are_made_where_the_kernel_has_them() {
+    let mut netlink = Netns::new().netlink();
+    netlink.create_bridge(&BridgeSpec { name: "br0", mac: None, mtu: None }).unwrap();
+    netlink.create_veth(&VethSpec { master: Some("br0"), ..pair("port", "card") }).unwrap();
+    netlink.set_up("card").unwrap();
+    let made = netlink.create_vlan(&VlanSpec { name: "card.7", parent: "card", id: 7 });
+    if netlink.supports(LinkKind::Vlan).unwrap() {
+        made.unwrap();
+        let link = netlink.link("card.7").unwrap().unwrap();
+        assert_eq!((link.kind.as_deref(), link.up), (Some("vlan"), true));
+        let again = netlink.create_vlan(&VlanSpec { name: "other", parent: "card", id: 7 }).unwrap_err();
+        assert!(again.is_exists(), "{again}");
+    } else {
+        let refused = made.unwrap_err();
+        assert_eq!(refused.errno(), Some(Errno::EOPNOTSUPP), "{refused}");
+        assert_eq!(refused.to_string(), "cannot create the VLAN card.7");
+    }
+    match netlink.set_port_vlan("port", 7, None) {
+        Ok(()) => {}
+        Err(error) => assert_eq!(error.errno(), Some(Errno::EOPNOTSUPP), "{error}"),
+    }
+    let missing = netlink.create_vlan(&VlanSpec { name: "v", parent: "nothere", id: 7 }).unwrap_err();
+    assert!(missing.is_missing(), "{missing}");
+}
+
 #[test]
 fn a_refused_pair_leaves_nothing() {
     let mut netlink = Netns::new().netlink();

@@ -133,6 +133,17 @@ pub struct MacvlanSpec<'a> {
     pub mtu: Option<u32>,
 }
 
+/// A VLAN of a link to be made: a link of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct VlanSpec<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// The link whose frames with the tag it has.
+    pub parent: &'a str,
+    /// The tag, 1 to 4094.
+    pub id: u16,
+}
+
 /// A link as the kernel reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {

@@ -16,6 +16,7 @@ pub fn to_spec(model: &NetworkModel, defaults: &Labels) -> wire::NetworkSpec {
         name: text(&model.name),
         r#type: text(&model.r#type),
         parent: text(&model.parent),
+        vlan: model.vlan.known().and_then(|vlan| u32::try_from(*vlan).ok()).unwrap_or_default(),
         ipv4_subnet: text(&model.ipv4_subnet),
         ipv6_subnet: text(&model.ipv6_subnet),
         nat: model.nat.known().copied(),
@@ -48,6 +49,7 @@ pub fn from_wire(network: &wire::Network, prior: Option<&NetworkModel>, defaults
             _ => Attr::Known(spec.r#type.clone()),
         },
         parent: non_empty(&spec.parent),
+        vlan: if spec.vlan == 0 { Attr::Null } else { Attr::Known(spec.vlan.into()) },
         ipv4_subnet: subnet(&spec.ipv4_subnet, &kept.ipv4_subnet),
         ipv6_subnet: match (spec.ipv6_subnet.as_str(), kept.ipv6_subnet.as_str()) {
             ("", Some("none")) => Attr::from("none"),

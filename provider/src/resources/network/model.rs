@@ -16,6 +16,8 @@ model! {
         r#type: Attr<String>,
         /// Of the host's.
         parent: Attr<String>,
+        /// Of the parent's.
+        vlan: Attr<i64>,
         /// Chosen where it is not given.
         ipv4_subnet: Attr<String>,
         /// Likewise; `none` is none.

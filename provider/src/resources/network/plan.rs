@@ -39,6 +39,9 @@ pub fn validate(model: &NetworkModel) -> Vec<Diagnostic> {
         let detail = "Use 1280 to 65535 bytes.";
         found.push(report::error(Path::at("mtu"), format!("An MTU of {mtu} is of no use"), detail));
     }
+    if let Some(vlan) = model.vlan.known().filter(|vlan| !(1..=4094).contains(*vlan)) {
+        found.push(report::error(Path::at("vlan"), format!("There is no VLAN {vlan}"), "Use 1 to 4094."));
+    }
     check_kind(model, &mut found);
     access::validate("ingress", &model.ingress, &mut found);
     access::validate("egress", &model.egress, &mut found);
@@ -75,10 +78,14 @@ fn check_subnets(model: &NetworkModel, found: &mut Vec<Diagnostic>) {
 fn check_kind(model: &NetworkModel, found: &mut Vec<Diagnostic>) {
     let kind = model.r#type.as_str().unwrap_or("bridge");
     match model.is_bridge() {
-        Some(true) if !model.parent.is_null() => {
-            let detail = "Leave it out, or use the type \"physical\" or \"macvlan\".";
-            let summary = "A network of the type \"bridge\" has no parent";
-            found.push(report::error(Path::at("parent"), summary, detail));
+        Some(true) => {
+            for (argument, is_null) in [("parent", model.parent.is_null()), ("vlan", model.vlan.is_null())] {
+                if !is_null {
+                    let detail = "Leave it out, or use the type \"physical\" or \"macvlan\".";
+                    let summary = format!("A network of the type \"bridge\" has no {argument}");
+                    found.push(report::error(Path::at(argument), summary, detail));
+                }
+            }
         }
         Some(false) => {
             if model.parent.is_null() {
@@ -101,7 +108,7 @@ fn check_kind(model: &NetworkModel, found: &mut Vec<Diagnostic>) {
                 found.push(report::error(Path::at(argument), summary, detail));
             }
         }
-        _ => {}
+        None => {}
     }
 }
 
@@ -148,6 +155,7 @@ pub fn update(
         ("host", model.host.is_unknown() || !same_host(prior.host.as_str(), model.host.as_str())),
         ("type", model.r#type.is_unknown() || kind(prior) != kind(&model)),
         ("parent", prior.parent != model.parent),
+        ("vlan", prior.vlan != model.vlan),
     ];
     let replaced = replaced.into_iter().filter(|(_, replaces)| *replaces);
     Planned { model, replaced_by: replaced.map(|(argument, _)| Path::at(argument)).collect() }

@@ -41,6 +41,14 @@ pub fn schema() -> Schema {
             ),
         )
         .attribute(
+            "vlan",
+            Attribute::number(
+                "Of `physical` and `macvlan`: the VLAN of `parent`, 1 to 4094. The host needs 802.1Q (`modprobe 8021q`); a \
+                 bridge as the parent of a `physical` network must filter VLANs, and its instances are untagged ports of \
+                 this one. Default: frames without a tag. A change replaces the network.",
+            ),
+        )
+        .attribute(
             "ipv4_subnet",
             text(
                 "Its IPv4 addresses, such as `\"10.20.30.0/24\"`; the first is the host's. Default: a network of 24 bits \

@@ -59,7 +59,7 @@ fn a_second_plan_is_empty_and_keeps_every_spelling() {
 }
 
 #[test]
-fn only_host_type_and_parent_replace() {
+fn only_host_type_parent_and_vlan_replace() {
     let defaults = Setting::Known(Labels::new());
     let prior = from_wire(&network(&config()), Some(&config()), &Labels::new());
     let changed = NetworkModel {
@@ -74,11 +74,12 @@ fn only_host_type_and_parent_replace() {
     let moved = NetworkModel {
         r#type: Attr::from("macvlan"),
         parent: Attr::from("eth0"),
+        vlan: Attr::Known(7),
         host: Attr::from("a"),
         ..config()
     };
     let planned = update(&prior, &moved, &defaults, |one, other| one == other);
-    assert_eq!(planned.replaced_by, ["host", "type", "parent"].map(Path::at));
+    assert_eq!(planned.replaced_by, ["host", "type", "parent", "vlan"].map(Path::at));
     let spelled = NetworkModel { r#type: Attr::from("bridge"), ..config() };
     assert_eq!(update(&prior, &spelled, &defaults, |_, _| true).replaced_by, []);
 }
@@ -95,6 +96,7 @@ fn mistakes_are_told_with_their_arguments() {
     let bad = NetworkModel {
         name: Attr::from("-web"),
         parent: Attr::from("eth0"),
+        vlan: Attr::Known(4095),
         ipv4_subnet: Attr::from("10.1.2.3/24"),
         ipv6_subnet: Attr::from("10.0.0.0/8"),
         mtu: Attr::Known(100),
@@ -107,7 +109,9 @@ fn mistakes_are_told_with_their_arguments() {
         Path::at("ipv4_subnet"),
         Path::at("ipv6_subnet"),
         Path::at("mtu"),
+        Path::at("vlan"),
         Path::at("parent"),
+        Path::at("vlan"),
         rule().attribute("ports"),
         rule().attribute("ports").index(0),
         rule().attribute("cidr"),
