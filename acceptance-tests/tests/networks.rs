@@ -15,6 +15,8 @@ under_each_terraform!(
 );
 
 mod cases {
+    use std::collections::{BTreeMap, BTreeSet};
+
     use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent};
 
     struct World {
@@ -72,8 +74,16 @@ mod cases {
         let world = World::new(terraform);
         world.project.write(&network("name = \"web\"")).unwrap();
         world.project.apply_settled();
-        let first = world.network("web");
-        assert_ne!(first["ipv4_subnet"], world.network("default")["ipv4_subnet"]);
+        let (first, default) = (world.network("web"), world.network("default"));
+        assert_ne!(first["ipv4_subnet"], default["ipv4_subnet"]);
+        // What was chosen is to be read; the network that is there by itself changes nothing of the host's IPv6.
+        let state = world.project.attributes("berth_network.net").unwrap();
+        assert_eq!(
+            (&state["ipv4_subnet"], &state["ipv6_subnet"]),
+            (&first["ipv4_subnet"], &first["ipv6_subnet"])
+        );
+        assert!(state["ipv6_subnet"].as_str().unwrap().starts_with("fd"), "{state}");
+        assert_eq!(default["ipv6_subnet"], serde_json::Value::Null);
         world
             .project
             .write(&network("name = \"front\"\n  nat = false\n  mtu = 1400\n  ipv6_subnet = \"none\""))
@@ -82,6 +92,7 @@ mod cases {
         let second = world.network("front");
         assert_eq!((&second["id"], &second["ipv4_subnet"]), (&first["id"], &first["ipv4_subnet"]));
         assert_eq!((&second["nat"], &second["mtu"]), (&false.into(), &1400.into()));
+        assert_eq!(second["ipv6_subnet"], serde_json::Value::Null);
         world.project.destroy_ok();
         let listed = world.agent.berth_ok(&["network", "ls"]).unwrap();
         assert!(listed.contains("default") && !listed.contains("front"), "{listed}");
@@ -169,12 +180,14 @@ mod cases {
     /// All that the state says of addresses is what `ip` shows inside.
     fn assert_as_inside(world: &World, name: &str) {
         let state = world.project.attributes(&format!("berth_instance.{name}")).unwrap();
-        let mut shown = serde_json::Map::new();
-        for line in world.sh(name, "busybox ip -4 -o address show scope global").lines() {
+        let mut shown: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for line in world.sh(name, "busybox ip -o address show scope global").lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            shown.insert(words[1].to_owned(), serde_json::json!([words[3]]));
+            shown.entry(words[1].to_owned()).or_default().insert(words[3].to_owned());
         }
-        assert_eq!(state["addresses"], serde_json::Value::Object(shown.clone()));
+        let told: BTreeMap<String, BTreeSet<String>> =
+            serde_json::from_value(state["addresses"].clone()).unwrap();
+        assert_eq!(told, shown);
         for interface in shown.keys() {
             let mac = world.sh(name, &format!("cat /sys/class/net/{interface}/address"));
             assert_eq!(state["mac_addresses"][interface], mac.as_str());
@@ -266,15 +279,10 @@ mod cases {
 
     /// Likewise, of both families.
     fn assert_both_as_inside(world: &World, name: &str) -> Vec<String> {
+        assert_as_inside(world, name);
         let state = world.project.attributes(&format!("berth_instance.{name}")).unwrap();
-        let inside = world.sh(name, "busybox ip -o address show dev eth0 scope global");
-        let shown = inside.lines().map(|line| line.split_whitespace().nth(3).unwrap().to_owned());
-        let mut shown: Vec<_> = shown.collect();
         let told = state["addresses"]["eth0"].as_array().unwrap().iter();
-        let mut told: Vec<_> = told.map(|it| it.as_str().unwrap().to_owned()).collect();
-        shown.sort();
-        told.sort();
-        assert_eq!(told, shown);
+        let told: Vec<_> = told.map(|it| it.as_str().unwrap().to_owned()).collect();
         let v6 = state["ipv6_address"].as_str().unwrap();
         assert!(told.contains(&format!("{v6}/64")), "{told:?}");
         told

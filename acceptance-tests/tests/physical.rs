@@ -295,8 +295,8 @@ mod cases {
                 world.text(kind, &[&fixed]).replace("name = \"lan\"\n", "name = \"lan\"\n  vlan = 100\n");
             world.project.write(&text).unwrap();
             let applied = world.project.apply().unwrap();
-            let checks = world.agent.berth_ok(&["check", "--format", "json"]).unwrap();
-            let checks: Vec<Value> = serde_json::from_str(&checks).unwrap();
+            let checks = world.agent.berth(&["--format", "json", "check"]).unwrap();
+            let checks: Vec<Value> = serde_json::from_str(&checks.stdout).unwrap();
             let vlan = checks.iter().find(|check| check["name"] == "vlan").unwrap();
             let Some(error) = applied.error() else {
                 assert_eq!(vlan["outcome"], "ok", "{vlan}");

@@ -158,7 +158,7 @@ pub fn overlap(one: &IpNet, other: &IpNet) -> bool {
 /// What is wanted of a subnet.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Wish<T> {
-    /// What it was.
+    /// What it was; of a new network one that is chosen, where the host has such.
     #[default]
     Any,
     /// What it was where there is one, else one that is chosen.
@@ -181,7 +181,8 @@ pub struct NetworkDraft {
     pub vlan: u32,
     /// Empty: what it was, or one that is chosen.
     pub ipv4_subnet: String,
-    /// Empty: what it was; `auto`: that, or one that is chosen; `none`: none.
+    /// Empty: what it was, or one that is chosen where the host has IPv6; `auto`: likewise, and of one that had none;
+    /// `none`: none.
     pub ipv6_subnet: String,
     pub nat: Option<bool>,
     pub isolated: bool,

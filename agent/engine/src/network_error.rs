@@ -86,6 +86,12 @@ pub enum NetworkFault {
         /// The network is a bridge of the agent's, which knows its prefix.
         ours: bool,
     },
+    /// IPv6 is asked for on a host that has none.
+    #[error("The network \"{name}\" cannot have IPv6: the host has none")]
+    NoIpv6 {
+        /// The network.
+        name: String,
+    },
     /// The network has no addresses of the family.
     #[error("The network \"{network}\" has no {}", if *argument == "ipv6_address" { "IPv6" } else { "IPv4" })]
     NoFamily {
@@ -178,6 +184,7 @@ impl NetworkFault {
         match self {
             Self::InUse { .. } => Reason::InUse,
             Self::Parent { source: NetworkError::Host { .. } | NetworkError::Vlan { .. }, .. }
+            | Self::NoIpv6 { .. }
             | Self::Interface { .. }
             | Self::ParentGone { .. } => Reason::HostUnable,
             _ => Reason::InvalidArgument,
@@ -206,6 +213,7 @@ impl NetworkFault {
             Self::InUse { .. } => return Vec::new(),
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
             Self::NoRoom { .. } => "ipv4_subnet",
+            Self::NoIpv6 { .. } => "ipv6_subnet",
             Self::Parent { source: NetworkError::Vlan { .. }, .. } => "vlan",
             Self::Parent { .. } => "parent",
             Self::ParentGone { interface, .. } => return of_interface(interface, "network"),
@@ -222,6 +230,9 @@ impl NetworkFault {
             }
             Self::NeedsReplace { .. } => "Delete the network and make another".to_owned(),
             Self::NoRoom { .. } => "Use a larger subnet".to_owned(),
+            Self::NoIpv6 { .. } => {
+                "Leave ipv6_subnet out, or turn it on: sysctl -w net.ipv6.conf.all.disable_ipv6=0".to_owned()
+            }
             Self::NoNetwork { .. } | Self::NoPeer { .. } => {
                 "Make it first (a berth_network resource): berth network ls".to_owned()
             }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use berth_sys::netlink::{Netlink, NetlinkError};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::Prefix;
+use crate::{Prefix, sysctl};
 
 /// The private ranges in the order in which they are tried, with the number of /24 networks in each.
 const RANGES: [(Ipv4Addr, u32); 3] = [
@@ -42,6 +42,12 @@ pub fn choose(netlink: &mut Netlink, prefix: &Prefix, taken: &[Ipv4Net]) -> Resu
     let mut used: Vec<Ipv4Net> = used.into_iter().filter_map(v4).collect();
     used.extend_from_slice(taken);
     first_free(prefix, &used).ok_or(SubnetError::NoneFree)
+}
+
+/// Whether the host has IPv6, and may use it.
+#[must_use]
+pub fn has_ipv6() -> bool {
+    sysctl::read("net/ipv6/conf/all/disable_ipv6").is_ok_and(|value| value == "0")
 }
 
 /// Chooses an IPv6 /64 of the agent's own /48 of unique local addresses (RFC 4193), likewise.

@@ -272,10 +272,11 @@ impl Network for Networks {
         .await
     }
 
-    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError> {
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Option<Ipv6Net>, NetworkError> {
         let taken = taken.to_vec();
         self.blocking(move |inner, _| {
-            subnet::choose6(&mut open()?, &inner.place.prefix, &taken).map_err(unchosen)
+            let choose = || subnet::choose6(&mut open()?, &inner.place.prefix, &taken).map_err(unchosen);
+            subnet::has_ipv6().then(choose).transpose()
         })
         .await
     }

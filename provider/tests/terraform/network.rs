@@ -18,6 +18,7 @@ fn a_network_changes_in_place_is_imported_and_replaced_by_its_type() {
     workspace.apply().ok();
     workspace.plans_empty();
     let first = workspace.attributes("berth_network.net");
+    assert_eq!(first["ipv6_subnet"], json!("fd00:8:0::/64"));
     assert_eq!((&first["ipv4_subnet"], &first["bridge"]), (&json!("10.8.0.0/24"), &json!("berthfake1")));
     let changed =
         network("name = \"front\"\n isolated = true\n nat = false\n egress = []\n ipv6_subnet = \"none\"");

@@ -49,12 +49,15 @@ impl Inner {
         chosen.map_err(|source| failed(name, source))
     }
 
-    /// Likewise of IPv6.
-    async fn free_subnet6(&self, name: &str) -> Result<Ipv6Net, EngineError> {
+    /// Likewise of IPv6. A host that has none is refused only where IPv6 was asked for.
+    async fn free_subnet6(&self, name: &str, wish: &Wish<Ipv6Net>) -> Result<Option<Ipv6Net>, EngineError> {
         let taken: Vec<_> =
             self.networks.all().iter().filter_map(|network| network.spec.ipv6_subnet).collect();
         let chosen = self.ports.network.choose_subnet6(&taken).await;
-        chosen.map_err(|source| failed(name, source))
+        match chosen.map_err(|source| failed(name, source))? {
+            None if *wish == Wish::Auto => Err(NetworkFault::NoIpv6 { name: name.to_owned() }.into()),
+            chosen => Ok(chosen),
+        }
     }
 
     /// Nothing else has an address of the network's subnets. Those that it has already are its own.
@@ -109,8 +112,8 @@ impl Inner {
         if spec.kind == NetworkKind::Bridge && spec.ipv4_subnet.is_none() {
             spec.ipv4_subnet = Some(self.free_subnet(spec.name.as_str()).await?);
         }
-        if ipv6 == Wish::Auto {
-            spec.ipv6_subnet = Some(self.free_subnet6(spec.name.as_str()).await?);
+        if spec.kind == NetworkKind::Bridge && matches!(ipv6, Wish::Any | Wish::Auto) {
+            spec.ipv6_subnet = self.free_subnet6(spec.name.as_str(), &ipv6).await?;
         }
         let taken: Vec<_> = self.networks.all().iter().map(|network| network.number).collect();
         let number = (0..).find(|number| !taken.contains(number)).unwrap_or_default();
@@ -154,7 +157,7 @@ impl Inner {
             Wish::Any => spec.ipv6_subnet = old.ipv6_subnet,
             Wish::Auto => {
                 spec.ipv6_subnet = match old.ipv6_subnet {
-                    None => Some(self.free_subnet6(spec.name.as_str()).await?),
+                    None => self.free_subnet6(spec.name.as_str(), &ipv6).await?,
                     kept => kept,
                 };
             }

@@ -61,8 +61,8 @@ pub trait Network: Send + Sync + 'static {
     /// A subnet that no route of the host and none of `taken` overlaps.
     async fn choose_subnet(&self, taken: &[Ipv4Net]) -> Result<Ipv4Net, NetworkError>;
 
-    /// Likewise of IPv6.
-    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError>;
+    /// Likewise of IPv6; `None` where the host has none.
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Option<Ipv6Net>, NetworkError>;
 
     /// What of the host has an address of this subnet already, in a few words; the network's own bridge does not count.
     async fn conflict(

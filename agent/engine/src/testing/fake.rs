@@ -37,6 +37,7 @@ pub(super) struct State {
     pub(super) networks: BTreeMap<NetworkId, KnownNetwork>,
     /// What the host has addresses of.
     pub(super) routes: Vec<IpNet>,
+    pub(super) no_ipv6: bool,
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) links: BTreeMap<InstanceId, Vec<Link>>,
     pub(super) restrictions: Restrictions,
@@ -141,6 +142,11 @@ impl FakeHost {
     /// The host has a route to these addresses from now on.
     pub fn route(&self, to: IpNet) {
         self.state().routes.push(to);
+    }
+
+    /// From now on the host has no IPv6.
+    pub fn without_ipv6(&self) {
+        self.state().no_ipv6 = true;
     }
 
     /// The networks that the host has now.

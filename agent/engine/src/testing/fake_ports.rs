@@ -235,10 +235,13 @@ impl Network for FakeHost {
         subnets.find(|subnet| !taken.iter().any(|other| other.contains(subnet))).ok_or(NetworkError::NoSubnet)
     }
 
-    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Ipv6Net, NetworkError> {
+    async fn choose_subnet6(&self, taken: &[Ipv6Net]) -> Result<Option<Ipv6Net>, NetworkError> {
+        if self.state().no_ipv6 {
+            return Ok(None);
+        }
         let net = |n| Ipv6Net::new(Ipv6Addr::new(0xfd09, 0, 0, n, 0, 0, 0, 0), 64).ok();
         let free = (0..=255).filter_map(net).find(|net| !taken.contains(net));
-        free.ok_or(NetworkError::NoSubnet6)
+        free.map(Some).ok_or(NetworkError::NoSubnet6)
     }
 
     async fn conflict(

@@ -97,6 +97,30 @@ fn addresses_stay_over_rebuild_replace_and_another_agent() {
 }
 
 #[test]
+fn a_network_has_ipv6_where_the_host_has_it_and_the_default_one_as_it_was() {
+    let world = World::new();
+    let life = world.boot();
+    let ipv6 = |name: &str, ipv6: &str| {
+        let (name, ipv6_subnet) = (name.to_owned(), ipv6.to_owned());
+        let draft = NetworkDraft { name, ipv6_subnet, ..NetworkDraft::default() };
+        life.run(life.engine.create_network(&draft)).map(|view| view.network.spec.ipv6_subnet)
+    };
+    assert_eq!(ipv6("one", "").unwrap(), "fd09::/64".parse().ok());
+    assert_eq!(ipv6("two", "").unwrap(), "fd09:0:0:1::/64".parse().ok());
+    assert_eq!(ipv6("three", "none").unwrap(), None);
+    world.host.without_ipv6();
+    assert_eq!(ipv6("four", "").unwrap(), None);
+    let error = ipv6("five", "auto").unwrap_err();
+    assert_eq!((error.attribute(), error.reason()), (vec!["ipv6_subnet".to_owned()], Reason::HostUnable));
+    let default = life.engine.list_networks().into_iter().find(|it| it.network.is_default()).unwrap();
+    assert_eq!(default.network.spec.ipv6_subnet, None);
+    // It goes on as it is, whatever is said of it but its subnets.
+    let draft = NetworkDraft { name: "default".to_owned(), mtu: 1400, ..NetworkDraft::default() };
+    let changed = life.run(life.engine.update_network(default.network.id, &draft)).unwrap();
+    assert_eq!(changed.network.spec.ipv6_subnet, None);
+}
+
+#[test]
 fn addresses_of_ipv6_come_and_go_with_the_network_s() {
     let world = World::new();
     let life = world.boot();

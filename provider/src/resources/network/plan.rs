@@ -144,7 +144,11 @@ pub fn update(
         id: prior.id.clone(),
         bridge: prior.bridge.clone(),
         ipv4_subnet: subnet(&prior.ipv4_subnet, &config.ipv4_subnet),
-        ipv6_subnet: subnet(&prior.ipv6_subnet, &config.ipv6_subnet),
+        // What was written so is read as what was chosen once it is written no more.
+        ipv6_subnet: match (prior.ipv6_subnet.as_str(), &config.ipv6_subnet) {
+            (Some("auto"), Attr::Null) => Attr::Unknown,
+            (_, config) => subnet(&prior.ipv6_subnet, config),
+        },
         ingress: access::settle(&prior.ingress, &config.ingress),
         egress: access::settle(&prior.egress, &config.egress),
         effective_labels: labels::planned(&config.labels, defaults),

@@ -16,7 +16,7 @@ pub fn schema() -> Schema {
     let docs = "A network of a host that instances are on. One of the type `bridge` is the agent's own: it gives each \
                 instance an address, and lets it reach what the host reaches. What is on another network reaches \
                 nothing in it but published ports. On one of the type `physical` or `macvlan`, each instance has an \
-                address of that network's DHCP server, and IPv6 addresses of its routers.\n\nThe network `default` is always there: import it to change it; a \
+                address of that network's DHCP server, and IPv6 addresses of its routers, or those that it is given.\n\nThe network `default` is always there: import it to change it; a \
                 destroy gives it back the arguments it was made with. Any other is destroyed only when no instance is \
                 on it. Import with `[HOSTKEY,]NAME`.";
     let schema = Schema::new(docs)
@@ -47,27 +47,8 @@ pub fn schema() -> Schema {
                  bridge as the parent of a `physical` network must filter VLANs, and its instances are untagged ports of \
                  this one. Default: frames without a tag. A change replaces the network.",
             ),
-        )
-        .attribute(
-            "ipv4_subnet",
-            text(
-                "Its IPv4 addresses, such as `\"10.20.30.0/24\"`; the first is the host's. Default: a network of 24 bits \
-                 that nothing on the host uses. A change restarts the instances on it.",
-            )
-            .optional_computed()
-            .keep(),
-        )
-        .attribute(
-            "ipv6_subnet",
-            text(
-                "Its IPv6 addresses, such as `\"fd12:3456:789a:1::/64\"`; the first after the network's own is the host's. \
-                 `\"auto\"`: a network of 64 bits of the host's own that nothing uses; `\"none\"`: there is no IPv6. \
-                 Default: `\"none\"`, or what it is already. A change restarts the instances on it.",
-            )
-            .optional_computed()
-            .keep(),
         );
-    settings(schema)
+    settings(subnets(schema))
         .attribute("id", text("A UUID made by the agent.").computed().keep())
         .attribute("bridge", text("Of a `bridge`: its name on the host.").computed().keep())
         .attribute(
@@ -77,6 +58,30 @@ pub fn schema() -> Schema {
                 .keep(),
         )
         .attribute("timeouts", timeouts::attribute(DEFAULT_TIMEOUT))
+}
+
+fn subnets(schema: Schema) -> Schema {
+    schema
+        .attribute(
+            "ipv4_subnet",
+            Attribute::string(
+                "Its IPv4 addresses, such as `\"10.20.30.0/24\"`; the first is the host's. Default: a network of 24 bits \
+                 that nothing on the host uses. A change restarts the instances on it.",
+            )
+            .optional_computed()
+            .keep(),
+        )
+        .attribute(
+            "ipv6_subnet",
+            Attribute::string(
+                "Its IPv6 addresses, such as `\"fd12:3456:789a:1::/64\"`; the first after the network's own is the host's. \
+                 `\"none\"`: there is no IPv6; `\"auto\"`: one that is chosen, also for a network that had none. Default: a \
+                 network of 64 bits of the host's own that nothing uses, where the host has IPv6; the network `default`, \
+                 and one that is there already, stay as they are. A change restarts the instances on it.",
+            )
+            .optional_computed()
+            .keep(),
+        )
 }
 
 fn settings(schema: Schema) -> Schema {

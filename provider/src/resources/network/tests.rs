@@ -59,6 +59,26 @@ fn a_second_plan_is_empty_and_keeps_every_spelling() {
 }
 
 #[test]
+fn what_was_chosen_is_read_once_nothing_is_asked_for() {
+    let defaults = Setting::Known(Labels::new());
+    let chosen = |config: &NetworkModel| {
+        let mut network = network(config);
+        network.spec.as_mut().unwrap().ipv6_subnet = "fd00:7::/64".to_owned();
+        network
+    };
+    let auto = NetworkModel { ipv6_subnet: Attr::from("auto"), ..config() };
+    let prior = from_wire(&chosen(&auto), Some(&auto), &Labels::new());
+    assert_eq!(prior.ipv6_subnet, Attr::from("auto"));
+    let silent = NetworkModel { ipv6_subnet: Attr::Null, ..config() };
+    assert_eq!(create(&silent, &defaults).model.ipv6_subnet, Attr::Unknown);
+    let planned = update(&prior, &silent, &defaults, |_, _| true).model;
+    assert_eq!(planned.ipv6_subnet, Attr::Unknown);
+    let read = from_wire(&chosen(&silent), Some(&planned), &Labels::new());
+    assert_eq!(read.ipv6_subnet, Attr::from("fd00:7::/64"));
+    assert_eq!(update(&read, &silent, &defaults, |_, _| true).model.ipv6_subnet, read.ipv6_subnet);
+}
+
+#[test]
 fn only_host_type_parent_and_vlan_replace() {
     let defaults = Setting::Known(Labels::new());
     let prior = from_wire(&network(&config()), Some(&config()), &Labels::new());

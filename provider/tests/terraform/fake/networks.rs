@@ -26,6 +26,9 @@ impl wire::network_service_server::NetworkService for Services {
         if spec.ipv4_subnet.is_empty() && spec.parent.is_empty() {
             spec.ipv4_subnet = format!("10.8.{}.0/24", state.networks.len());
         }
+        if spec.ipv6_subnet.is_empty() && spec.parent.is_empty() {
+            spec.ipv6_subnet = format!("fd00:8:{}::/64", state.networks.len());
+        }
         let network = chosen(&id, spec);
         state.networks.insert(id, network.clone());
         Ok(Response::new(network))
@@ -68,6 +71,9 @@ impl wire::network_service_server::NetworkService for Services {
         let mut spec = request.spec.unwrap_or_default();
         if spec.ipv4_subnet.is_empty() {
             spec.ipv4_subnet = before.ipv4_subnet;
+        }
+        if spec.ipv6_subnet.is_empty() {
+            spec.ipv6_subnet = before.ipv6_subnet;
         }
         *network = chosen(&network.id, spec);
         Ok(Response::new(network.clone()))
