@@ -89,25 +89,34 @@ impl Lan {
         command
     }
 
+    /// The router advertises 2001:db8:1::/64; nobody gives addresses.
+    pub fn advertise(&mut self) -> Result<(), Error> {
+        self.inside(&["ip", "address", "replace", "2001:db8:1::1/64", "dev", "lan0", "nodad"])?;
+        self.run_server(&["--enable-ra", "--dhcp-range=2001:db8:1::,ra-only"])
+    }
+
     /// Starts a server that gives addresses from `first` to `last`, and is asked for more time after three seconds and, if
     /// it does not answer, anyone after six.
     pub fn serve(&mut self, first: &str, last: &str) -> Result<(), Error> {
+        self.run_server(&[
+            &format!("--dhcp-range={first},{last},255.255.255.0,120"),
+            "--dhcp-authoritative",
+            "--domain=lan.example",
+            "--dhcp-option=option:dns-server,192.0.2.53",
+            "--dhcp-option=option:T1,3",
+            "--dhcp-option=option:T2,6",
+        ])
+    }
+
+    fn run_server(&mut self, arguments: &[&str]) -> Result<(), Error> {
         self.stop_serving();
         let file = |name: &str| self.dir.path().join(name).display().to_string();
-        let range = format!("--dhcp-range={first},{last},255.255.255.0,120");
         let (leases, pid) =
             (format!("--dhcp-leasefile={}", file("leases")), format!("--pid-file={}", file("pid")));
         let mut command = self.command(&["dnsmasq", "--keep-in-foreground", "--port=0", "--no-ping"]);
-        command.args(["--conf-file=/dev/null", "--user=root", "--group=root", "--dhcp-authoritative"]);
-        command.args([
-            "--interface=lan0",
-            "--bind-interfaces",
-            "--domain=lan.example",
-            "--log-facility=/dev/null",
-        ]);
-        command.args(["--dhcp-option=option:dns-server,192.0.2.53"]);
-        command.args(["--dhcp-option=option:T1,3", "--dhcp-option=option:T2,6"]);
-        command.args([&range, &leases, &pid]).stdin(Stdio::null());
+        command.args(["--conf-file=/dev/null", "--user=root", "--group=root"]);
+        command.args(["--interface=lan0", "--bind-interfaces", "--log-facility=/dev/null"]);
+        command.args(arguments).args([&leases, &pid]).stdin(Stdio::null());
         self.server = Some(spawn(command, "dnsmasq")?);
         Ok(())
     }

@@ -238,9 +238,17 @@ mod cases {
         world.project.apply_settled();
         assert_as_inside(&world, "web");
         assert!(reaches(&world, "web", &address(&world, "db")));
+        // Names of the network are found from now on, and when they are others.
+        let asked = |domain: &str| world.sh("web", "cat /etc/resolv.conf").contains(domain);
+        assert!(asked("back.berth") && reaches(&world, "web", "db"));
+        let renamed = BACK.replace("name =", "dns_domain = \"rear.example\"\n  name =");
+        world.write(&renamed, &[("web", ON_BOTH), ("db", ON_BACK)]);
+        world.project.apply_settled();
+        assert!(asked("rear.example") && !asked("back.berth") && reaches(&world, "web", "db.rear.example"));
         let addresses = world.project.attributes("berth_instance.web").unwrap()["addresses"].clone();
         world.write(BACK, &[("web", "networks = {}"), ("db", ON_BACK)]);
         world.project.apply_settled();
+        assert!(!asked("rear.example") && !asked("back.berth"));
         assert_as_inside(&world, "web");
         world.write(BACK, &[("web", ON_BOTH), ("db", ON_BACK)]);
         world.project.apply_settled();
@@ -291,7 +299,8 @@ mod cases {
     pub fn instances_on_a_network_reach_each_other_by_ipv6(terraform: &Terraform) {
         let world = World::new(terraform);
         let back = |subnet: &str| BACK.replace("name =", &format!("ipv6_subnet = \"{subnet}\"\n  name ="));
-        world.write(&back("auto"), &[("one", ON_BACK), ("two", ON_BACK)]);
+        let waits = format!("{ON_BACK}\n  wait_for = {{ condition = \"address\", family = \"ipv6\" }}");
+        world.write(&back("auto"), &[("one", &waits), ("two", ON_BACK)]);
         world.project.apply_settled();
         let first = assert_both_as_inside(&world, "one");
         assert_both_as_inside(&world, "two");

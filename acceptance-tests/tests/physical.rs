@@ -10,6 +10,7 @@ under_each_terraform!(
     a_server_that_was_away_is_asked_when_it_is_back,
     an_interface_is_plugged_into_the_physical_network_and_out_again,
     a_fixed_address_is_one_instance_s_and_changes_while_it_runs,
+    an_instance_with_ipv6_alone_waits_for_an_address_that_leads_elsewhere,
     a_vlan_that_the_host_cannot_have_is_refused_at_its_argument,
     what_does_not_go_on_a_physical_network_is_refused_at_its_argument,
 );
@@ -249,9 +250,8 @@ mod cases {
             world.assert_page();
             let pid = world.agent.inspect("web").unwrap()["pid"].clone();
             // Another address of the same interface: the neighbours hear of it, whatever they knew of it before.
-            let stale =
-                ["ip", "neighbour", "replace", "192.0.2.78", "lladdr", "02:00:00:00:de:ad", "dev", "lan0"];
-            world.lan.inside(&stale).unwrap();
+            let stale = "ip neighbour replace 192.0.2.78 nud reachable lladdr 02:00:00:00:de:ad dev lan0";
+            world.lan.inside(&["sh", "-c", stale]).unwrap();
             world.write(kind, &[&fixed(78, "192.0.2.54"), WAIT]);
             world.project.apply_settled();
             let mac = world.state()["mac_addresses"]["eth0"].as_str().unwrap().to_owned();
@@ -284,12 +284,39 @@ mod cases {
         }
     }
 
+    pub fn an_instance_with_ipv6_alone_waits_for_an_address_that_leads_elsewhere(terraform: &Terraform) {
+        const WAIT_FOR_IPV6: &str = "wait_for = { condition = \"address\", family = \"ipv6\" }";
+        let mut world = World::new(terraform, Door::Bridge);
+        // It has a link-local address at once, which is none to wait for.
+        world.write("physical", &[ON_LAN, WAIT_FOR_IPV6, "timeouts = { create = \"4s\" }"]);
+        let failed = world.project.apply().unwrap();
+        let error = failed.error().unwrap();
+        assert!(
+            error.summary.contains("eth0 has no address") && error.code.contains("wait_for"),
+            "{error:?}"
+        );
+        assert!(world.sh("busybox ip -6 -o address show dev eth0").contains("inet6 fe80:"));
+        world.lan.advertise().unwrap();
+        world.write("physical", &[ON_LAN, WAIT_FOR_IPV6]);
+        world.project.apply_settled();
+        let state = world.state();
+        let address = state["ipv6_address"].as_str().unwrap().to_owned();
+        assert!(address.starts_with("2001:db8:1:"), "{address}");
+        assert_eq!(state["ipv4_address"], Value::Null);
+        assert_eq!(state["addresses"]["eth0"], serde_json::json!([format!("{address}/64")]));
+        let inside = world.sh("busybox ip -6 -o address show dev eth0 scope global; busybox ip -6 route");
+        assert!(
+            inside.contains(&format!("{address}/64")) && inside.contains("default via fe80:"),
+            "{inside}"
+        );
+        world.lan.inside(&["busybox", "ping", "-6", "-c", "1", "-W", "5", &address]).unwrap();
+        world.project.destroy_ok();
+    }
+
     /// Where the kernel has VLANs, instances are on them; where not, it is said what to do. `berth check` knows which.
     pub fn a_vlan_that_the_host_cannot_have_is_refused_at_its_argument(terraform: &Terraform) {
         let fixed = fixed(77, "192.0.2.53");
-        for (kind, door) in
-            [("physical", Door::Bridge), ("physical", Door::Interface), ("macvlan", Door::Interface)]
-        {
+        for (kind, door) in [("physical", Door::Bridge), ("macvlan", Door::Interface)] {
             let world = World::new(terraform, door);
             let text =
                 world.text(kind, &[&fixed]).replace("name = \"lan\"\n", "name = \"lan\"\n  vlan = 100\n");
@@ -300,7 +327,7 @@ mod cases {
             let vlan = checks.iter().find(|check| check["name"] == "vlan").unwrap();
             let Some(error) = applied.error() else {
                 assert_eq!(vlan["outcome"], "ok", "{vlan}");
-                let untagged = ["ping", "-c", "1", "-W", "1", "192.0.2.77"];
+                let untagged = ["busybox", "ping", "-c", "1", "-W", "1", "192.0.2.77"];
                 assert!(world.lan.inside(&untagged).is_err(), "it is on another VLAN");
                 world.project.assert_empty_plan();
                 world.project.destroy_ok();

@@ -1,6 +1,7 @@
 //! What an instance's interfaces have: addresses, and leases of DHCP servers.
 
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -52,6 +53,31 @@ pub struct Lease {
     pub renewals: u32,
 }
 
+/// What two clocks may differ by without either having been set.
+const SAME_MS: u64 = 1000;
+
+impl Lease {
+    /// As it is told at `now_ms`, so long after it was given: by the time that passed, whatever was done to the wall clock
+    /// meanwhile.
+    #[must_use]
+    pub fn told(&self, after: Duration, now_ms: u64) -> Self {
+        let passed = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+        let since_ms = now_ms.saturating_sub(passed);
+        if since_ms.abs_diff(self.since_ms) < SAME_MS {
+            return self.clone();
+        }
+        let mut lease = self.clone();
+        lease.begin(since_ms);
+        lease
+    }
+
+    /// It counts from here.
+    pub fn begin(&mut self, since_ms: u64) {
+        self.since_ms = since_ms;
+        self.expires_ms = self.seconds.map(|seconds| since_ms.saturating_add(u64::from(seconds) * 1000));
+    }
+}
+
 /// A route that came with a lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeaseRoute {
@@ -78,4 +104,41 @@ pub struct InterfaceStatus {
     /// Why it has no lease, or what was wrong with the last answer.
     #[serde(default)]
     pub trouble: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumps_moves_neither_the_age_of_a_lease_nor_what_is_left_of_it() {
+        const HOUR: u64 = 3_600_000;
+        let mut lease = Lease {
+            address: Ipv4Addr::new(192, 0, 2, 5),
+            prefix_len: 24,
+            routes: Vec::new(),
+            dns: Vec::new(),
+            domain: None,
+            mtu: None,
+            server: Ipv4Addr::new(192, 0, 2, 1),
+            seconds: Some(7200),
+            renew_seconds: 3600,
+            rebind_seconds: 6300,
+            since_ms: 0,
+            expires_ms: None,
+            renewals: 0,
+        };
+        let given = 1000 * HOUR;
+        lease.begin(given);
+        // Ten minutes later, with a clock that was set an hour back, or a day ahead.
+        let after = Duration::from_secs(600);
+        for now in [given + 600_000 - HOUR, given + 600_000 + 24 * HOUR] {
+            let told = lease.told(after, now);
+            assert_eq!((now - told.since_ms, told.expires_ms.unwrap() - now), (600_000, 6_600_000));
+        }
+        // One that is not set is not told anew with each look.
+        assert_eq!(lease.told(after, given + 600_003), lease);
+        let forever = Lease { seconds: None, expires_ms: None, ..lease };
+        assert_eq!(forever.told(after, given).expires_ms, None);
+    }
 }

@@ -42,6 +42,8 @@ pub struct Client {
     netlink: Netlink,
     /// What the interface has been given.
     applied: Option<Lease>,
+    /// When, by the clock that nobody sets.
+    applied_at: Instant,
     trouble: Option<String>,
     /// The trouble that was told of last, and when.
     told: (Option<String>, Instant),
@@ -73,6 +75,7 @@ impl Client {
             talk: None,
             netlink,
             applied: None,
+            applied_at: origin,
             trouble: None,
             told: (trouble, origin),
             run_dir: spec.run_dir.clone(),
@@ -81,8 +84,8 @@ impl Client {
     }
 
     /// The lease in force.
-    pub fn lease(&self) -> Option<&Lease> {
-        self.applied.as_ref()
+    pub fn lease(&self) -> Option<Lease> {
+        self.applied.as_ref().map(|lease| lease.told(self.applied_at.elapsed(), now_ms()))
     }
 
     /// Why there is none, or what is wrong with it.
@@ -171,8 +174,8 @@ impl Client {
 
     fn apply(&mut self, mut lease: Lease) -> Result<(), NetlinkError> {
         let before = self.applied.take();
-        lease.since_ms = now_ms();
-        lease.expires_ms = lease.seconds.map(|seconds| lease.since_ms + u64::from(seconds) * 1000);
+        lease.begin(now_ms());
+        self.applied_at = Instant::now();
         let same = |old: &Lease| {
             (old.address, old.prefix_len, &old.routes) == (lease.address, lease.prefix_len, &lease.routes)
         };

@@ -131,7 +131,7 @@ impl Supervisor {
                     Some(netlink) => addresses(netlink, &interface.name),
                     None => Vec::new(),
                 },
-                lease: client.and_then(Client::lease).cloned(),
+                lease: client.and_then(Client::lease),
                 trouble: match client {
                     Some(client) => client.trouble(),
                     None => asked.then(|| "the interface cannot be used for DHCP".to_owned()),
