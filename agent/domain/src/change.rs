@@ -106,9 +106,9 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
     // The host name is the name's where none is given, so only then does a new name reach the process.
     let name =
         if old.hostname.is_some() && new.hostname.is_some() { Effect::InPlace } else { Effect::Restart };
-    // What a machine has is as it is until it boots again.
     let is_machine = new.kind == InstanceKind::VirtualMachine;
-    let plugged = if is_machine { Effect::Restart } else { Effect::InPlace };
+    // Its interfaces are as they are until it boots again.
+    let networks = if is_machine { Effect::Restart } else { Effect::InPlace };
     let boots = is_machine && machine::needs_boot(&old.limits, &new.limits);
     let limits = if boots { Effect::Restart } else { Effect::InPlace };
     let table = [
@@ -129,12 +129,12 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Running, Effect::InPlace, old.running != new.running),
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
-        (A::Networks, plugged, old.networks != new.networks),
+        (A::Networks, networks, old.networks != new.networks),
         (A::ExtraHosts, Effect::InPlace, old.extra_hosts != new.extra_hosts),
         (A::Ingress, Effect::InPlace, old.ingress != new.ingress),
         (A::Egress, Effect::InPlace, old.egress != new.egress),
         (A::Limits, limits, old.limits != new.limits),
-        (A::Mounts, plugged, old.mounts != new.mounts),
+        (A::Mounts, Effect::InPlace, old.mounts != new.mounts),
         (A::Devices, Effect::InPlace, old.devices != new.devices),
         (A::Files, file::effect(&old.files, &new.files).unwrap_or(Effect::InPlace), old.files != new.files),
         (A::HealthCheck, Effect::InPlace, old.health_check != new.health_check),

@@ -10,16 +10,22 @@ pub const DEFAULT_MEMORY: u64 = 256 << 20;
 /// The least that a distribution's kernel boots with, and has something left for a workload.
 pub const MIN_MEMORY: u64 = 96 << 20;
 
+/// More processors than this are only had by another boot.
+pub const MAX_PLUGGED_CPUS: u64 = 16;
+
 /// As many processors as the limit of CPUs needs; `None`: it has none.
 #[must_use]
 pub fn cpus(limits: &Limits) -> Option<u64> {
     limits.cpu_millis.map(|millis| millis.div_ceil(1000))
 }
 
-/// Whether a change of limits changes the machine itself, which is as it is until it boots again.
+/// Whether a change of limits needs another boot: to have less memory than a machine boots with, or more processors than can
+/// be plugged in.
 #[must_use]
 pub fn needs_boot(old: &Limits, new: &Limits) -> bool {
-    old.memory_bytes != new.memory_bytes || cpus(old) != cpus(new)
+    let memory = |limits: &Limits| limits.memory_bytes.unwrap_or(DEFAULT_MEMORY);
+    let is_beyond = cpus(old).max(cpus(new)) > Some(MAX_PLUGGED_CPUS);
+    memory(new) < memory(old).min(DEFAULT_MEMORY) || (is_beyond && cpus(old) != cpus(new))
 }
 
 /// Notes what a machine cannot have.
@@ -64,11 +70,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_machine_boots_again_for_memory_and_processors_only() {
-        let limits = |cpu, memory| Limits { cpu_millis: cpu, memory_bytes: memory, ..Limits::default() };
-        assert!(!needs_boot(&limits(Some(1200), None), &limits(Some(1900), None)));
-        assert!(needs_boot(&limits(Some(1200), None), &limits(Some(2100), None)));
-        assert!(needs_boot(&limits(None, None), &limits(None, Some(1 << 30))));
+    fn a_machine_boots_again_for_less_than_it_has_booted_with_and_for_many_processors() {
+        let limits = |cpu: u64, mib: Option<u64>| Limits {
+            cpu_millis: (cpu > 0).then_some(cpu),
+            memory_bytes: mib.map(|mib| mib << 20),
+            ..Limits::default()
+        };
+        let boots = |(cpu, mib), (new_cpu, new_mib)| needs_boot(&limits(cpu, mib), &limits(new_cpu, new_mib));
+        assert!(!boots((1200, None), (4100, Some(1024))));
+        assert!(!boots((0, Some(128)), (2000, Some(4096))));
+        assert!(!boots((2000, Some(4096)), (1000, None)));
+        assert!(boots((1000, Some(4096)), (1000, Some(255))));
+        assert!(boots((1000, Some(128)), (1000, Some(127))));
+        assert!(boots((16_000, None), (16_001, None)) && boots((17_000, None), (1000, None)));
+        assert!(!boots((17_000, None), (16_500, None)));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod boot;
 mod machine;
+mod resources;
 mod serve;
 mod session;
 
@@ -23,7 +24,7 @@ fn main() {
         return;
     }
     match boot::boot() {
-        Ok(port) => serve::serve(port),
+        Ok((port, resources)) => serve::serve(port, resources),
         Err(error) => {
             // The console is all that there is to be heard by.
             let _ = writeln!(std::io::stderr(), "berth-guest-init: {error}");

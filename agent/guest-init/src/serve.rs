@@ -10,7 +10,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use berth_guest_protocol::frame::{Frame, Stream};
 use berth_guest_protocol::link::Guest;
-use berth_guest_protocol::message::{GuestSpec, Stats, ToGuest, ToHost};
+use berth_guest_protocol::message::{GuestSpec, Resources as Wanted, Stats, ToGuest, ToHost};
 use berth_guest_protocol::{VERSION, WORKLOAD};
 use berth_process::failure::errno_at;
 use berth_runtime::launch::{LaunchError, Stage};
@@ -21,6 +21,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::machine::become_machine;
+use crate::resources::{INTERVAL_MS, Resources};
 use crate::session::Session;
 
 /// Beyond this, no more output of programs is taken until the host has read some: the credit of one stream.
@@ -31,6 +32,9 @@ struct Server {
     link: Guest,
     signals: SignalFd,
     sessions: BTreeMap<u16, Session>,
+    resources: Resources,
+    /// What the host has asked for and is not so yet, under its number.
+    wanted: Option<(u32, Wanted)>,
     /// The machine's end.
     over: bool,
 }
@@ -44,10 +48,11 @@ enum Token {
 }
 
 /// Serves the port until the workload has ended and the host has been told.
-pub fn serve(port: OwnedFd) {
+pub fn serve(port: OwnedFd, resources: Resources) {
     let Ok(signals) = child_signals() else { return };
     let link = Guest::new();
-    let mut server = Server { port, link, signals, sessions: BTreeMap::new(), over: false };
+    let mut server =
+        Server { port, link, signals, sessions: BTreeMap::new(), resources, wanted: None, over: false };
     while !server.over {
         server.turn();
     }
@@ -92,8 +97,15 @@ impl Server {
                 }
             }
         }
+        self.settle();
         self.close_ended();
         self.write();
+    }
+
+    fn settle(&mut self) {
+        if let Some((number, _)) = self.wanted.take_if(|(_, wanted)| self.resources.settle(*wanted)) {
+            self.link.say(&ToHost::Has { number });
+        }
     }
 
     fn wait(&mut self) -> Vec<(Token, PollFlags)> {
@@ -122,7 +134,11 @@ impl Server {
         }
         let mut polled: Vec<_> = tokens.iter().map(|(_, fd, flags)| PollFd::new(*fd, *flags)).collect();
         // What an ended program left is read until there is no more, which no event tells.
-        let timeout = if ended { PollTimeout::ZERO } else { PollTimeout::NONE };
+        let timeout = match &self.wanted {
+            _ if ended => PollTimeout::ZERO,
+            Some(_) => PollTimeout::from(INTERVAL_MS),
+            None => PollTimeout::NONE,
+        };
         if poll(&mut polled, timeout).is_err() {
             return Vec::new();
         }
@@ -201,6 +217,8 @@ impl Server {
             }
             // The link has taken it.
             ToGuest::Credit { .. } => {}
+            ToGuest::Resources { number, resources } => self.wanted = Some((number, resources)),
+            ToGuest::Forget => self.resources.forget(),
             ToGuest::Stats => self.link.say(&ToHost::Stats(stats())),
             ToGuest::Shutdown => self.over = true,
         }
@@ -208,7 +226,8 @@ impl Server {
 
     fn start(&mut self, spec: &GuestSpec) {
         let started = if spec.version == VERSION {
-            become_machine(spec).and_then(|()| Session::start(WORKLOAD, &spec.process, None, false))
+            let ready = self.resources.await_all(spec.resources).and_then(|()| become_machine(spec));
+            ready.and_then(|()| Session::start(WORKLOAD, &spec.process, None, false))
         } else {
             Err(LaunchError { stage: Stage::Spec, errno: 0, path: "the guest's protocol".into() })
         };

@@ -7,7 +7,7 @@ use berth_runtime::spec::ProcessSpec;
 use crate::flow::WINDOW;
 use crate::frame::{Frame, HEADER, MAX_TO_GUEST, MAX_TO_HOST, Stream};
 use crate::link::{Event, Guest, Host, MAX_SESSIONS};
-use crate::message::{GuestSpec, Size, ToGuest, ToHost};
+use crate::message::{GuestSpec, Resources, Size, ToGuest, ToHost};
 use crate::{VERSION, WORKLOAD};
 
 /// Between two reads of one input.
@@ -29,6 +29,7 @@ fn spec() -> GuestSpec {
     GuestSpec {
         version: VERSION,
         hostname: "web".into(),
+        resources: Resources::default(),
         interfaces: Vec::new(),
         sysctls: Vec::new(),
         shm_bytes: None,
@@ -84,6 +85,7 @@ fn answer(host: &mut Host, event: Event, unread: &mut BTreeMap<(u16, Stream), us
             unread.retain(|(known, _), _| *known != session);
         }
         Event::Stats(_) => host.stats(),
+        Event::Has => host.resources(Resources::default()),
     }
 }
 

@@ -11,7 +11,7 @@ use berth_runtime::spec::ProcessSpec;
 
 use crate::flow::{ReceiveCredit, SendCredit};
 use crate::frame::{self, Decoder, Frame, FrameError, Stream};
-use crate::message::{GuestSpec, Size, Stats, ToGuest, ToHost};
+use crate::message::{GuestSpec, Resources, Size, Stats, ToGuest, ToHost};
 use crate::{VERSION, WORKLOAD};
 
 /// The most programs at a time.
@@ -91,6 +91,8 @@ pub enum Event {
     },
     /// To [`Host::stats`].
     Stats(Stats),
+    /// It has what was asked for by [`Host::resources`] last.
+    Has,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,8 @@ pub struct Host {
     sessions: BTreeMap<u16, HostSession>,
     greeted: bool,
     next: u16,
+    /// How often resources were asked for.
+    asked: u32,
     out: Vec<u8>,
 }
 
@@ -127,6 +131,7 @@ impl Host {
             sessions: BTreeMap::new(),
             greeted: false,
             next: WORKLOAD,
+            asked: 0,
             out: Vec::new(),
         }
     }
@@ -140,7 +145,7 @@ impl Host {
         let mut events = Vec::new();
         while let Some(frame) = self.decoder.next_frame().map_err(LinkError::Frame)? {
             match frame {
-                Frame::Message(message) => events.push(self.message(message)?),
+                Frame::Message(message) => events.extend(self.message(message)?),
                 Frame::Data { session, stream, bytes } => {
                     let credit = self.receiving(session, stream)?;
                     credit.receive(bytes.len()).ok_or(LinkError::Credit { session })?;
@@ -151,7 +156,7 @@ impl Host {
         Ok(events)
     }
 
-    fn message(&mut self, message: ToHost) -> Result<Event, LinkError> {
+    fn message(&mut self, message: ToHost) -> Result<Option<Event>, LinkError> {
         if let ToHost::Hello { version } = message {
             if self.greeted {
                 return Err(LinkError::Turn { what: "hello" });
@@ -160,7 +165,7 @@ impl Host {
                 return Err(LinkError::Version { theirs: version });
             }
             self.greeted = true;
-            return Ok(Event::Booted);
+            return Ok(Some(Event::Booted));
         }
         if !self.greeted {
             return Err(LinkError::Turn { what: "something before hello" });
@@ -169,24 +174,29 @@ impl Host {
             ToHost::Hello { .. } => Err(LinkError::Turn { what: "hello" }),
             ToHost::Started { session } => {
                 self.starting(session, "that a program was started")?.started = true;
-                Ok(Event::Started { session })
+                Ok(Some(Event::Started { session }))
             }
             ToHost::Failed { session, error } => {
                 self.starting(session, "that a program was not started")?;
                 self.sessions.remove(&session);
-                Ok(Event::Failed { session, error })
+                Ok(Some(Event::Failed { session, error }))
             }
             ToHost::Exited { session, code, signal } => {
                 self.running(session)?;
                 self.sessions.remove(&session);
-                Ok(Event::Exited { session, code, signal })
+                Ok(Some(Event::Exited { session, code, signal }))
             }
             ToHost::Credit { session, stream: Stream::Stdin, bytes } => {
                 self.running(session)?.stdin.grant(bytes).ok_or(LinkError::Credit { session })?;
-                Ok(Event::InputTaken { session })
+                Ok(Some(Event::InputTaken { session }))
             }
             ToHost::Credit { .. } => Err(LinkError::Turn { what: "credit for an output of its own" }),
-            ToHost::Stats(stats) => Ok(Event::Stats(stats)),
+            ToHost::Stats(stats) => Ok(Some(Event::Stats(stats))),
+            ToHost::Has { number } if number > self.asked || number == 0 => {
+                Err(LinkError::Turn { what: "that it has what it was not asked for" })
+            }
+            // Asked for something else meanwhile.
+            ToHost::Has { number } => Ok((number == self.asked).then_some(Event::Has)),
         }
     }
 
@@ -265,6 +275,17 @@ impl Host {
     /// Asks what the guest uses.
     pub fn stats(&mut self) {
         self.send_short(&ToGuest::Stats);
+    }
+
+    /// Asks for so many processors and so much memory; [`Event::Has`] comes when the guest has them.
+    pub fn resources(&mut self, resources: Resources) {
+        self.asked = self.asked.saturating_add(1);
+        self.send_short(&ToGuest::Resources { number: self.asked, resources });
+    }
+
+    /// Tells that what is mounted in the root file system has changed.
+    pub fn forget(&mut self) {
+        self.send_short(&ToGuest::Forget);
     }
 
     /// Asks the guest to end.

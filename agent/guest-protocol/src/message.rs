@@ -48,6 +48,15 @@ pub enum ToGuest {
     },
     /// What the guest uses.
     Stats,
+    /// Have this many processors and this much memory; answered when it is so.
+    Resources {
+        /// Of the host's choice, for the answer.
+        number: u32,
+        /// All that there is to be.
+        resources: Resources,
+    },
+    /// Keep nothing that was read of directories: what is mounted in the root file system is other things now.
+    Forget,
     /// Kill all and turn the power off.
     Shutdown,
 }
@@ -93,6 +102,20 @@ pub enum ToHost {
     },
     /// To `Stats`.
     Stats(Stats),
+    /// To `Resources`: it has them.
+    Has {
+        /// Of the question.
+        number: u32,
+    },
+}
+
+/// What a machine is made of, and can be changed while it runs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Processors that run, of those that are plugged in.
+    pub cpus: u32,
+    /// Bytes of memory that are plugged in beside what it has booted with.
+    pub plugged_bytes: u64,
 }
 
 /// What the guest is to become.
@@ -102,6 +125,8 @@ pub struct GuestSpec {
     pub version: u32,
     /// Its host name.
     pub hostname: String,
+    /// What it must have before its workload is started.
+    pub resources: Resources,
     /// Its interfaces.
     pub interfaces: Vec<GuestInterface>,
     /// Names with dots, and values.

@@ -3,7 +3,7 @@
 
 use berth_guest_protocol::frame::{Decoder, Frame, FrameError, MAX_DATA, MAX_TO_HOST, Stream, write_data};
 use berth_guest_protocol::link::{Event, Guest, Host, LinkError};
-use berth_guest_protocol::message::{GuestSpec, ToGuest, ToHost};
+use berth_guest_protocol::message::{GuestSpec, Resources, ToGuest, ToHost};
 use berth_guest_protocol::{VERSION, WORKLOAD};
 use berth_runtime::spec::ProcessSpec;
 use proptest::prelude::*;
@@ -12,6 +12,7 @@ fn spec() -> GuestSpec {
     GuestSpec {
         version: VERSION,
         hostname: "web".into(),
+        resources: Resources::default(),
         interfaces: Vec::new(),
         sysctls: Vec::new(),
         shm_bytes: None,
@@ -65,6 +66,20 @@ fn a_workload_starts_writes_reads_and_ends() {
     let begun = Event::Started { session: WORKLOAD };
     let exited = Event::Exited { session: WORKLOAD, code: 3, signal: None };
     assert_eq!(carry(&mut host, &mut guest).0, [begun, data(b"hello"), data(b""), exited]);
+}
+
+#[test]
+fn what_a_guest_has_is_heard_of_the_last_question_alone() {
+    let mut host = started();
+    let has = |number| message(&ToHost::Has { number });
+    let unasked = Err(LinkError::Turn { what: "that it has what it was not asked for" });
+    assert_eq!(started().feed(&has(0)), unasked);
+    assert_eq!(started().feed(&has(1)), unasked);
+    host.resources(Resources { cpus: 4, plugged_bytes: 1 << 30 });
+    host.resources(Resources { cpus: 1, plugged_bytes: 0 });
+    assert_eq!(host.feed(&has(1)), Ok(vec![]), "that was another question");
+    assert_eq!(host.feed(&has(2)), Ok(vec![Event::Has]));
+    assert_eq!(host.feed(&has(3)), unasked);
 }
 
 #[test]

@@ -84,6 +84,21 @@ pub struct Update {
     /// How its health is asked for from now on; one that differs begins anew.
     #[serde(default)]
     pub health: Option<HealthSpec>,
+    /// What a virtual machine is to have from now on; absent: what it has.
+    #[serde(default)]
+    pub machine: Option<MachineSize>,
+    /// Milliseconds that its guest may take for that.
+    #[serde(default)]
+    pub patience_ms: u64,
+}
+
+/// What a virtual machine has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineSize {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// What an instance uses.

@@ -94,6 +94,12 @@ pub struct VmSpec {
     pub memory_bytes: u64,
     /// Of the guest.
     pub cpus: u32,
+    /// The most memory that it can have without another boot, in bytes; less than it has: its memory stays as it is.
+    #[serde(default)]
+    pub max_memory_bytes: u64,
+    /// The most processors that it can have without another boot; less than it has: they stay as many.
+    #[serde(default)]
+    pub max_cpus: u32,
     /// Milliseconds that it may take until the workload's program is executed.
     pub boot_timeout_ms: u64,
 }

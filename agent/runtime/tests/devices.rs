@@ -40,6 +40,8 @@ fn device(name: &str, path: &Path, block: bool, optional: bool) -> MountSpec {
 async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> Result<(), ClientError> {
     let update = Update {
         health: None,
+        machine: None,
+        patience_ms: 0,
         restart: spec.restart,
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),

@@ -41,6 +41,8 @@ fn lower(instance: &Instance) -> PathBuf {
 async fn update(spec: &LaunchSpec, spawned: &Spawned, mounts: &[MountSpec]) -> Result<(), ClientError> {
     let update = Update {
         health: None,
+        machine: None,
+        patience_ms: 0,
         restart: spec.restart,
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),
@@ -263,6 +265,8 @@ async fn update_files(
         .supervisor
         .update(Update {
             health: None,
+            machine: None,
+            patience_ms: 0,
             restart,
             stop,
             cgroup,

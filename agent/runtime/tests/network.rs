@@ -61,6 +61,8 @@ fn update(spec: &LaunchSpec, networks: Vec<InterfaceSpec>) -> Update {
         writes: Vec::new(),
         notify: None,
         health: None,
+        machine: None,
+        patience_ms: 0,
     }
 }
 

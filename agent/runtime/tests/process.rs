@@ -22,6 +22,8 @@ fn update(spec: &LaunchSpec) -> Update {
         stop: spec.stop,
         cgroup: spec.cgroup.clone(),
         health: spec.health.clone(),
+        machine: None,
+        patience_ms: 0,
     }
 }
 

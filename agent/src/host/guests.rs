@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use berth_domain::{Limits, machine};
 use berth_engine::ports::host::{CheckItem, Outcome};
+use berth_runtime::control::MachineSize;
 use berth_runtime::spec::VmSpec;
 use berth_vm::accelerator::{self, Accelerator, Choice};
 use berth_vm::boot::{self, BootError};
@@ -21,6 +22,9 @@ const VIRTIOFSD: [&str; 4] =
 
 /// More processors than this are not given to a machine that asks for no number.
 const MAX_CPUS: u32 = 4;
+
+/// QEMU keeps a little of each page that could be plugged in: 6 MiB for these.
+const MAX_PLUGGED: u64 = 64 << 30;
 
 /// What QEMU, its translated code and virtiofsd need beside the guest's memory.
 const OVERHEAD: u64 = 256 << 20;
@@ -78,8 +82,8 @@ impl Guests {
         let boot = boot::prepare(&kernel, &self.init()?, &self.directory)?;
         let Choice { accelerator, reason } = self.choice();
         let kvm = *accelerator == Accelerator::Kvm;
-        let here = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        let cpus = machine::cpus(limits).map_or(here.min(MAX_CPUS), |n| u32::try_from(n).unwrap_or(u32::MAX));
+        let MachineSize { cpus, memory_bytes } = size(limits);
+        let max_memory_bytes = if boot.plugs_memory { pluggable_memory().max(memory_bytes) } else { 0 };
         Ok(VmSpec {
             kernel: boot.kernel,
             initramfs: boot.initramfs,
@@ -87,8 +91,10 @@ impl Guests {
             virtiofsd,
             kvm,
             kvm_reason: reason.clone(),
-            memory_bytes: limits.memory_bytes.unwrap_or(machine::DEFAULT_MEMORY),
+            memory_bytes,
             cpus,
+            max_memory_bytes,
+            max_cpus: u32::try_from(machine::MAX_PLUGGED_CPUS).unwrap_or(u32::MAX).max(cpus),
             // Under translation, on a host that is busy.
             boot_timeout_ms: if kvm { 30_000 } else { 120_000 },
         })
@@ -153,6 +159,23 @@ impl Guests {
             check("vm accelerator", outcome, format!("{name}: {reason}"), fix.to_owned()),
         ]
     }
+}
+
+/// What a machine with these limits has.
+pub(super) fn size(limits: &Limits) -> MachineSize {
+    let here = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+    let cpus = machine::cpus(limits).map_or(here.min(MAX_CPUS), |n| u32::try_from(n).unwrap_or(u32::MAX));
+    MachineSize { cpus, memory_bytes: limits.memory_bytes.unwrap_or(machine::DEFAULT_MEMORY) }
+}
+
+/// How long a guest may take to make of itself what it is told. What it uses it cannot give back, however long it tries.
+pub(super) fn patience_ms(vm: &VmSpec) -> u64 {
+    vm.boot_timeout_ms / 4
+}
+
+/// What a guest can be given while it runs: no more than there is.
+fn pluggable_memory() -> u64 {
+    nix::sys::sysinfo::sysinfo().map_or(0, |info| info.ram_total()).min(MAX_PLUGGED)
 }
 
 /// What runs a machine's instructions, and why it is that.

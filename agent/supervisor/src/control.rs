@@ -47,6 +47,8 @@ pub struct Connection {
     pub descriptors: Vec<OwnedFd>,
     /// Whether it wants events.
     pub watching: bool,
+    /// Whether it is to hear how an update went.
+    pub awaits_update: bool,
     /// The program that it started.
     pub exec: Option<Exec>,
     open: bool,
@@ -63,6 +65,7 @@ impl Connection {
             output: VecDeque::new(),
             descriptors: Vec::new(),
             watching: false,
+            awaits_update: false,
             exec: None,
             open: true,
         })

@@ -124,6 +124,14 @@ pub fn make_all_private() -> io::Result<()> {
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
 }
 
+/// What is mounted or unmounted here from now on is so in every later copy of these mounts too, and the other way round.
+///
+/// # Errors
+/// What `mount` says.
+pub fn make_all_shared() -> io::Result<()> {
+    Ok(mount_change("/", MountPropagationFlags::SHARED | MountPropagationFlags::REC)?)
+}
+
 /// Unmounts a tree at once for everyone who looks, and for real when nobody uses it any more.
 ///
 /// # Errors

@@ -64,6 +64,8 @@ pub struct Boot {
     pub kernel: PathBuf,
     /// The initramfs.
     pub initramfs: PathBuf,
+    /// Whether the kernel takes memory, and gives it back, while it runs.
+    pub plugs_memory: bool,
 }
 
 /// The configured kernel, or else the newest in `root`'s /boot whose modules are there; those that are made for virtual
@@ -112,7 +114,8 @@ pub fn prune(kernel: &Kernel, init: &Path, directory: &Path, keep: &[PathBuf]) -
 fn paths(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, BootError> {
     let key = key(&[&kernel.image, &kernel.modules.join("modules.dep"), init])?;
     let path = |name: &str| directory.join(format!("{name}-{key}"));
-    Ok(Boot { kernel: path("kernel"), initramfs: path("initramfs") })
+    let plugs_memory = modules::order(&kernel.modules, &[modules::MEMORY]).is_ok();
+    Ok(Boot { kernel: path("kernel"), initramfs: path("initramfs"), plugs_memory })
 }
 
 /// Makes the files in `directory`, unless those of the same kernel and pid 1 are there.
@@ -134,7 +137,9 @@ pub fn prepare(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, B
     }
     if !boot.initramfs.exists() {
         let mut files = Vec::new();
-        for file in modules::order(&kernel.modules, &modules::NEEDED)? {
+        let memory = boot.plugs_memory.then_some(modules::MEMORY);
+        let wanted: Vec<_> = modules::NEEDED.into_iter().chain(memory).collect();
+        for file in modules::order(&kernel.modules, &wanted)? {
             let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
             files.push((name, read(&kernel.modules.join(&file))?));
         }

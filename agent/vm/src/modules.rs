@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// What every guest needs: the bus, the channel, the root file system, the network.
 pub const NEEDED: [&str; 4] = ["virtio_pci", "virtio_console", "virtiofs", "virtio_net"];
 
+/// What a guest's memory is plugged in with, where its kernel can.
+pub const MEMORY: &str = "virtio_mem";
+
 /// Why a kernel's modules cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum ModulesError {

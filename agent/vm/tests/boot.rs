@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use berth_guest_protocol::frame::Stream;
 use berth_guest_protocol::link::{Event, Host};
-use berth_guest_protocol::message::{GuestSpec, Size};
+use berth_guest_protocol::message::{GuestSpec, Resources, Size};
 use berth_guest_protocol::{PORT, ROOT_TAG, VERSION, WORKLOAD};
 use berth_runtime::launch::Stage;
 use berth_runtime::spec::ProcessSpec;
@@ -156,6 +156,7 @@ impl Machine {
         let spec = GuestSpec {
             version: VERSION,
             hostname: "web".into(),
+            resources: Resources { cpus: 1, plugged_bytes: 0 },
             interfaces: Vec::new(),
             sysctls: Vec::new(),
             shm_bytes: None,

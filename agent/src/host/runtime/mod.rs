@@ -42,7 +42,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use super::Place;
 use super::driver::Driver;
-use super::guests::{GuestError, Guests};
+use super::guests::{self, GuestError, Guests};
 use super::network::Served;
 use super::supervisor::Finder;
 
@@ -307,10 +307,15 @@ impl Runtime for Supervisors {
         let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
         launch::limit(&mut spec.cgroup, &settings.limits, spec.vm.is_some());
         spec.restart = launch::restart(settings.restart);
-        // What a machine has plugged in is as it was until it boots again.
+        let put_in = self.mount_specs(contents, &spec.mounts).await.map_err(RuntimeError::Mount)?;
+        spec.mounts = put_in.mounts;
+        let machine = spec.vm.as_mut().map(|vm| {
+            let size = guests::size(&settings.limits);
+            (vm.cpus, vm.memory_bytes) = (size.cpus, size.memory_bytes);
+            size
+        });
+        // Those of a machine are as they were until it boots again.
         if spec.vm.is_none() {
-            let put_in = self.mount_specs(contents, &spec.mounts).await.map_err(RuntimeError::Mount)?;
-            spec.mounts = put_in.mounts;
             spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
@@ -328,6 +333,8 @@ impl Runtime for Supervisors {
             mounts: Some(spec.mounts.clone()),
             networks: Some(spec.networks.clone()),
             health: spec.health.clone(),
+            machine,
+            patience_ms: spec.vm.as_ref().map_or(0, guests::patience_ms),
         };
         match supervisor.update(update).await {
             Ok(()) => {}

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{KernelSpec, LaunchSpec};
 use berth_sys::cgroup::Device;
-use berth_sys::mount::{FsOption, add_flags, attach_on, clone_tree, enter_root, new_filesystem};
+use berth_sys::mount::{
+    FsOption, add_flags, attach_on, clone_tree, enter_root, make_all_shared, new_filesystem,
+};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 use rustix::mount::MountAttrFlags;
 
@@ -203,6 +205,8 @@ pub fn arrange_share(prepared: &Prepared, kernel: &KernelSpec) -> Result<OwnedFd
         }
     }
     arrange_contents(prepared, kernel)?;
+    // What a change puts in or takes out later is so for who exports the copy, too.
+    make_all_shared().map_err(launch_error(Stage::Mount, "/"))?;
     clone_tree(Path::new("/"), true).map_err(launch_error(Stage::Rootfs, "/"))
 }
 

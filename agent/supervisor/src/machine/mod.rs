@@ -9,8 +9,11 @@
 //! of turn, and what it prints is kept only in part.
 
 mod console;
+mod monitor;
+mod plug;
 mod pump;
 mod qemu;
+mod size;
 mod start;
 pub mod taps;
 mod view;
@@ -29,6 +32,7 @@ use berth_runtime::spec::{InterfaceSpec, LaunchSpec, VmSpec};
 use berth_sys::process::Child;
 
 use self::console::Console;
+use self::plug::Plug;
 pub use self::pump::{Flow, Pump};
 use self::start::{Parts, Processes};
 use crate::container::init::Init;
@@ -41,6 +45,8 @@ pub struct Machine {
     pub virtiofsd: Child,
     /// The protocol.
     pub link: Link,
+    /// What it is given while it runs.
+    pub plug: Plug,
     port: Option<UnixStream>,
     /// QEMU's and the guest's kernel's.
     console: Console,
@@ -66,11 +72,15 @@ impl Machine {
         port.set_nonblocking(true).map_err(at())?;
         let (console, writer) = Console::new().map_err(at())?;
         let (share_console, share_writer) = Console::new().map_err(at())?;
-        let parts = Parts::open(spec, vm, host, channel.into(), [writer, share_writer])?;
+        let (monitor, monitored) = UnixStream::pair().map_err(at())?;
+        let plug = Plug::new(vm, monitor).map_err(at())?;
+        let inherited = [channel.into(), monitored.into()];
+        let parts = Parts::open(spec, vm, host, inherited, [writer, share_writer])?;
         let Processes { init, virtiofsd, qemu } = start::start(spec, vm, host, &parts)?;
         let machine = Self {
             virtiofsd,
             link: Link::new(),
+            plug,
             port: Some(port),
             console,
             share_console,
@@ -227,6 +237,7 @@ fn guest_spec(spec: &LaunchSpec) -> GuestSpec {
     GuestSpec {
         version: VERSION,
         hostname: spec.hostname.clone(),
+        resources: spec.vm.as_ref().map(size::at_boot).unwrap_or_default(),
         interfaces: spec.networks.iter().map(guest_interface).collect(),
         sysctls: spec.kernel.sysctls.clone(),
         shm_bytes: spec.kernel.shm_bytes,

@@ -5,6 +5,8 @@ use std::os::fd::RawFd;
 use berth_guest_protocol::{PORT, ROOT_TAG};
 use berth_runtime::spec::VmSpec;
 
+use super::size::{self, Memory};
+
 /// Where QEMU sees the kernel.
 pub const KERNEL: &str = "/kernel";
 
@@ -17,8 +19,13 @@ pub const SHARED: &str = "/shared";
 /// Of the translated code, in MiB: QEMU would take up to a gigabyte, which a control group must then allow.
 const TRANSLATION_MIB: u32 = 128;
 
+/// What QEMU calls the memory that can be plugged in.
+pub const PLUGGED: &str = "plugged";
+
 /// Descriptors that QEMU inherits.
 pub struct Inherited {
+    /// Of the monitor.
+    pub monitor: RawFd,
     /// Of the guest channel.
     pub channel: RawFd,
     /// To virtiofsd.
@@ -27,32 +34,38 @@ pub struct Inherited {
     pub taps: Vec<(RawFd, String)>,
 }
 
-/// QEMU's arguments. It gets the devices that a guest of ours drives, and no others: no disk, no display, no USB, no
-/// monitor that could be talked to.
+/// The kind of a machine's processors.
+pub fn processor(vm: &VmSpec) -> &'static str {
+    // The plain model: what others claim to have, translation must do in software.
+    if vm.kvm { "host" } else { "qemu64" }
+}
+
+/// The device that a processor of a kind is.
+pub fn processor_driver(vm: &VmSpec) -> String {
+    format!("{}-x86_64-cpu", processor(vm))
+}
+
+/// QEMU's arguments. It gets the devices that a guest of ours drives, and no others: no disk, no display, no USB.
 pub fn arguments(vm: &VmSpec, id: &str, inherited: &Inherited) -> Vec<String> {
-    let memory = vm.memory_bytes >> 20;
-    let (accelerator, cpu) = match vm.kvm {
-        true => ("kvm".to_owned(), "host"),
-        // The plain model: what others claim to have, translation must do in software.
-        false => (format!("tcg,tb-size={TRANSLATION_MIB}"), "qemu64"),
-    };
+    let accelerator = if vm.kvm { "kvm".to_owned() } else { format!("tcg,tb-size={TRANSLATION_MIB}") };
     let mut arguments: Vec<String> =
         ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"].map(str::to_owned).into();
     let mut add = |option: &str, value: String| arguments.extend([option.to_owned(), value]);
     add("-name", id.to_owned());
     add("-machine", "q35,memory-backend=memory,sata=off,smbus=off,vmport=off".to_owned());
     add("-accel", accelerator);
-    add("-cpu", cpu.to_owned());
-    add("-smp", vm.cpus.max(1).to_string());
-    add("-m", format!("{memory}M"));
-    // Shared with virtiofsd, which reads and writes the guest's buffers itself.
-    add("-object", format!("memory-backend-memfd,id=memory,size={memory}M,share=on"));
+    add("-cpu", processor(vm).to_owned());
+    resources(vm, &mut add);
     add("-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny".to_owned());
     add("-kernel", KERNEL.to_owned());
     add("-initrd", INITRAMFS.to_owned());
     // A panic ends the machine at once; the kernel's tests of its ciphers are half a second under translation.
-    // Translated on a busy host, its timer's check fails at times, and it hangs.
-    add("-append", "console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check".to_owned());
+    // Translated on a busy host, its timer's check fails at times, and it hangs. Memory that comes is used at once, as
+    // movable as its kernel can do with; its devices reach all of it, so that none is set aside for those that do not.
+    let plugged = "memhp_default_state=online memory_hotplug.online_policy=auto-movable swiotlb=noforce";
+    add("-append", format!("console=ttyS0 quiet panic=-1 cryptomgr.notests no_timer_check {plugged}"));
+    add("-chardev", format!("socket,id=monitor,fd={}", inherited.monitor));
+    add("-mon", "chardev=monitor,mode=control".to_owned());
     add("-chardev", "stdio,id=console,signal=off".to_owned());
     add("-serial", "chardev:console".to_owned());
     add("-chardev", format!("socket,id=channel,fd={}", inherited.channel));
@@ -65,7 +78,31 @@ pub fn arguments(vm: &VmSpec, id: &str, inherited: &Inherited) -> Vec<String> {
         // Without the option ROM: nothing boots from a network.
         add("-device", format!("virtio-net-pci,netdev=net{index},mac={mac},romfile="));
     }
+    if Memory::of(vm).room > 0 {
+        // The last, so that the guest finds the others where they are in a machine without it.
+        let plugged = size::at_boot(vm).plugged_bytes;
+        arguments.push("-device".to_owned());
+        arguments.push(format!("virtio-mem-pci,id={PLUGGED},memdev=room,requested-size={plugged}"));
+    }
     arguments
+}
+
+/// Processors and memory. All memory is shared with virtiofsd, which reads and writes the guest's buffers itself.
+fn resources(vm: &VmSpec, add: &mut impl FnMut(&str, String)) {
+    let (most, driver) = (size::most_cpus(vm), processor_driver(vm));
+    add("-smp", format!("cpus=1,maxcpus={most},sockets=1,cores={most},threads=1"));
+    for number in 1..vm.cpus {
+        add("-device", format!("{driver},id=cpu{number},socket-id=0,core-id={number},thread-id=0"));
+    }
+    let Memory { base, room } = Memory::of(vm);
+    let backend = |id: &str, size| format!("memory-backend-memfd,id={id},size={size}M,share=on");
+    add("-object", backend("memory", base));
+    if room == 0 {
+        add("-m", format!("{base}M"));
+        return;
+    }
+    add("-m", format!("size={base}M,maxmem={}M", base + room));
+    add("-object", format!("{},reserve=off", backend("room", room)));
 }
 
 /// The arguments of virtiofsd, in the spelling that both its implementations take.
@@ -77,10 +114,10 @@ pub fn share_arguments(listener: RawFd) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn vm(kvm: bool) -> VmSpec {
+    pub fn vm(kvm: bool) -> VmSpec {
         VmSpec {
             kernel: "/k".into(),
             initramfs: "/i".into(),
@@ -90,6 +127,8 @@ mod tests {
             kvm_reason: String::new(),
             memory_bytes: 300 << 20,
             cpus: 2,
+            max_memory_bytes: 1 << 30,
+            max_cpus: 16,
             boot_timeout_ms: 1,
         }
     }
@@ -97,10 +136,16 @@ mod tests {
     #[test]
     fn a_machine_has_its_memory_its_processors_and_one_card_an_interface() {
         let taps = vec![(7, "02:00:00:00:00:07".to_owned()), (8, "02:00:00:00:00:08".to_owned())];
-        let line = arguments(&vm(false), "web", &Inherited { channel: 5, share: 6, taps }).join(" ");
+        let line =
+            arguments(&vm(false), "web", &Inherited { monitor: 4, channel: 5, share: 6, taps }).join(" ");
         for part in [
-            "-accel tcg,tb-size=128 -cpu qemu64 -smp 2 -m 300M",
-            "size=300M,share=on",
+            "-accel tcg,tb-size=128 -cpu qemu64 -smp cpus=1,maxcpus=16,",
+            "-device qemu64-x86_64-cpu,id=cpu1,socket-id=0,core-id=1",
+            "id=memory,size=256M,share=on",
+            "-m size=256M,maxmem=1024M",
+            "id=room,size=768M,share=on,reserve=off",
+            "virtio-mem-pci,id=plugged,memdev=room,requested-size=46137344",
+            "socket,id=monitor,fd=4 -mon chardev=monitor,mode=control",
             "socket,id=channel,fd=5",
             "socket,id=share,fd=6",
             "tap,id=net1,fd=8 -device virtio-net-pci,netdev=net1,mac=02:00:00:00:00:08,romfile=",
@@ -108,7 +153,8 @@ mod tests {
         ] {
             assert!(line.contains(part), "no {part:?} in {line}");
         }
-        let line = arguments(&vm(true), "web", &Inherited { channel: 5, share: 6, taps: vec![] }).join(" ");
+        let line = arguments(&vm(true), "web", &Inherited { monitor: 4, channel: 5, share: 6, taps: vec![] })
+            .join(" ");
         assert!(line.contains("-accel kvm -cpu host") && !line.contains("netdev"), "{line}");
     }
 }

@@ -49,6 +49,7 @@ pub struct Parts {
     listener: OwnedFd,
     share: OwnedFd,
     channel: OwnedFd,
+    monitor: OwnedFd,
     /// QEMU's, and virtiofsd's.
     consoles: [OwnedFd; 2],
 }
@@ -61,12 +62,12 @@ pub struct Processes {
 }
 
 impl Parts {
-    /// `channel`: what QEMU is to have of it; `consoles`: what it and virtiofsd print to.
+    /// `channel`, `monitor`: what QEMU is to have of them; `consoles`: what it and virtiofsd print to.
     pub fn open(
         spec: &LaunchSpec,
         vm: &VmSpec,
         host: &Host,
-        channel: OwnedFd,
+        [channel, monitor]: [OwnedFd; 2],
         consoles: [OwnedFd; 2],
     ) -> Result<Self, LaunchError> {
         let mut boot = vec![
@@ -82,7 +83,7 @@ impl Parts {
         let sockets = inside(&host.namespaces.network, share_sockets);
         let (listener, share) =
             sockets.and_then(|made| made).map_err(launch_error(Stage::Init, "virtiofsd's socket"))?;
-        Ok(Self { views: [View::open()?, View::open()?], boot, listener, share, channel, consoles })
+        Ok(Self { views: [View::open()?, View::open()?], boot, listener, share, channel, monitor, consoles })
     }
 }
 
@@ -242,10 +243,15 @@ impl Start<'_> {
         nix::sys::prctl::set_no_new_privs().map_err(privileges())?;
         let taps = self.host.taps.iter();
         let taps = taps.map(|tap| (tap.fd.as_raw_fd(), tap.mac.clone())).collect();
-        let (channel, share) = (self.parts.channel.as_fd(), self.parts.share.as_fd());
-        let inherited = Inherited { channel: channel.as_raw_fd(), share: share.as_raw_fd(), taps };
+        let Parts { channel, share, monitor, .. } = self.parts;
+        let inherited = Inherited {
+            monitor: monitor.as_raw_fd(),
+            channel: channel.as_raw_fd(),
+            share: share.as_raw_fd(),
+            taps,
+        };
         let arguments = qemu::arguments(self.vm, &self.spec.id, &inherited);
-        let mut kept = vec![channel, share];
+        let mut kept = vec![channel.as_fd(), share.as_fd(), monitor.as_fd()];
         kept.extend(self.host.taps.iter().map(|tap| tap.fd.as_fd()));
         self.execute(&self.vm.qemu, &arguments, &self.parts.consoles[0], &kept)
     }

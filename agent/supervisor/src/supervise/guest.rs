@@ -84,8 +84,10 @@ impl Supervisor {
                 }
             }
             GuestEvent::Exited { session, code, .. } => self.guest_program_ended(session, code),
-            // Both are seen where input and numbers are asked for.
-            GuestEvent::InputTaken { .. } | GuestEvent::Stats(_) => {}
+            GuestEvent::Has => self.guest_has_resources(),
+            GuestEvent::Stats(stats) => self.guest_uses(stats),
+            // It is seen where input is asked for.
+            GuestEvent::InputTaken { .. } => {}
         }
     }
 

@@ -11,6 +11,7 @@ mod health;
 mod leases;
 mod mounts;
 mod requests;
+mod resize;
 mod usage;
 mod workload;
 
@@ -28,6 +29,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::health::Watch;
 use self::leases::Addresses;
+use self::resize::Resizing;
 use self::workload::{Running, Waiting};
 pub use self::workload::{now_ms, reap};
 use crate::container::Profile;
@@ -51,6 +53,7 @@ pub struct Supervisor {
     check: Option<Watch>,
     leases: Vec<Client>,
     addresses: Option<Addresses>,
+    resizing: Option<Resizing>,
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
@@ -80,6 +83,7 @@ enum Token {
     Guest,
     Console,
     Share,
+    Monitor,
     Pump(usize, Flow),
     Addresses,
 }
@@ -117,6 +121,7 @@ impl Supervisor {
             check: None,
             leases: Vec::new(),
             addresses: None,
+            resizing: None,
             restarts: 0,
             in_a_row: 0,
             starting: None,
@@ -141,6 +146,7 @@ impl Supervisor {
                 self.handle(token, flags);
             }
             self.after_deadlines();
+            self.resize_due();
             if let Some(machine) = self.machine() {
                 machine.write();
             }
@@ -206,6 +212,9 @@ impl Supervisor {
             Token::Guest if self.running_machine().is_some_and(|machine| machine.has_output()) => {
                 PollFlags::POLLIN | PollFlags::POLLOUT
             }
+            Token::Monitor if self.running_machine().is_some_and(|it| it.plug.monitor.has_output()) => {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            }
             _ => PollFlags::POLLIN,
         }
     }
@@ -220,7 +229,7 @@ impl Supervisor {
         };
         let lease = self.leases.iter().filter_map(Client::due).min();
         let addresses = self.addresses.as_ref().and_then(|addresses| addresses.due);
-        let deadline = deadline.into_iter().chain(lease).chain(addresses).min();
+        let deadline = deadline.into_iter().chain(lease).chain(addresses).chain(self.resize_deadline()).min();
         let Some(deadline) = deadline else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only spin.
         let wait = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -265,6 +274,7 @@ impl Supervisor {
                 }
             }
             Token::Share => self.share_ended(),
+            Token::Monitor => self.monitor_spoke(),
             Token::Pump(index, flow) => self.pump(index, Some(flow)),
         }
     }

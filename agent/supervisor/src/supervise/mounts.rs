@@ -1,7 +1,7 @@
 //! What users put into an instance, changed while the workload runs.
 
 use berth_runtime::file::FileWrite;
-use berth_runtime::launch::{LaunchError, Stage};
+use berth_runtime::launch::LaunchError;
 use berth_runtime::mount::MountSpec;
 use berth_sys::cgroup::Device;
 use nix::sys::signal::Signal;
@@ -18,11 +18,6 @@ impl Supervisor {
         mut writes: Vec<FileWrite>,
     ) -> Result<(), LaunchError> {
         let wanted = wanted.unwrap_or_else(|| self.spec.mounts.clone());
-        if self.spec.vm.is_some() && wanted != self.spec.mounts {
-            // virtiofsd has its own copy of the mounts.
-            let path = "the mounts of a running virtual machine".into();
-            return Err(LaunchError { stage: Stage::Mount, errno: libc::EOPNOTSUPP, path });
-        }
         let ground = self.host.ground(&self.spec);
         match &mut self.workload {
             Workload::Running(running) => {
@@ -41,6 +36,9 @@ impl Supervisor {
                 // Where only what may be done with one changed, all of it went just now.
                 self.host.allow_devices(now)?;
                 changed?;
+                if let Some(machine) = running.machine() {
+                    machine.link.forget();
+                }
                 files::written(&mut writes);
             }
             Workload::Waiting(_) => {

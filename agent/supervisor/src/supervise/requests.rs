@@ -9,6 +9,7 @@ use berth_process::program::Stdio;
 use berth_process::rlimits;
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
 use berth_runtime::spec::{ProcessSpec, VERSION};
+use berth_sys::cgroup::CgroupError;
 use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
 
@@ -34,7 +35,10 @@ impl Supervisor {
                 self.stop(force, true);
                 Response::Done
             }
-            Request::Update(update) => self.update(update),
+            Request::Update(update) => match self.begin_update(index, update) {
+                Some(response) => response,
+                None => return,
+            },
             Request::Usage => self.usage(),
             Request::Exec { process, terminal } => match self.exec(index, &process, terminal) {
                 Some(response) => response,
@@ -83,16 +87,21 @@ impl Supervisor {
         }
     }
 
-    fn update(&mut self, update: Update) -> Response {
+    /// A limit that the kernel does not take; all is as it was.
+    pub(super) fn limit_refused(&mut self, error: &CgroupError) -> Response {
+        // A change is made whole or not at all.
+        let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
+        let limit = limit_of(&error.path).to_owned();
+        Response::LimitRefused { limit, errno: error.source.raw_os_error().unwrap_or(0) }
+    }
+
+    pub(super) fn update(&mut self, update: Update) -> Response {
         if (&update.cgroup.parent, &update.cgroup.name) != (&self.spec.cgroup.parent, &self.spec.cgroup.name)
         {
             return Response::Refused { reason: "the control group cannot be renamed".into() };
         }
         if let Err(error) = self.host.cgroup.set_limits(&crate::host::limits(&update.cgroup)) {
-            // Back to what was: a change is made whole or not at all.
-            let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
-            let limit = limit_of(&error.path).to_owned();
-            return Response::LimitRefused { limit, errno: error.source.raw_os_error().unwrap_or(0) };
+            return self.limit_refused(&error);
         }
         self.allow_devices();
         let networks = update.networks.unwrap_or_else(|| self.spec.networks.clone());
@@ -116,6 +125,9 @@ impl Supervisor {
         self.spec.restart = update.restart;
         self.spec.stop = update.stop;
         self.spec.cgroup = update.cgroup;
+        if let (Some(vm), Some(size)) = (&mut self.spec.vm, update.machine) {
+            (vm.cpus, vm.memory_bytes) = (size.cpus, size.memory_bytes);
+        }
         if self.spec.health != update.health {
             self.spec.health = update.health;
             self.watch_health();

@@ -139,6 +139,7 @@ impl Running {
     pub(super) fn machine_fds(&self) -> Vec<(Token, BorrowedFd<'_>)> {
         let Some(machine) = &self.machine else { return Vec::new() };
         let mut fds: Vec<_> = machine.port().map(|fd| (Token::Guest, fd)).into_iter().collect();
+        fds.extend(machine.plug.monitor.fd().map(|fd| (Token::Monitor, fd)));
         fds.extend(machine.consoles().map(|fd| (Token::Console, fd)));
         if machine.needs_share() {
             fds.push((Token::Share, machine.virtiofsd.pidfd.as_fd()));
@@ -293,6 +294,7 @@ impl Supervisor {
                 self.guest_spoke();
             }
         }
+        self.resize_ended();
         let Workload::Running(running) = &mut self.workload else { return };
         let ended = reap(running.child.pid);
         if let Some(check) = &mut self.check {

@@ -20,6 +20,8 @@ pub fn vm(directory: &Path) -> VmSpec {
         kvm_reason: String::new(),
         memory_bytes: 256 << 20,
         cpus: 1,
+        max_memory_bytes: 1 << 30,
+        max_cpus: 4,
         boot_timeout_ms: 120_000,
     }
 }

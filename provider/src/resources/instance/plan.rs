@@ -201,7 +201,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
         ("boot", old.boot != new.boot || model.boot.has_unknown()),
     ];
-    // What a machine has plugged in is as it is until it boots again.
+    // A machine's interfaces are as they are until it boots again.
     let is_machine = model.r#type.as_str() == Some(MACHINE);
     let of = |boots: bool| if is_machine && boots { Effect::Restart } else { Effect::InPlace };
     let plugged = [
@@ -211,7 +211,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
             old.limits != new.limits || model.limits.has_unknown(),
         ),
         ("networks", of(true), old.networks != new.networks || model.networks.has_unknown()),
-        ("mounts", of(true), old.mounts != new.mounts || model.mounts.has_unknown()),
+        ("mounts", Effect::InPlace, old.mounts != new.mounts || model.mounts.has_unknown()),
     ];
     let state_only = [
         ("on_image_change", prior.on_image_change != model.on_image_change),
@@ -239,12 +239,22 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
     found
 }
 
-/// Whether limits that changed change the machine itself: its memory, and how many processors its limit of CPUs needs.
+/// A machine boots with so much memory at the most, and has the rest plugged in.
+const BOOT_MEMORY: u64 = 256 << 20;
+
+/// So many processors can be plugged in.
+const PLUGGED_CPUS: u64 = 16;
+
+/// Whether limits that changed need another boot of a machine: to have less memory than it has booted with, or more processors
+/// than can be plugged in.
 fn needs_boot(old: Option<&wire::Limits>, new: Option<&wire::Limits>) -> bool {
     let of = |limits: Option<&wire::Limits>| {
-        limits.map_or((0, 0), |limits| (limits.memory_bytes, limits.cpu_millis.div_ceil(1000)))
+        let memory = limits.map(|limits| limits.memory_bytes).filter(|bytes| *bytes > 0);
+        (memory.unwrap_or(BOOT_MEMORY), limits.map_or(0, |limits| limits.cpu_millis.div_ceil(1000)))
     };
-    of(old) != of(new)
+    let ((old_memory, old_cpus), (new_memory, new_cpus)) = (of(old), of(new));
+    let is_beyond = old_cpus.max(new_cpus) > PLUGGED_CPUS;
+    new_memory < old_memory.min(BOOT_MEMORY) || (is_beyond && old_cpus != new_cpus)
 }
 
 /// Those about the process that restart it.

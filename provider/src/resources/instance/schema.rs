@@ -106,15 +106,15 @@ fn schedule(schema: Schema) -> Schema {
         (
             "cpu",
             text(
-                "Number of CPUs, such as `\"1.5\"`. A virtual machine has as many processors, rounded up; another number of \
-                 those restarts it.",
+                "Number of CPUs, such as `\"1.5\"`. A virtual machine has as many processors, rounded up; it is restarted for \
+                 more than 16.",
             ),
         ),
         (
             "memory",
             text(
                 "Memory, such as `\"512MiB\"`, or a number of bytes. A virtual machine's own: 256 MiB where nothing is said, \
-                 96 MiB at the least; a change restarts it.",
+                 96 MiB at the least; it is restarted to have less than 256 MiB where it had more.",
             ),
         ),
         ("pids", Attribute::number("Number of processes and threads. Not of a virtual machine.")),

@@ -158,21 +158,23 @@ fn what_changes_in_place_warns_of_nothing() {
 }
 
 #[test]
-fn a_machine_boots_again_for_what_is_plugged_in_and_is_refused_what_it_cannot_have() {
-    let limits = |cpu: &str| {
-        Attr::Known(LimitsModel { cpu: known(cpu), memory: known("1GiB"), ..LimitsModel::default() })
+fn a_machine_boots_again_for_what_cannot_be_plugged_in_and_is_refused_what_it_cannot_have() {
+    let machine = |cpu: &str, memory: &str| {
+        let limits = LimitsModel { cpu: known(cpu), memory: known(memory), ..LimitsModel::default() };
+        InstanceModel { r#type: known("virtual-machine"), limits: Attr::Known(limits), ..config() }
     };
-    let machine = |cpu: &str| {
-        let r#type = known("virtual-machine");
-        InstanceModel { r#type, limits: limits(cpu), ..config() }
-    };
-    let prior = state(&machine("1.2"));
-    assert_eq!(effects(&plan(&prior, &machine("1.8"))), [("limits", Effect::InPlace)]);
-    assert_eq!(effects(&plan(&prior, &machine("2.5"))), [("limits", Effect::Restart)]);
+    let prior = state(&machine("1.2", "1GiB"));
+    let effect = |cpu, memory| effects(&plan(&prior, &machine(cpu, memory)));
+    for (cpu, memory) in [("1.8", "1GiB"), ("2.5", "1GiB"), ("16", "4GiB"), ("1", "256MiB")] {
+        assert_eq!(effect(cpu, memory), [("limits", Effect::InPlace)], "{cpu} {memory}");
+    }
+    for (cpu, memory) in [("16.5", "1GiB"), ("1", "255MiB")] {
+        assert_eq!(effect(cpu, memory), [("limits", Effect::Restart)], "{cpu} {memory}");
+    }
     let replaced = plan(&state(&config()), &InstanceModel { r#type: known("virtual-machine"), ..config() });
     assert_eq!(effects(&replaced), [("type", Effect::Replace)]);
     let small = LimitsModel { memory: known("64MiB"), pids: Attr::Known(9), ..LimitsModel::default() };
-    let paths: Vec<_> = validate(&InstanceModel { limits: Attr::Known(small), ..machine("1") })
+    let paths: Vec<_> = validate(&InstanceModel { limits: Attr::Known(small), ..machine("1", "1GiB") })
         .into_iter()
         .map(|report| report.path)
         .collect();

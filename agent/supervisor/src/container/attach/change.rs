@@ -3,9 +3,9 @@
 //! A process that enters the container takes out what is no longer wanted and puts in what is new. Where a step fails, it
 //! puts back what it took out, and says under which ids.
 
-use std::fs::{self, File};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_runtime::file::FileWrite;
@@ -39,7 +39,10 @@ pub fn change(
     let new = Detached::open_all(&new, ground)?;
     allow(&new)?;
     let writes = Pending::open_all(writes)?;
-    match in_container(init, &Change { taken: &taken, new: &new, writes: &writes }) {
+    // The host's, for a machine's pid 1 sees no /proc.
+    let table = format!("/proc/{}/mountinfo", init.pid);
+    let table = File::open(&table).map_err(launch_error(Stage::MountTarget, table))?;
+    match in_container(init, &Change { table: &table, taken: &taken, new: &new, writes: &writes }) {
         Ok(()) => {
             let settled = super::settle_all(new)?;
             *mounted = kept.into_iter().chain(settled).collect();
@@ -78,6 +81,8 @@ type Restored = Vec<(String, MountId)>;
 
 /// What is to be done in the container.
 struct Change<'a> {
+    /// Of what is mounted where it is to be done.
+    table: &'a File,
     taken: &'a [Attached],
     new: &'a [Detached],
     writes: &'a [Pending],
@@ -130,7 +135,7 @@ fn work(change: &Change<'_>, failures: &FailurePipe, mut restored: &io::PipeWrit
     let Err(error) = step(change, &mut out, &mut placed) else { return 0 };
     for mount in change.new[..placed].iter().rev() {
         // What cannot be taken out again is not known to the supervisor, and goes with the container.
-        let _ = take(&mount.attached());
+        let _ = take(change.table, &mount.attached());
     }
     let mut ids = Vec::new();
     for (mount, tree) in out.iter().rev() {
@@ -153,7 +158,7 @@ fn step<'a>(
     let mut taken: Vec<_> = change.taken.iter().collect();
     taken.sort_by_key(|mount| std::cmp::Reverse(mount.spec.target.components().count()));
     for mount in taken {
-        let tree = take(mount).map_err(launch_error(Stage::MountTarget, &mount.spec.target))?;
+        let tree = take(change.table, mount).map_err(launch_error(Stage::MountTarget, &mount.spec.target))?;
         out.extend(tree.map(|tree| (mount, tree)));
     }
     for mount in change.new {
@@ -164,12 +169,14 @@ fn step<'a>(
 }
 
 /// Takes a mount out and gives a copy of it; `None` where the container has taken it out itself.
-fn take(mount: &Attached) -> io::Result<Option<OwnedFd>> {
-    let Some(root) = find(&mount.identity)? else { return Ok(None) };
+fn take(table: &File, mount: &Attached) -> io::Result<Option<OwnedFd>> {
+    let Some(root) = find(table, &mount.identity)? else { return Ok(None) };
     let copy = clone_tree_of(root.as_fd(), true)?;
     // By its descriptor: a path could be changed meanwhile to lead to what must stay covered.
-    detach(Path::new(&format!("/proc/self/fd/{}", root.as_raw_fd())))?;
-    Ok(Some(copy))
+    nix::unistd::fchdir(&root)?;
+    let taken = detach(Path::new("."));
+    nix::unistd::chdir("/")?;
+    taken.map(|()| Some(copy))
 }
 
 fn put_back(mount: &Attached, tree: &OwnedFd) -> io::Result<MountId> {
@@ -187,9 +194,11 @@ fn put_back(mount: &Attached, tree: &OwnedFd) -> io::Result<MountId> {
 }
 
 /// The root of a mount, wherever it is now.
-fn find(identity: &Identity) -> io::Result<Option<OwnedFd>> {
-    let table = fs::read_to_string("/proc/self/mountinfo")?;
-    for line in table.lines() {
+fn find(mut table: &File, identity: &Identity) -> io::Result<Option<OwnedFd>> {
+    let mut text = String::new();
+    table.rewind()?;
+    table.read_to_string(&mut text)?;
+    for line in text.lines() {
         let Some(entry) = Entry::parse(line) else { continue };
         let is_it = match identity {
             Identity::Id(id) => entry.number == id.number,
