@@ -81,11 +81,11 @@ mod cases {
             (output.code, output.stdout)
         }
 
-        /// What `name` is served by `other`, at its address.
+        /// What `name` is served by `other`, which it finds by its name.
         fn asks(&self, name: &str, other: &str) -> (i32, String) {
-            let address = self.instance(other)["ipv4_address"].as_str().unwrap().to_owned();
             let ask = format!(
-                "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 10 {address} 8080 | busybox tail -n 1"
+                "address=$(busybox nslookup {other}.default.berth | busybox awk '/^Address/ {{ found = $NF }} END {{ print found }}'); \
+                 printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 10 $address 8080 | busybox tail -n 1"
             );
             self.inside(name, &ask)
         }
@@ -174,29 +174,30 @@ mod cases {
         assert_eq!(world.project.attributes("berth_instance.web").unwrap()["exit_code"], 9);
     }
 
-    /// Each image as it is, with its port published.
-    fn machines() -> String {
-        let machine = |(image, port): (&str, u16)| {
+    /// Each image as it is, with its port published; what is called the interpreter has an image and arguments of the caller's.
+    fn machines(image: &str, arguments: &str) -> String {
+        let machine = |(name, image, port, arguments): (&str, &str, u16, &str)| {
             format!(
-                "resource \"berth_instance\" \"{image}\" {{\n  name = \"{image}\"\n  type = \"virtual-machine\"\n  \
+                "resource \"berth_instance\" \"{name}\" {{\n  name = \"{name}\"\n  type = \"virtual-machine\"\n  \
                  image = \"${{berth_remote.local.name}}:berth/{image}:1\"\n  \
-                 ports = {{ http = {{ container_port = {port} }} }}\n}}\n"
+                 ports = {{ http = {{ container_port = {port} }} }}\n  {arguments}\n}}\n"
             )
         };
-        [("web", 80), ("database", 5432), ("interpreter", 8000)].map(machine).concat()
+        let interpreter = ("interpreter", image, 8000, arguments);
+        [("web", "web", 80, ""), ("database", "database", 5432, ""), interpreter].map(machine).concat()
     }
 
     pub fn real_programs_run_as_machines(terraform: &Terraform) {
-        let world = World::new(terraform);
-        world.write_all(&machines());
+        let mut world = World::new(terraform);
+        world.write_all(&machines("interpreter", ""));
         world.project.apply_settled();
         // Its cluster is made by instructions that are translated.
-        let ask = |sql: &str| {
+        let ask = |world: &World, sql: &str| {
             let limit = Duration::from_secs(300);
             wait::until("the database", limit, || postgres::query(world.port("database"), sql)).unwrap()
         };
-        ask("CREATE TABLE kept (word text)");
-        ask("INSERT INTO kept VALUES ('here')");
+        ask(&world, "CREATE TABLE kept (word text)");
+        ask(&world, "INSERT INTO kept VALUES ('here')");
 
         assert!(world.page("/").contains("Hello from nginx"));
         let logs = world.agent.berth_ok(&["instance", "logs", "web"]).unwrap();
@@ -210,10 +211,35 @@ mod cases {
         let said = world.agent.berth(&exec).unwrap();
         assert_eq!((said.code, said.stdout.as_str()), (11, "1000\n"));
 
+        // The agent dies, and finds all of them again.
+        let pids = |world: &World| {
+            ["web", "database", "interpreter"].map(|name| world.instance(name)["pid"].clone())
+        };
+        let before = pids(&world);
+        world.agent.kill().unwrap();
+        world.agent.restart().unwrap();
+        assert_eq!(pids(&world), before);
+        assert!(world.page("/").contains("Hello from nginx"));
         world.agent.berth_ok(&["instance", "restart", "database"]).unwrap();
-        assert_eq!(ask("SELECT word FROM kept"), ["here"]);
+        assert_eq!(ask(&world, "SELECT word FROM kept"), ["here"]);
         world.project.assert_empty_plan();
+        they_are_rebuilt_and_end_with_codes(&world);
         world.project.destroy_ok();
+    }
+
+    fn they_are_rebuilt_and_end_with_codes(world: &World) {
+        let same = || {
+            let seen = world.instance("interpreter");
+            (seen["id"].clone(), seen["ipv4_address"].clone())
+        };
+        let before = same();
+        // Another image in the same place, whose program ends with a code of its own.
+        let ends = "entrypoint = [\"/usr/sbin/nginx\", \"-c\", \"/no/such\"]\n  \
+                    restart = { policy = \"no\" }\n  wait_for = { condition = \"exited\", exit_codes = [1] }";
+        world.write_all(&machines("web", ends));
+        world.project.apply_settled();
+        assert_eq!(same(), before);
+        assert_eq!(world.project.attributes("berth_instance.interpreter").unwrap()["exit_code"], 1);
     }
 
     /// A `vm` section for what is not there, what is told of it, and the advice.

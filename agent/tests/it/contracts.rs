@@ -85,9 +85,10 @@ impl World {
         self.ports.images.pull(&resolution, &self.remotes, &Reporter::silent()).await.unwrap()
     }
 
-    fn request(&self, image: &ImageInfo, network: KnownNetwork) -> StartRequest {
+    fn request(&self, kind: &str, image: &ImageInfo, network: KnownNetwork) -> StartRequest {
         let draft = InstanceDraft {
             name: "contract".to_owned(),
+            kind: kind.to_owned(),
             image: "reg:tiny:1".to_owned(),
             running: true,
             ..InstanceDraft::default()
@@ -187,19 +188,24 @@ async fn the_host_s_network_keeps_its_promises() {
 
 #[tokio::test]
 async fn the_supervisors_keep_their_promises_on_mounted_images() {
-    supervisors(World::with(RootfsDriver::Erofs).await).await;
+    supervisors(World::with(RootfsDriver::Erofs).await, "container").await;
 }
 
 #[tokio::test]
 async fn the_supervisors_keep_their_promises_on_directories() {
-    supervisors(World::with(RootfsDriver::Directory).await).await;
+    supervisors(World::with(RootfsDriver::Directory).await, "container").await;
 }
 
-async fn supervisors(world: World) {
+#[tokio::test]
+async fn the_supervisors_keep_their_promises_of_virtual_machines() {
+    supervisors(World::new().await, "virtual-machine").await;
+}
+
+async fn supervisors(world: World, kind: &str) {
     let image = world.pulled().await;
     let network = network("10.231.77.0/24");
     world.ports.network.ensure(&network).await.unwrap();
-    let request = world.request(&image, network.clone());
+    let request = world.request(kind, &image, network.clone());
     testing::runtime(&*world.ports.runtime, &request).await;
     world.ports.network.release(&network).await.unwrap();
     for left in ["data/instances", "run/instances"] {
