@@ -128,6 +128,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError>
     })?;
     let dir = open_dir(parent)?;
     let temporary = temporary_name(name);
+    remove_stale(parent, name, &temporary)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&dir, &temporary, flags, Mode::from_raw_mode(mode)).map_err(at("create", path))?;
     let written = write_and_sync(File::from(file), bytes, mode)
@@ -141,11 +142,36 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError>
     rustix::fs::fsync(&dir).map_err(at("sync", parent))
 }
 
+const TEMPORARY: &str = ".tmp-";
+
 fn temporary_name(name: &std::ffi::OsStr) -> OsString {
     let mut temporary = OsString::from(".");
     temporary.push(name);
-    temporary.push(unique_name(".tmp-"));
+    temporary.push(unique_name(TEMPORARY));
     temporary
+}
+
+/// Removes what a process left that was killed while it wrote this file: a file has one process that writes it. Its number
+/// may be this one's, after a reboot.
+fn remove_stale(parent: &Path, name: &std::ffi::OsStr, temporary: &std::ffi::OsStr) -> Result<(), FsError> {
+    let mut start = OsString::from(".");
+    start.push(name);
+    start.push(TEMPORARY);
+    let own = format!("{}-", std::process::id());
+    for entry in std::fs::read_dir(parent).map_err(at_io("list", parent))? {
+        let entry = entry.map_err(at_io("list", parent))?;
+        let file = entry.file_name();
+        let Some(writer) = file.as_encoded_bytes().strip_prefix(start.as_encoded_bytes()) else { continue };
+        if file == temporary || !writer.starts_with(own.as_bytes()) {
+            match std::fs::remove_file(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(at_io("remove", &entry.path())(error));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
 }
 
 fn write_and_sync(mut file: File, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -190,6 +216,18 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_goes_at_the_next_write() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(".state.json.tmp-1-0"), b"half").unwrap();
+        std::fs::write(dir.path().join(".state.tmp-1-0"), b"another's").unwrap();
+        write_atomic(&dir.path().join("state.json"), b"whole", 0o600).unwrap();
+        let mut names: Vec<_> =
+            std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".state.tmp-1-0", "state.json"]);
     }
 
     #[test]

@@ -50,8 +50,8 @@ pub(super) fn spec(
     vm: Option<VmSpec>,
 ) -> LaunchSpec {
     let (config, rootfs) = (&request.config, home.rootfs(request.rootfs));
-    let parent = format!("berth{}", place.prefix);
-    let mut cgroup = CgroupSpec { parent, name: request.instance.to_string(), ..CgroupSpec::default() };
+    let (parent, name) = (group(place), request.instance.to_string());
+    let mut cgroup = CgroupSpec { parent, name, ..CgroupSpec::default() };
     limit(&mut cgroup, &request.settings.limits, vm.is_some());
     LaunchSpec {
         version: spec::VERSION,
@@ -83,6 +83,11 @@ pub(super) fn spec(
         vm,
         log: LogSpec { directory: home.log(), max_bytes: LOG_BYTES, keep: LOG_FILES },
     }
+}
+
+/// The control group of which each instance's is a part.
+pub(super) fn group(place: &Place) -> String {
+    format!("berth{}", place.prefix)
 }
 
 /// The instance's own ids, or the host's: as many of them as the kernel's settings of groups can name.

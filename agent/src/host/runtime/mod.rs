@@ -10,6 +10,7 @@ mod launch;
 mod mounts;
 mod plugs;
 mod process;
+mod remains;
 mod state;
 mod watch;
 mod writes;
@@ -40,6 +41,7 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use self::remains::{remove_dir, remove_file};
 use super::Place;
 use super::driver::Driver;
 use super::guests::{self, GuestError, Guests};
@@ -131,6 +133,12 @@ impl Supervisors {
         let made = made.map_err(|error| launch::unable("prepare the virtual machine", error))?;
         let failed = |error: GuestError| StartError::Machine { advice: error.advice(), source: error.into() };
         made.map(Some).map_err(failed)
+    }
+
+    /// Removes what a supervisor left that was killed; there is nothing where it ended in order, or was never there.
+    async fn clear_remains(&self, instance: InstanceId) -> io::Result<()> {
+        let parent = launch::group(&self.place);
+        blocking(move || remains::clear(&parent, instance).map_err(io::Error::other)).await
     }
 
     fn health(&self, settings: &Settings) -> Option<HealthSpec> {
@@ -274,6 +282,9 @@ impl Runtime for Supervisors {
                 if let Err(error) = blocking(cleared).await {
                     tracing::warn!(%error, "the spec of a failed start is left");
                 }
+                if let Err(error) = self.clear_remains(request.instance).await {
+                    tracing::warn!(%error, "the control group of a failed start is left");
+                }
                 Err(launch::failed(request, &spec, error))
             }
         }
@@ -293,6 +304,8 @@ impl Runtime for Supervisors {
                 }
             }
         }
+        let cleared = self.clear_remains(instance).await;
+        cleared.map_err(|error| unable("remove what the instance ran in", error))?;
         Ok(exit::read(&home.run).map(|record| state::exit(&record)))
     }
 
@@ -303,7 +316,7 @@ impl Runtime for Supervisors {
         contents: &Contents,
     ) -> Result<(), RuntimeError> {
         let home = self.home(instance);
-        let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
+        let (supervisor, state) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
         let Some(mut spec) = state::spec(&home.run) else { return Err(RuntimeError::NotRunning) };
         launch::limit(&mut spec.cgroup, &settings.limits, spec.vm.is_some());
         spec.restart = launch::restart(settings.restart);
@@ -319,9 +332,18 @@ impl Runtime for Supervisors {
             spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
+        // What an agent laid out that was killed before it could ask for it. A workload that runs waits for nothing; what one
+        // waits for that does not is to be kept.
+        let is_stale = spec.vm.is_none() && matches!(state, State::Running { .. });
         let files = files::Files::of(&spec.hostname, contents, &self.place, &self.served);
         let binds = spec.files.clone();
-        let laid = blocking(move || writes::lay_out(&run, &wanted)).await;
+        let laid = blocking(move || {
+            if is_stale {
+                writes::clear(&run)?;
+            }
+            writes::lay_out(&run, &wanted)
+        });
+        let laid = laid.await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
         spec.health = self.health(settings);
         let update = Update {
@@ -415,6 +437,8 @@ impl Runtime for Supervisors {
 
     async fn remove(&self, instance: InstanceId) -> Result<(), RuntimeError> {
         let home = self.home(instance);
+        let cleared = self.clear_remains(instance).await;
+        cleared.map_err(|error| unable("remove what the instance ran in", error))?;
         let removed = blocking(move || {
             remove_dir(&home.run)?;
             remove_dir(&home.data)
@@ -471,20 +495,6 @@ fn line(entry: logs::Entry) -> LogLine {
         logs::Stream::Stderr => LogStream::Stderr,
     };
     LogLine { time: entry.time, stream, data: entry.data, partial: entry.partial }
-}
-
-fn remove_file(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-fn remove_dir(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
 }
 
 /// What a workload is whose supervisor is gone.

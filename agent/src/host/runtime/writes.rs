@@ -32,7 +32,7 @@ pub(super) fn lay_out(run: &Path, wanted: &[Wanted]) -> io::Result<Vec<FileWrite
 
 /// Removes what was not taken.
 pub(super) fn clear(run: &Path) -> io::Result<()> {
-    super::remove_dir(&run.join(PENDING))
+    super::remains::remove_dir(&run.join(PENDING))
 }
 
 /// The file that could not be written, and why; `None` where it was something else.

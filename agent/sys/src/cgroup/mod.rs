@@ -314,13 +314,30 @@ fn is_kept_or_gone(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EBUSY | libc::ENOTEMPTY | libc::ENOENT))
 }
 
+/// Those in the group, and in groups that were made within it.
 fn processes(directory: &Path) -> Result<Vec<Pid>, CgroupError> {
     let file = directory.join("cgroup.procs");
-    match fs::read_to_string(&file) {
-        Ok(text) => Ok(text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(failed("read", &file, error)),
+    let text = match fs::read_to_string(&file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("read", &file, error)),
+    };
+    let mut found: Vec<_> = text.lines().filter_map(|line| line.parse().ok()).map(Pid::from_raw).collect();
+    for group in groups_in(directory)? {
+        found.extend(processes(&group)?);
     }
+    Ok(found)
+}
+
+/// What a workload that may has made within its group.
+fn groups_in(directory: &Path) -> Result<Vec<PathBuf>, CgroupError> {
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed("list", directory, error)),
+    };
+    let groups = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    Ok(groups.map(|entry| entry.path()).collect())
 }
 
 fn make_directory(directory: &Path) -> Result<(), CgroupError> {
@@ -336,6 +353,9 @@ fn make_directory(directory: &Path) -> Result<(), CgroupError> {
 }
 
 fn remove_directory(directory: &Path) -> Result<(), CgroupError> {
+    for group in groups_in(directory)? {
+        remove_directory(&group)?;
+    }
     // A process that was killed leaves its group a moment after it was reaped.
     for _ in 0..50 {
         match fs::remove_dir(directory) {
