@@ -34,6 +34,8 @@ struct How {
     programs: Option<PathBuf>,
     /// Run before it, in a mount namespace that it then has for itself.
     before: Option<String>,
+    /// Where its directories are made, if not among other temporary ones.
+    parent: Option<PathBuf>,
 }
 
 impl TestAgent {
@@ -57,8 +59,13 @@ impl TestAgent {
         Self::start_as(How { args: owned(args), before: Some(script.to_owned()), ..How::default() })
     }
 
+    /// As [`Self::start`], with its directories below this one.
+    pub fn start_in(parent: &Path) -> Result<Self, Error> {
+        Self::start_as(How { parent: Some(parent.to_owned()), ..How::default() })
+    }
+
     fn start_as(how: How) -> Result<Self, Error> {
-        let temporary = std::env::temp_dir();
+        let temporary = how.parent.clone().unwrap_or_else(std::env::temp_dir);
         let dir = tempfile::Builder::new()
             .prefix("berth-test-")
             .tempdir_in(&temporary)
@@ -116,6 +123,11 @@ impl TestAgent {
         let log = self.dir.path().join("agent.log");
         self.child = Some(launch_with(&self.data_dir(), &self.run_dir(), &log, &self.how)?);
         Ok(())
+    }
+
+    /// Its process, where one runs.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// What the agent has logged so far.

@@ -2,10 +2,13 @@
 //!
 //! Each figure and its peer's are taken in one run, in turn: a shared machine is noisy, and only ratios say something.
 
+mod density;
 mod network;
 mod plan;
 mod pull;
+mod start;
 mod vm;
+mod world;
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -13,11 +16,10 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use berth_acceptance_tests::command;
 use serde_json::{Value, json};
 
 use crate::Outcome;
-use crate::step::{self, StepError, command as cargo, file, find, programs, target};
+use crate::step::{self, StepError, command as cargo, file, programs, target};
 use crate::{build, setup};
 
 const STARTS: usize = 41;
@@ -36,6 +38,10 @@ pub enum Which {
     Pull,
     /// Terraform's plans that change nothing: time, and the provider's memory.
     Plan,
+    /// Starts: from the call to the entrypoint, exec, and many at once.
+    Start,
+    /// Two hundred instances: memory of supervisors and agent, the list, and the agent at rest.
+    Density,
     /// Networks: a published port's throughput, and changes of the firewall.
     Network,
     /// Virtual machines: from the launch to the first output, the channel, memory.
@@ -45,13 +51,17 @@ pub enum Which {
 /// Runs all of them, or those of one kind.
 pub fn run(which: Option<Which>) -> Outcome {
     setup::run()?;
-    build::run()?;
-    let of_start = which.is_none().then_some(("berth-runtime", "start"));
-    let of = |kind, example| which.is_none_or(|asked| asked == kind).then_some(example);
+    match which {
+        Some(Which::Start | Which::Density) => build::agent()?,
+        _ => build::run()?,
+    }
+    let of = |kind: Which, example| which.is_none_or(|asked| asked == kind).then_some(example);
     let examples = [
         of(Which::Pull, ("berth-image", "pull")),
         of(Which::Pull, ("berth-image", "bound")),
-        of_start,
+        of(Which::Start, ("berth-runtime", "start")),
+        of(Which::Start, ("berth-agent", "calls")),
+        of(Which::Density, ("berth-agent", "calls")),
         of(Which::Network, ("berth-network", "network")),
         of(Which::Network, ("berth-bridge", "names")),
         of(Which::Vm, ("berth-vm", "machine")),
@@ -63,7 +73,12 @@ pub fn run(which: Option<Which>) -> Outcome {
     let mut report = Report::new()?;
     if which.is_none() {
         report.add("provider", provider()?)?;
-        report.add("start", start()?)?;
+    }
+    if which.is_none_or(|asked| asked == Which::Start) {
+        start::run(&mut report)?;
+    }
+    if which.is_none_or(|asked| asked == Which::Density) {
+        density::run(&mut report)?;
     }
     if which.is_none_or(|asked| asked == Which::Pull) {
         pull::run(&mut report)?;
@@ -132,21 +147,6 @@ fn provider() -> Result<Value, StepError> {
     }
     let size = fs::metadata(&program).map_err(file("look at", &program))?.len();
     Ok(json!({ "ours": spread(&mut times), "bytes": size }))
-}
-
-/// A container that runs `/bin/true`, against crun.
-fn start() -> Result<Value, StepError> {
-    let crun = find("crun").ok_or_else(|| StepError::Rule("install the package crun".into()))?;
-    let mut program = Command::new(programs().join("examples/start"));
-    program.arg(programs().join("berth-supervisor")).arg(crun).arg(STARTS.to_string()).env("TMPDIR", MEMORY);
-    let figures = command::json(&mut program).map_err(failed)?;
-    let median = |side: &str| figures[side]["median"].as_f64().unwrap_or(f64::NAN);
-    Ok(json!({
-        "ours": figures["ours"],
-        "peer": figures["theirs"],
-        "ratio": median("ours") / median("theirs"),
-        "peer_is": "crun run",
-    }))
 }
 
 fn compared(ours: &mut [f64], theirs: &mut [f64], mut more: Value) -> Value {

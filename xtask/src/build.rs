@@ -15,6 +15,19 @@ pub fn run() -> Outcome {
         arguments.extend(STATIC.iter().flat_map(|package| ["--exclude", package]));
         step::run(&mut command("cargo", &arguments))
     })?;
+    static_programs()
+}
+
+/// Builds what runs on a host, and not what talks to it.
+pub fn agent() -> Outcome {
+    timed("Build the agent", || {
+        let arguments = ["build", "--release", "--locked", "--bins", "--package", "berth-agent"];
+        step::run(&mut command("cargo", &arguments))
+    })?;
+    static_programs()
+}
+
+fn static_programs() -> Outcome {
     timed("Build the static programs", || {
         let directory = target().join("static");
         let triple = Target::here().triple();
