@@ -3,11 +3,12 @@
 //! A kernel without such programs has no list. An instance with a user namespace of its own needs none: it can make no
 //! node that works, and uses those that it is given.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::{Cgroup, CgroupError, Layout, bpf, failed, write};
+use super::{Cgroup, CgroupError, Layout, bpf, failed};
 
 /// What may be done with a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -113,8 +114,8 @@ impl Cgroup {
     pub(super) fn allow_common_devices(&self) -> Result<(), CgroupError> {
         match &self.layout {
             Layout::Legacy { .. } => {
-                self.write_rule("devices.deny", "a")?;
-                COMMON.iter().try_for_each(|rule| self.write_rule("devices.allow", &rule.text()))
+                self.write_rules("devices.deny", ["a".to_owned()])?;
+                self.write_rules("devices.allow", COMMON.map(Rule::text))
             }
             Layout::Unified { .. } => {
                 // A kernel without such programs: see above.
@@ -140,7 +141,7 @@ impl Cgroup {
     pub fn allow_device(&self, device: Device) -> Result<(), CgroupError> {
         let rule = Rule::from(device);
         match &self.layout {
-            Layout::Legacy { .. } => self.write_rule("devices.allow", &rule.text()),
+            Layout::Legacy { .. } => self.write_rules("devices.allow", [rule.text()]),
             // It is allowed again after each change: the program must not grow by that.
             Layout::Unified { .. } => self.change(|rules| {
                 if !rules.contains(&rule) {
@@ -163,7 +164,7 @@ impl Cgroup {
             return Ok(());
         }
         match &self.layout {
-            Layout::Legacy { .. } => self.write_rule("devices.deny", &rule.text()),
+            Layout::Legacy { .. } => self.write_rules("devices.deny", [rule.text()]),
             Layout::Unified { .. } => self.change(|rules| rules.retain(|other| *other != rule)),
         }
     }
@@ -174,7 +175,7 @@ impl Cgroup {
     /// The file that could not be written.
     pub fn allow_all_devices(&self) -> Result<(), CgroupError> {
         match &self.layout {
-            Layout::Legacy { .. } => self.write_rule("devices.allow", "a"),
+            Layout::Legacy { .. } => self.write_rules("devices.allow", ["a".to_owned()]),
             Layout::Unified { .. } => {
                 self.change(|rules| rules.extend([false, true].map(|block| Rule::any(block, Access::ALL))))
             }
@@ -204,12 +205,18 @@ impl Cgroup {
         Ok(())
     }
 
-    fn write_rule(&self, file: &str, rule: &str) -> Result<(), CgroupError> {
-        let directories = self.directories();
-        match directories.iter().find(|(controller, _)| controller == "devices") {
-            Some((_, directory)) => write(&Path::new(directory).join(file), rule),
-            None => Ok(()),
-        }
+    /// Each is a write of its own, to the file that is opened once.
+    fn write_rules(&self, file: &str, rules: impl IntoIterator<Item = String>) -> Result<(), CgroupError> {
+        let Layout::Legacy { roots } = &self.layout else { return Ok(()) };
+        let Some((_, root)) = roots.iter().find(|(controller, _)| controller == "devices") else {
+            return Ok(());
+        };
+        let path = root.join(&self.parent).join(&self.name).join(file);
+        let write = || {
+            let mut file = File::options().write(true).open(&path)?;
+            rules.into_iter().try_for_each(|rule| file.write_all(rule.as_bytes()))
+        };
+        write().map_err(|source| failed("write", &path, source))
     }
 }
 

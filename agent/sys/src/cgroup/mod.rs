@@ -149,6 +149,7 @@ impl Cgroup {
     }
 
     fn make(&self, limits: &Limits) -> Result<(), CgroupError> {
+        let is_new = self.directories().iter().all(|(_, directory)| !directory.exists());
         match &self.layout {
             Layout::Unified { root } => v2::create(root, &self.parent, &self.name)?,
             Layout::Legacy { roots } => {
@@ -159,7 +160,8 @@ impl Cgroup {
             }
         }
         self.allow_common_devices()?;
-        self.set_limits(limits)
+        // A new group has none.
+        if is_new && *limits == Limits::default() { Ok(()) } else { self.set_limits(limits) }
     }
 
     /// A group that is there already, such as that of a supervisor that was adopted.
@@ -408,6 +410,19 @@ mod tests {
     fn a_unified_hierarchy_with_memory_is_used() {
         let layout = Layout::from_mountinfo(MIXED, |_| "cpu memory pids".to_owned());
         assert_eq!(layout, Layout::Unified { root: "/sys/fs/cgroup/unified".into() });
+    }
+
+    #[test]
+    fn a_group_that_was_left_behind_loses_its_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let layout = Layout::Legacy { roots: vec![("pids".to_owned(), root.path().to_owned())] };
+        let made = |limits: &Limits| {
+            Cgroup::create(layout.clone(), "parent", "one", limits).unwrap();
+            fs::read_to_string(root.path().join("parent/one/pids.max")).ok()
+        };
+        assert_eq!(made(&Limits::default()), None, "a new group has none");
+        assert_eq!(made(&Limits { pids: Some(5), ..Limits::default() }).as_deref(), Some("5"));
+        assert_eq!(made(&Limits::default()).as_deref(), Some("max"));
     }
 
     #[test]
