@@ -74,7 +74,7 @@ pub enum ForwardingError {
 }
 
 /// The record's content. Fields are only ever added.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Record {
     /// What was changed, by its path below `/proc/sys`. Empty if the host forwarded already.
     #[serde(default)]
@@ -99,14 +99,19 @@ impl Forwarding {
     pub fn acquire(&self, netlink: &mut Netlink) -> Result<(), ForwardingError> {
         let directory = self.lock_directory()?;
         let mut record = self.load()?;
+        let before = record.clone();
         self.drop_the_gone(netlink, &mut record)?;
         let on = sysctl::read(SETTING).map_err(ForwardingError::Setting)? == "1";
         if !on && !record.saved.contains_key(SETTING) {
             record.saved.extend(snapshot().map_err(ForwardingError::Setting)?);
         }
         record.users.insert(self.prefix.to_string(), self.lock.clone());
-        self.store(&record)?;
-        sysctl::set(SETTING, "1").map_err(ForwardingError::Setting)?;
+        if record != before {
+            self.store(&record)?;
+        }
+        if !on {
+            sysctl::set(SETTING, "1").map_err(ForwardingError::Setting)?;
+        }
         drop(directory);
         Ok(())
     }
