@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use berth_runtime::file::FileWrite;
@@ -42,7 +42,9 @@ pub fn change(
     // The host's, for a machine's pid 1 sees no /proc.
     let table = format!("/proc/{}/mountinfo", init.pid);
     let table = File::open(&table).map_err(launch_error(Stage::MountTarget, table))?;
-    match in_container(init, &Change { table: &table, taken: &taken, new: &new, writes: &writes }) {
+    let processes = File::open("/proc").map_err(launch_error(Stage::MountTarget, "/proc"))?;
+    let mounts = Mounts { table: &table, processes: &processes };
+    match in_container(init, &Change { mounts, taken: &taken, new: &new, writes: &writes }) {
         Ok(()) => {
             let settled = super::settle_all(new)?;
             *mounted = kept.into_iter().chain(settled).collect();
@@ -79,10 +81,18 @@ fn split(mounted: &[Attached], wanted: &[MountSpec]) -> (Vec<Attached>, Vec<Atta
 
 type Restored = Vec<(String, MountId)>;
 
+/// How mounts are found and taken out where it is to be done.
+#[derive(Clone, Copy)]
+struct Mounts<'a> {
+    /// What is mounted there.
+    table: &'a File,
+    /// The host's `/proc`.
+    processes: &'a File,
+}
+
 /// What is to be done in the container.
 struct Change<'a> {
-    /// Of what is mounted where it is to be done.
-    table: &'a File,
+    mounts: Mounts<'a>,
     taken: &'a [Attached],
     new: &'a [Detached],
     writes: &'a [Pending],
@@ -135,7 +145,7 @@ fn work(change: &Change<'_>, failures: &FailurePipe, mut restored: &io::PipeWrit
     let Err(error) = step(change, &mut out, &mut placed) else { return 0 };
     for mount in change.new[..placed].iter().rev() {
         // What cannot be taken out again is not known to the supervisor, and goes with the container.
-        let _ = take(change.table, &mount.attached());
+        let _ = take(change.mounts, &mount.attached());
     }
     let mut ids = Vec::new();
     for (mount, tree) in out.iter().rev() {
@@ -158,7 +168,8 @@ fn step<'a>(
     let mut taken: Vec<_> = change.taken.iter().collect();
     taken.sort_by_key(|mount| std::cmp::Reverse(mount.spec.target.components().count()));
     for mount in taken {
-        let tree = take(change.table, mount).map_err(launch_error(Stage::MountTarget, &mount.spec.target))?;
+        let tree =
+            take(change.mounts, mount).map_err(launch_error(Stage::MountTarget, &mount.spec.target))?;
         out.extend(tree.map(|tree| (mount, tree)));
     }
     for mount in change.new {
@@ -169,12 +180,12 @@ fn step<'a>(
 }
 
 /// Takes a mount out and gives a copy of it; `None` where the container has taken it out itself.
-fn take(table: &File, mount: &Attached) -> io::Result<Option<OwnedFd>> {
-    let Some(root) = find(table, &mount.identity)? else { return Ok(None) };
+fn take(mounts: Mounts<'_>, mount: &Attached) -> io::Result<Option<OwnedFd>> {
+    let Some(root) = find(mounts.table, &mount.identity)? else { return Ok(None) };
     let copy = clone_tree_of(root.as_fd(), true)?;
     // By its descriptor: a path could be changed meanwhile to lead to what must stay covered.
-    nix::unistd::fchdir(&root)?;
-    let taken = detach(Path::new("."));
+    nix::unistd::fchdir(mounts.processes)?;
+    let taken = detach(Path::new(&format!("self/fd/{}", root.as_raw_fd())));
     nix::unistd::chdir("/")?;
     taken.map(|()| Some(copy))
 }
