@@ -6,7 +6,7 @@ use crate::Outcome;
 use crate::step::{self, StepError, command, find, target, timed};
 
 /// A program that shows whether a package is there, and the package.
-const PACKAGES: [(&str, &str); 20] = [
+const PACKAGES: [(&str, &str); 22] = [
     ("docker-registry", "docker-registry"),
     ("skopeo", "skopeo"),
     ("umoci", "umoci"),
@@ -15,6 +15,8 @@ const PACKAGES: [(&str, &str); 20] = [
     ("busybox", "busybox-static"),
     ("ip", "iproute2"),
     ("dig", "bind9-dnsutils"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("mkfs.ext4", "e2fsprogs"),
     ("pkg-config", "pkg-config"),
     ("htpasswd", "apache2-utils"),
     ("curl", "curl"),
