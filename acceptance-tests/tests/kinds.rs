@@ -41,8 +41,11 @@ const SAME: [(&str, &str, &str); 19] = [
     ),
 ];
 
+/// Looks at the instance of this name.
+type Look = fn(&cases::World, &str);
+
 /// What both do alike beyond a script.
-const SEEN: [(&str, fn(&cases::World, &str)); 6] = [
+const SEEN: [(&str, Look); 6] = [
     ("exit codes of commands", cases::exit_codes),
     ("`health_check`: a command", cases::health),
     ("logs", cases::logs),

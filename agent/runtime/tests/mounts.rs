@@ -21,7 +21,7 @@ fn mount(name: &str, target: &str, source: MountSource) -> MountSpec {
 }
 
 fn volume(directory: &Path) -> MountSource {
-    berth_storage::volume::ensure(directory, berth_storage::volume::Root::default()).unwrap();
+    berth_storage::volume::ensure(directory, berth_storage::volume::Root::default(), None).unwrap();
     MountSource::Volume { directory: directory.to_owned(), keep: Keep::default() }
 }
 

@@ -266,8 +266,7 @@ impl Runtime for Supervisors {
             // How an earlier start ended is not how this one does.
             remove_file(&run.join(exit::FILE))?;
             std::fs::create_dir_all(&run)?;
-            writes::clear(&run)?;
-            writes::lay_out(&run, &wanted)
+            writes::lay_out_anew(&run, &wanted)
         });
         spec.writes = written.await.map_err(|error| launch::unable("write the instance's files", error))?;
         match client::spawn(&program, &spec).await {
@@ -337,13 +336,8 @@ impl Runtime for Supervisors {
         let is_stale = spec.vm.is_none() && matches!(state, State::Running { .. });
         let files = files::Files::of(&spec.hostname, contents, &self.place, &self.served);
         let binds = spec.files.clone();
-        let laid = blocking(move || {
-            if is_stale {
-                writes::clear(&run)?;
-            }
-            writes::lay_out(&run, &wanted)
-        });
-        let laid = laid.await;
+        let lay_out = if is_stale { writes::lay_out_anew } else { writes::lay_out };
+        let laid = blocking(move || lay_out(&run, &wanted)).await;
         let writes = laid.map_err(|error| unable("lay out the instance's files", error))?;
         spec.health = self.health(settings);
         let update = Update {

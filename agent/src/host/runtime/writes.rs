@@ -30,6 +30,12 @@ pub(super) fn lay_out(run: &Path, wanted: &[Wanted]) -> io::Result<Vec<FileWrite
     Ok(writes)
 }
 
+/// The same, and nothing that was laid out before.
+pub(super) fn lay_out_anew(run: &Path, wanted: &[Wanted]) -> io::Result<Vec<FileWrite>> {
+    clear(run)?;
+    lay_out(run, wanted)
+}
+
 /// Removes what was not taken.
 pub(super) fn clear(run: &Path) -> io::Result<()> {
     super::remains::remove_dir(&run.join(PENDING))
