@@ -33,7 +33,7 @@ resource "berth_instance" "web" {
     let said =
         said.says("\"512M\" could mean 512MiB or 512MB").says("in resource \"berth_instance\" \"web\"");
     let said = said.says("The ports a and b clash");
-    said.says("\"8000-8010\" is a range of ports");
+    said.says("A range of ports has no host_port");
     assert!(agent.state().calls.is_empty());
 }
 

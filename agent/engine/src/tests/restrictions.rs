@@ -79,7 +79,7 @@ fn a_network_that_a_rule_names_is_known_by_its_subnet() {
     let back = net(&life, "back", "10.1.0.0/24", None).unwrap();
     let front = net(&life, "front", "10.2.0.0/24", Some(vec![rule])).unwrap();
     life.create(web).unwrap();
-    assert_eq!(peers(&world), ["10.1.0.0/24"]);
+    assert_eq!(peers(&world), ["10.1.0.0/24", "fd09::/64"]);
     let bridge = front.bridge.unwrap();
     let of_front = world.host.restrictions().networks.remove(&bridge).unwrap().egress.unwrap();
     assert_eq!(of_front[0].peers.as_deref().unwrap()[0].to_string(), "10.1.0.0/24");
@@ -89,7 +89,7 @@ fn a_network_that_a_rule_names_is_known_by_its_subnet() {
         ..NetworkDraft::default()
     };
     life.run(life.engine.update_network(back.network.id, &moved)).unwrap();
-    assert_eq!(peers(&world), ["10.3.0.0/24"]);
+    assert_eq!(peers(&world), ["10.3.0.0/24", "fd09::/64"]);
     life.run(life.engine.delete_network(back.network.id)).unwrap();
     assert_eq!(peers(&world), Vec::<String>::new());
 }

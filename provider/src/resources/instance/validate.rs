@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::contents::{devices, files, mounts, networks, ports};
 use super::model::{CONTAINER, InstanceModel, LimitsModel, MACHINE, OnImageChange, RestartModel};
 use super::process::model::SecurityModel;
-use crate::attr::{Attr, List};
+use crate::attr::{Attr, List, Map, entries};
 use crate::report::{self, Diagnostic, Path, capital};
 use crate::resources::access;
 use crate::text::{cpu, duration, environment, name, reference, size};
@@ -68,6 +68,7 @@ fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             "Leave it out, or use the type \"container\".",
         ));
     }
+    covered(&model.mounts, found);
     if let Some(security) = model.security.known() {
         shared(security, found);
     }
@@ -87,6 +88,20 @@ fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             "That is too little memory to boot a virtual machine",
             "Use at least 96MiB, or leave it out for 256MiB.",
         ));
+    }
+}
+
+/// Mounts where the guest mounts what is its own.
+fn covered(mounts: &Map<mounts::MountModel>, found: &mut Vec<Diagnostic>) {
+    for (name, mount) in entries(mounts) {
+        let target = mount.target.as_str().unwrap_or_default();
+        if ["/dev/", "/proc/", "/sys/"].into_iter().any(|reserved| target.starts_with(reserved)) {
+            found.push(report::error(
+                Path::at("mounts").key(name).attribute("target"),
+                "A virtual machine has its own /dev, /proc and /sys, which would cover it",
+                "Mount it elsewhere, or use the type \"container\".",
+            ));
+        }
     }
 }
 
