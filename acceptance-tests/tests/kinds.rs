@@ -45,8 +45,9 @@ const SAME: [(&str, &str, &str); 19] = [
 type Look = fn(&cases::World, &str);
 
 /// What both do alike beyond a script.
-const SEEN: [(&str, Look); 6] = [
+const SEEN: [(&str, Look); 7] = [
     ("exit codes of commands", cases::exit_codes),
+    ("files that are put in and got out", cases::files),
     ("`health_check`: a command", cases::health),
     ("logs", cases::logs),
     ("`ports`", cases::ports),
@@ -293,6 +294,16 @@ mod cases {
     pub fn exit_codes(world: &World, kind: &str) {
         assert_eq!(world.sh(kind, "exit 7").0, 7);
         assert_eq!(world.sh(kind, "kill -9 $$").0, 137);
+    }
+
+    pub fn files(world: &World, kind: &str) {
+        let path = world.project.dir().join("note");
+        std::fs::write(&path, "put in\n").unwrap();
+        let path = path.to_str().unwrap();
+        world.agent.berth_ok(&["instance", "push", path, &format!("{kind}:/put/note")]).unwrap();
+        assert_eq!(world.sh(kind, "cat /put/note; echo more >> /put/note"), (0, "put in".to_owned()));
+        let got = world.agent.berth_ok(&["instance", "pull", &format!("{kind}:/put/note"), "-"]).unwrap();
+        assert_eq!(got, "put in\nmore\n");
     }
 
     pub fn health(world: &World, kind: &str) {

@@ -3,13 +3,7 @@
 
 use berth_acceptance_tests::under_each_terraform;
 
-under_each_terraform!(one_word_makes_it_a_machine);
-
-/// Once: a database makes its cluster by translated instructions, which takes a minute, and Terraform's part is in the other case.
-#[test]
-fn real_programs_run_as_machines() {
-    cases::real_programs_run_as_machines(&berth_acceptance_tests::Terraform::from_path().unwrap());
-}
+under_each_terraform!(one_word_makes_it_a_machine, real_programs_run_as_machines);
 
 /// What a host lacks is told with what to do, and no one else is touched; a machine that is lost is started again.
 #[test]

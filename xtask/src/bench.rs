@@ -57,17 +57,18 @@ pub fn run(which: Option<Which>) -> Outcome {
     }
     let of = |kind: Which, example| which.is_none_or(|asked| asked == kind).then_some(example);
     let examples = [
-        of(Which::Pull, ("berth-image", "pull")),
-        of(Which::Pull, ("berth-image", "bound")),
-        of(Which::Start, ("berth-runtime", "start")),
-        of(Which::Start, ("berth-agent", "calls")),
-        of(Which::Density, ("berth-agent", "calls")),
-        of(Which::Network, ("berth-network", "network")),
-        of(Which::Network, ("berth-bridge", "names")),
-        of(Which::Vm, ("berth-vm", "machine")),
+        of(Which::Pull, "pull"),
+        of(Which::Pull, "bound"),
+        of(Which::Start, "start"),
+        of(Which::Start, "calls"),
+        of(Which::Density, "calls"),
+        of(Which::Network, "network"),
+        of(Which::Network, "names"),
+        of(Which::Vm, "machine"),
     ];
-    for (package, example) in examples.into_iter().flatten() {
-        let example = ["build", "--release", "--locked", "--package", package, "--example", example];
+    for example in examples.into_iter().flatten() {
+        // Of the whole workspace: a package by itself would have its dependencies built with other features.
+        let example = ["build", "--release", "--locked", "--workspace", "--example", example];
         step::run(&mut cargo("cargo", &example))?;
     }
     let mut report = Report::new()?;

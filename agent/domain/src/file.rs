@@ -7,9 +7,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::change::Effect;
-use crate::invalid::{Findings, Invalid};
+use crate::invalid::{Findings, Invalid, Invalids};
 use crate::mount::target;
 use crate::name::shown;
+use crate::value::text::plain_path;
 use crate::volume::{owner, permissions};
 
 /// More files than this in one instance are a mistake.
@@ -90,6 +91,44 @@ impl FileSpec {
     #[must_use]
     pub fn fingerprint(&self) -> String {
         format!("{}:{:o}:{}:{}", self.digest, self.mode, self.uid, self.gid)
+    }
+}
+
+/// Where one file is put in an instance, and whose it is there; only [`FilePlace::new`] makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FilePlace {
+    /// Absolute, and without `.` and `..`.
+    pub path: String,
+    /// Who owns it.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its permissions.
+    pub mode: u32,
+}
+
+impl FilePlace {
+    /// Checks it.
+    ///
+    /// # Errors
+    /// All that cannot be.
+    pub fn new(path: &str, uid: u32, gid: u32, mode: u32) -> Result<Self, Invalids> {
+        let mut findings = Findings::default();
+        let path = findings.keep(&["path"], plain_path(path));
+        let uid = findings.keep(&["uid"], owner(uid));
+        let gid = findings.keep(&["gid"], owner(gid));
+        let mode = findings.keep(&["mode"], permissions(mode));
+        let place = || Some(Self { path: path?, uid: uid?, gid: gid?, mode: mode? });
+        findings.finish(place())
+    }
+
+    /// Checks a path that is only read.
+    ///
+    /// # Errors
+    /// It is none of a file inside.
+    pub fn of_readable(path: &str) -> Result<String, Invalids> {
+        plain_path(path).map_err(|invalid| invalid.under(&["path"]).into())
     }
 }
 

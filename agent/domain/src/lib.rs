@@ -29,7 +29,7 @@ pub use access::{AccessProtocol, AccessRule, AccessRuleDraft, Peer, PortRange};
 pub use change::{Argument, Effect, change_effect, changes};
 pub use device::{DeviceDraft, DeviceSpec};
 pub use effective::EffectiveConfig;
-pub use file::{FileContent, FileDraft, FileSpec};
+pub use file::{FileContent, FileDraft, FilePlace, FileSpec};
 pub use ids::{AgentId, Digest, InstanceId, NetworkId, PinId, RemoteId, VolumeId};
 pub use image::{HealthCheckConfig, ImageConfig, ImageInfo, Layer, Platform};
 pub use instance::{

@@ -222,13 +222,7 @@ const RESERVED: [&str; 5] = ["/", "/dev", "/dev/pts", "/dev/mqueue", "/dev/conso
 /// # Errors
 /// The path is not absolute, leads out of itself, or is one that nothing may cover.
 pub fn target(path: &str) -> Result<String, Invalid> {
-    text::absolute_path(path)?;
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    if parts.iter().any(|part| matches!(*part, "." | "..")) {
-        let summary = format!("\"{}\" leads out of itself", shown(path));
-        return Err(Invalid::new(&[], summary, "Write the path without . and .."));
-    }
-    let clean = format!("/{}", parts.join("/"));
+    let clean = text::plain_path(path)?;
     let kernels = |root: &str| clean == root || clean.starts_with(&format!("{root}/"));
     if RESERVED.contains(&clean.as_str()) || kernels("/proc") || kernels("/sys") {
         let summary = format!("Nothing can be mounted at {}", shown(&clean));

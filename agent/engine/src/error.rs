@@ -312,6 +312,7 @@ impl EngineError {
                 _ => Reason::HostUnable,
             },
             Self::Runtime { source: RuntimeError::NotRunning, .. } => Reason::InUse,
+            Self::Runtime { source: RuntimeError::UnreadableFile { .. }, .. } => Reason::InvalidArgument,
             Self::Network { .. } | Self::Exhausted { .. } | Self::Runtime { .. } => Reason::HostUnable,
             Self::Exec { source: ExecError::Host { .. }, .. } => Reason::HostUnable,
             Self::Exec { .. } => Reason::InvalidArgument,
@@ -401,6 +402,9 @@ impl EngineError {
             | Self::Exec { source: ExecError::NotRunning, .. } => "Start it first: berth instance start",
             Self::Runtime { source: RuntimeError::LimitExceeded { .. }, .. } => {
                 "Use a higher limit, or stop the instance first; it goes on as it was"
+            }
+            Self::Runtime { source: RuntimeError::UnreadableFile { .. }, .. } => {
+                "Give the path of a file: no directory, device or pipe, and nothing in /proc or /sys"
             }
             Self::Volume(fault) => return fault.advice(),
             Self::Net(fault) => return fault.advice(),

@@ -4,6 +4,8 @@
 //! that connection. An `Exec` request's standard descriptors travel with its first byte; its answer comes when the program
 //! has begun, and an `ExecExited` response when it has ended.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::exit::ExitRecord;
@@ -44,6 +46,13 @@ pub enum Request {
         process: ProcessSpec,
         /// Whether it gets a terminal.
         terminal: bool,
+    },
+    /// Write a file. One descriptor comes with the request: of what it is to hold, which is read from its start.
+    PutFile(FileWrite),
+    /// Open a file to be read. One descriptor comes with the request: a socket that the file is sent over.
+    GetFile {
+        /// Where it is inside: absolute, and without `.` and `..`.
+        path: PathBuf,
     },
     /// Signal the program that this connection's `Exec` started.
     Signal {
@@ -128,7 +137,7 @@ pub struct Usage {
 pub enum Response {
     /// To `Status`.
     Status(Status),
-    /// To `Watch`, `Stop`, `Update` and `Signal`: it is under way, or done.
+    /// To `Watch`, `Stop`, `Update`, `PutFile`, `GetFile` and `Signal`: it is under way, or done.
     Done,
     /// It was not done.
     Refused {
@@ -144,6 +153,8 @@ pub enum Response {
         /// What the kernel said; EBUSY where what runs is beyond it already.
         errno: i32,
     },
+    /// To `PutFile` and `GetFile`: the file is as it was, or not to be had.
+    FileFailed(LaunchError),
     /// To `Usage`.
     Usage(Usage),
     /// To `Exec`: the program has begun.

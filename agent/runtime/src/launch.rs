@@ -12,6 +12,9 @@ pub enum Report {
     Started {
         /// On the host, of the workload's first process.
         pid: i32,
+        /// Milliseconds since the epoch; 0 where it is not told.
+        #[serde(default)]
+        started_at_ms: u64,
     },
     /// It has not, and nothing is left of the attempt.
     Failed(LaunchError),
@@ -90,6 +93,9 @@ pub enum Stage {
     /// A file that is written into it.
     #[error("write")]
     File,
+    /// A file that is read out of it.
+    #[error("read")]
+    ReadFile,
     /// The host name.
     #[error("set the host name")]
     Hostname,

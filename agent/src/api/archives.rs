@@ -1,26 +1,19 @@
 //! Archives: received whole before they are looked into, given out piece by piece.
 
-use std::io::Write;
-
 use berth_engine::engine::{ImportQuery, PinTarget};
-use berth_engine::ports::Cause;
 use berth_engine::ports::images::{ImageError, Scratch};
 use berth_engine::{Engine, EngineError, Progress, Reporter};
 use berth_proto::agent as wire;
 use berth_proto::agent::import_image_request::Part;
 use berth_proto::agent::pull_image_event::Event;
-use bytes::Bytes;
 use futures::StreamExt;
-use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
 use super::convert::{id, image, platform};
+use super::spool::{SpoolError, spool};
 use super::status;
 use super::stream::{Answers, follow};
-
-/// Pieces that wait for the disk.
-const WAITING: usize = 16;
 
 pub(super) async fn import(
     engine: &Engine,
@@ -60,44 +53,24 @@ fn query(header: wire::ImportImageHeader) -> Result<ImportQuery, Status> {
     })
 }
 
-/// Writes what comes to the file, never more than is allowed. A caller that goes away leaves nothing.
 async fn receive(
     scratch: Scratch,
-    mut requests: Streaming<wire::ImportImageRequest>,
+    requests: Streaming<wire::ImportImageRequest>,
 ) -> Result<std::fs::File, Status> {
-    let Scratch { mut file, limit } = scratch;
-    let (sender, mut pieces) = mpsc::channel::<Bytes>(WAITING);
-    let writing = tokio::task::spawn_blocking(move || {
-        while let Some(piece) = pieces.blocking_recv() {
-            file.write_all(&piece)?;
-        }
-        Ok::<_, std::io::Error>(file)
+    let pieces = requests.map(|request| match request?.part {
+        Some(Part::Data(data)) => Ok(data),
+        _ => Err(Status::invalid_argument("an import has one header")),
     });
-    let mut received: u64 = 0;
-    while let Some(request) = requests.message().await? {
-        let Some(Part::Data(data)) = request.part else {
-            return Err(Status::invalid_argument("an import has one header"));
-        };
-        received += data.len() as u64;
-        if received > limit {
+    spool(scratch, pieces).await.map_err(|error| match error {
+        SpoolError::TooMuch(limit) => {
             let why = format!("it is over the limit max_archive_bytes of {limit}");
-            return Err(refused(ImageError::Archive { why, source: None }));
+            refused(ImageError::Archive { why, source: None })
         }
-        if sender.send(data).await.is_err() {
-            // The writing ended: what it says is below.
-            break;
+        SpoolError::Unwritable(source) => {
+            refused(ImageError::Store { operation: "take the archive".to_owned(), source })
         }
-    }
-    drop(sender);
-    match writing.await {
-        Ok(Ok(file)) => Ok(file),
-        Ok(Err(error)) => Err(unwritable(error.into())),
-        Err(error) => Err(unwritable(error.into())),
-    }
-}
-
-fn unwritable(source: Cause) -> Status {
-    refused(ImageError::Store { operation: "take the archive".to_owned(), source })
+        SpoolError::Cut(status) => status,
+    })
 }
 
 fn refused(source: ImageError) -> Status {

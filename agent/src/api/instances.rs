@@ -14,7 +14,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::Api;
 use super::convert::{by, id, instance, process};
 use super::stream::{Answers, follow};
-use super::{exec, logs, status, wait};
+use super::{exec, files, logs, status, wait};
 
 type Events = Answers<wire::InstanceEvent>;
 
@@ -162,6 +162,23 @@ impl InstanceService for Api {
         request: Request<Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
         exec::exec(self, request.into_inner()).await.map(Response::new)
+    }
+
+    async fn push_file(
+        &self,
+        request: Request<Streaming<wire::PushFileRequest>>,
+    ) -> Result<Response<wire::PushFileResponse>, Status> {
+        files::push(self, request.into_inner()).await?;
+        Ok(Response::new(wire::PushFileResponse {}))
+    }
+
+    type PullFileStream = Answers<wire::PullFileResponse>;
+
+    async fn pull_file(
+        &self,
+        request: Request<wire::PullFileRequest>,
+    ) -> Result<Response<Self::PullFileStream>, Status> {
+        files::pull(self, request.into_inner()).await.map(Response::new)
     }
 
     type WaitInstanceStream = Events;

@@ -1,6 +1,7 @@
 //! The flags and arguments of `berth`.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::{Args as Arguments, Parser, Subcommand, ValueEnum};
 
@@ -163,6 +164,10 @@ pub(super) enum InstanceVerb {
     },
     /// Run a command inside a running instance
     Exec(Exec),
+    /// Put a file into a running instance
+    Push(Push),
+    /// Get a file out of a running instance
+    Pull(Pull),
     /// Print what an instance wrote
     Logs(Logs),
     /// Show what instances use: CPU, memory, disks, networks and processes
@@ -224,6 +229,38 @@ pub(super) struct Exec {
     /// The command
     #[arg(last = true, required = true)]
     pub(super) command: Vec<OsString>,
+}
+
+#[derive(Debug, Arguments)]
+pub(super) struct Push {
+    /// Who owns it inside: a number
+    #[arg(long, default_value_t = 0)]
+    pub(super) uid: u32,
+    /// Its group inside: a number
+    #[arg(long, default_value_t = 0)]
+    pub(super) gid: u32,
+    /// Its permissions, such as 0600; the file's own if left out
+    #[arg(long, value_name = "OCTAL", value_parser = mode)]
+    pub(super) mode: Option<u32>,
+    /// The file; - is standard input
+    pub(super) source: PathBuf,
+    /// The instance and where; after a last slash it has its own name
+    #[arg(value_name = "NAME:PATH")]
+    pub(super) target: String,
+}
+
+#[derive(Debug, Arguments)]
+pub(super) struct Pull {
+    /// The instance and the file in it
+    #[arg(value_name = "NAME:PATH")]
+    pub(super) source: String,
+    /// A file or a directory; - is standard output
+    pub(super) target: PathBuf,
+}
+
+fn mode(text: &str) -> Result<u32, String> {
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| *mode <= 0o7777);
+    mode.ok_or_else(|| "permissions are octal digits such as 0644".to_owned())
 }
 
 #[derive(Debug, Arguments)]

@@ -39,9 +39,9 @@ pub enum CliError {
     /// Standard output.
     #[error("The output cannot be written")]
     Output(#[from] io::Error),
-    /// An archive that is to be imported.
+    /// An archive that is to be imported, or a file that is to be put into an instance.
     #[error("{0} cannot be read")]
-    Archive(String, #[source] io::Error),
+    Unreadable(String, #[source] io::Error),
     /// Standard input.
     #[error("The standard input cannot be read")]
     Input(#[source] io::Error),

@@ -12,10 +12,7 @@ use tonic::transport::Channel;
 use super::args::{Format, ImageVerb};
 use super::error::CliError;
 use super::progress::Bar;
-use super::{Cli, output, show};
-
-/// Lists are long on hosts with many images.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+use super::{Cli, MAX_ANSWER, output, show};
 
 pub(super) async fn run(cli: &Cli, verb: ImageVerb) -> Result<(), CliError> {
     let mut client = ImageServiceClient::new(cli.dial().await?).max_decoding_message_size(MAX_ANSWER);

@@ -12,10 +12,7 @@ use tonic::transport::Channel;
 
 use super::args::{Format, InstanceVerb};
 use super::error::CliError;
-use super::{Cli, exec, launch, logs, output, process, show};
-
-/// Lists are long on hosts with many instances.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
+use super::{Cli, MAX_ANSWER, exec, files, launch, logs, output, process, show};
 
 pub(super) type Client = InstanceServiceClient<Channel>;
 
@@ -28,6 +25,8 @@ pub(super) async fn run(cli: &Cli, verb: InstanceVerb) -> Result<ExitCode, CliEr
         }
         InstanceVerb::Launch(launch) => launch::run(cli, &mut client, launch).await?,
         InstanceVerb::Exec(exec) => return exec::run(&mut client, exec).await,
+        InstanceVerb::Push(push) => files::push(&mut client, push).await?,
+        InstanceVerb::Pull(pull) => files::pull(&mut client, pull).await?,
         InstanceVerb::Logs(logs) => logs::run(cli, &mut client, logs).await?,
         InstanceVerb::Stats { names } => process::stats(cli, &mut client, names).await?,
         InstanceVerb::Start { names } => {

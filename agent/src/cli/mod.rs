@@ -5,6 +5,7 @@ mod check;
 mod error;
 mod events;
 mod exec;
+mod files;
 mod image;
 mod instance;
 mod launch;
@@ -31,6 +32,9 @@ use args::{Format, Noun};
 pub use error::CliError;
 
 use crate::dial::{self, Address, Certificates};
+
+/// Lists are long on hosts with many things.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
 /// The program.
 #[must_use]

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::args::{Format, NetworkVerb};
 use super::error::CliError;
-use super::{Cli, output, show};
+use super::{Cli, MAX_ANSWER, output, show};
 
 pub(super) async fn run(cli: &Cli, verb: NetworkVerb) -> Result<(), CliError> {
-    let mut client = NetworkServiceClient::new(cli.dial().await?);
+    let mut client = NetworkServiceClient::new(cli.dial().await?).max_decoding_message_size(MAX_ANSWER);
     match verb {
         NetworkVerb::Ls => {
             let networks = client.list_networks(wire::ListNetworksRequest {}).await?.into_inner().networks;

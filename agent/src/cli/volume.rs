@@ -7,7 +7,7 @@ use tonic::transport::Channel;
 
 use super::args::Format;
 use super::error::CliError;
-use super::{Cli, output, show};
+use super::{Cli, MAX_ANSWER, output, show};
 
 /// What can be done with volumes.
 #[derive(Debug, clap::Subcommand)]
@@ -30,7 +30,7 @@ pub(super) enum VolumeVerb {
 pub(super) type Client = VolumeServiceClient<Channel>;
 
 pub(super) async fn run(cli: &Cli, verb: VolumeVerb) -> Result<(), CliError> {
-    let mut client = VolumeServiceClient::new(cli.dial().await?);
+    let mut client = VolumeServiceClient::new(cli.dial().await?).max_decoding_message_size(MAX_ANSWER);
     match verb {
         VolumeVerb::Ls => {
             let volumes = client.list_volumes(wire::ListVolumesRequest {}).await?.into_inner().volumes;

@@ -117,6 +117,16 @@ pub fn sync_file_system(dir: impl AsFd) -> Result<(), FsError> {
 
 /// Replaces a file whole: whoever reads it, even after a power loss, sees the old content or the new.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError> {
+    replace(path, bytes, mode, true)
+}
+
+/// As [`write_atomic`], but waits for no disk: after a power loss there may be nothing in the file. For what is written anew
+/// before it is read then, or tells of processes that went with the power.
+pub fn write_whole(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError> {
+    replace(path, bytes, mode, false)
+}
+
+fn replace(path: &Path, bytes: &[u8], mode: u32, durable: bool) -> Result<(), FsError> {
     let parent = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -131,7 +141,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError>
     remove_stale(parent, name, &temporary)?;
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&dir, &temporary, flags, Mode::from_raw_mode(mode)).map_err(at("create", path))?;
-    let written = write_and_sync(File::from(file), bytes, mode)
+    let written = write(File::from(file), bytes, mode, durable)
         .map_err(at_io("write", path))
         .and_then(|()| renameat(&dir, &temporary, &dir, name).map_err(at("rename to", path)));
     if written.is_err() {
@@ -139,7 +149,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> Result<(), FsError>
         let _ = unlinkat(&dir, &temporary, AtFlags::empty());
         return written;
     }
-    rustix::fs::fsync(&dir).map_err(at("sync", parent))
+    if durable { rustix::fs::fsync(&dir).map_err(at("sync", parent)) } else { Ok(()) }
 }
 
 const TEMPORARY: &str = ".tmp-";
@@ -174,11 +184,11 @@ fn remove_stale(parent: &Path, name: &std::ffi::OsStr, temporary: &std::ffi::OsS
     Ok(())
 }
 
-fn write_and_sync(mut file: File, bytes: &[u8], mode: u32) -> io::Result<()> {
+fn write(mut file: File, bytes: &[u8], mode: u32, durable: bool) -> io::Result<()> {
     // The umask must not take away what the caller asked for.
     rustix::fs::fchmod(&file, Mode::from_raw_mode(mode))?;
     file.write_all(bytes)?;
-    file.sync_all()
+    if durable { file.sync_all() } else { Ok(()) }
 }
 
 /// An exclusive lock on a directory, held for the life of this value and let go by the kernel if the process dies.
@@ -212,6 +222,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("state.json");
         write_atomic(&path, b"one", 0o644).unwrap();
+        write_whole(&path, b"whole", 0o644).unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"whole");
         write_atomic(&path, b"two", 0o600).unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"two");
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);

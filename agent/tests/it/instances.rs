@@ -127,6 +127,46 @@ fn exec_is_inside_all_namespaces_and_gives_the_command_s_code() {
 }
 
 #[test]
+fn files_are_put_in_and_got_out_and_lead_nowhere_else() {
+    let (_registry, agent) = world();
+    agent.berth(&["instance", "launch", "reg:tiny:1", "--name", "box"]).ok();
+    let run = |script: &str| agent.berth(&["instance", "exec", "box", "--", "/bin/sh", "-c", script]).ok();
+    let here = agent.dir.path().join("here");
+    let content: Vec<u8> = (0..3_u32 << 20).map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(&here, &content).unwrap();
+    let path = here.display().to_string();
+    // Directories on the way are made, links are the instance's own, and the owner is one inside.
+    run("mkdir /real && ln -s /real /link && ln -s /etc/hostname /named");
+    let put = ["instance", "push", "--uid", "5", "--gid", "6", "--mode", "0640", &path, "box:/link/a/"];
+    agent.berth(&put).ok();
+    assert_eq!(run("busybox stat -c %u:%g:%a:%s /real/a/here").trim(), format!("5:6:640:{}", content.len()));
+    agent
+        .berth(&["instance", "pull", "box:/link/a/here", agent.dir.path().join("back").to_str().unwrap()])
+        .ok();
+    assert!(std::fs::read(agent.dir.path().join("back")).unwrap() == content, "it came back changed");
+    agent.berth_with(&["instance", "push", "-", "box:/note"], b"said\n").ok();
+    assert_eq!(run("cat /note; busybox stat -c %u:%a /note"), "said\n0:644\n");
+    assert_eq!(agent.berth(&["instance", "pull", "box:/named", "-"]).ok(), "box\n");
+    // What is no file, is the kernel's or would lead out is refused, and nothing is changed.
+    run("busybox mkfifo /pipe; ln -s /proc/1/root/etc/shadow /out");
+    for path in ["/pipe", "/real", "/out", "/proc/self/environ", "/dev/null", "/nowhere"] {
+        agent
+            .berth(&["instance", "pull", &format!("box:{path}"), "-"])
+            .fails(1, &[path, "Give the path of a file"]);
+    }
+    for path in ["/real", "/proc/sys/kernel/domainname", "/note/under"] {
+        agent.berth_with(&["instance", "push", "-", &format!("box:{path}")], b"x").fails(1, &[path]);
+    }
+    agent.berth(&["instance", "push", "/nowhere", "box:/x"]).fails(1, &["/nowhere cannot be read"]);
+    agent.berth(&["instance", "pull", "box:relative", "-"]).fails(2, &["NAME:PATH"]);
+    agent.berth(&["instance", "pull", "box:/a/../b", "-"]).fails(1, &["(path)"]);
+    assert_eq!(run("ls /x /nowhere 2>/dev/null; cat /note"), "said\n");
+    agent.berth(&["instance", "stop", "--force", "box"]).ok();
+    agent.berth(&["instance", "pull", "box:/note", "-"]).fails(1, &["not running", "berth instance start"]);
+    agent.berth_with(&["instance", "push", "-", "box:/note"], b"x").fails(1, &["not running"]);
+}
+
+#[test]
 fn logs_are_told_by_stream_and_an_exit_by_its_code() {
     let (_registry, agent) = world();
     let script = "echo one; echo two >&2; echo three; sleep 1000";

@@ -174,7 +174,7 @@ fn an_import_plans_empty() {
 #[test]
 fn equal_spellings_and_defaults_written_out_plan_empty() {
     let agent = FakeAgent::start();
-    let more = "supplementary_groups = [\"4\", \"5\"]\n  \
+    let more = "supplementary_groups = [\"4\", \"5\"]\n  stop_signal = \"SIGQUIT\"\n  \
                 egress = [{ protocol = \"udp\" }, { protocol = \"tcp\", ports = [\"80\", \"443\"] }]\n  \
                 security = { capabilities_add = [\"NET_ADMIN\", \"SYS_TIME\"] }";
     let workspace = Workspace::new(&agent, &web(more));
@@ -184,7 +184,7 @@ fn equal_spellings_and_defaults_written_out_plan_empty() {
     let other = other
         .replace("[{ protocol = \"udp\" }, ", "[")
         .replace("\"443\"] }]", "\"443\"] }, { protocol = \"udp\" }]");
-    let other = other.replace("\"80\", \"443\"", "\"443\", \"80\"");
+    let other = other.replace("\"80\", \"443\"", "\"443\", \"80\"").replace("SIGQUIT", "quit");
     let other = other.replace("[\"4\", \"5\"]", "[\"5\", \"4\"]");
     workspace.rewrite(&agent, &other);
     workspace.plans_empty();

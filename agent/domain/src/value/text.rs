@@ -49,6 +49,20 @@ pub fn absolute_path(text: &str) -> Result<String, Invalid> {
     Ok(text.to_owned())
 }
 
+/// Checks a path inside an instance that names something by itself, and writes it without needless slashes.
+///
+/// # Errors
+/// As of [`absolute_path`], or the path holds `.` or `..`.
+pub fn plain_path(text: &str) -> Result<String, Invalid> {
+    absolute_path(text)?;
+    let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
+    if parts.iter().any(|part| matches!(*part, "." | "..")) {
+        let summary = format!("\"{}\" leads out of itself", shown(text));
+        return Err(Invalid::new(&[], summary, "Write the path without . and .."));
+    }
+    Ok(format!("/{}", parts.join("/")))
+}
+
 /// Checks text that is only kept and shown.
 ///
 /// # Errors

@@ -1,6 +1,8 @@
 //! What passes through to an instance: processes and logs.
 
-use berth_domain::{InstanceId, Invalid, Invalids};
+use std::fs::File;
+
+use berth_domain::{FilePlace, InstanceId, Invalid, Invalids};
 use tokio::sync::mpsc;
 
 use super::Engine;
@@ -44,6 +46,43 @@ impl Engine {
         self.inner.ports.runtime.usage(id).await.map_err(|source| EngineError::Runtime {
             name: handle.snapshot().record.name().to_owned(),
             operation: "tell what it uses",
+            source,
+        })
+    }
+
+    /// Writes a file into a running instance: what `content` holds, from its start on.
+    ///
+    /// # Errors
+    /// There is no such instance, it does not run, or the file cannot be written; nothing of it is then.
+    pub async fn push_file(
+        &self,
+        id: InstanceId,
+        place: &FilePlace,
+        content: File,
+    ) -> Result<(), EngineError> {
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        self.inner.ports.runtime.push_file(id, place, content).await.map_err(|source| match source {
+            RuntimeError::Mount(fault) => fault.into(),
+            source => EngineError::Runtime {
+                name: handle.snapshot().record.name().to_owned(),
+                operation: "write a file into it",
+                source,
+            },
+        })
+    }
+
+    /// Opens a file of a running instance, to be read as it is meanwhile.
+    ///
+    /// # Errors
+    /// There is no such instance, it does not run, or the file cannot be read.
+    pub async fn pull_file(&self, id: InstanceId, path: &str) -> Result<File, EngineError> {
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        let path = FilePlace::of_readable(path)?;
+        self.inner.ports.runtime.pull_file(id, &path).await.map_err(|source| EngineError::Runtime {
+            name: handle.snapshot().record.name().to_owned(),
+            operation: "read a file of it",
             source,
         })
     }

@@ -1,13 +1,14 @@
 //! Supervisors, what they run, and what is kept for it.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, EffectiveConfig, ExitRecord, FileContent, Health, HealthCheck, InstanceId, Limits, Mount, Name,
-    RestartPolicy, Timestamp, UidRange, Workload,
+    Digest, EffectiveConfig, ExitRecord, FileContent, FilePlace, Health, HealthCheck, InstanceId, Limits,
+    Mount, Name, RestartPolicy, Timestamp, UidRange, Workload,
 };
 use futures::stream::BoxStream;
 use thiserror::Error;
@@ -255,6 +256,17 @@ pub trait Runtime: Send + Sync + 'static {
     /// Runs a process inside a running instance.
     async fn exec(&self, instance: InstanceId, request: &ExecRequest) -> Result<ExecSession, ExecError>;
 
+    /// Writes a file into a running instance: what `content` holds, from its start on. All of it or, with an error, nothing.
+    async fn push_file(
+        &self,
+        instance: InstanceId,
+        place: &FilePlace,
+        content: File,
+    ) -> Result<(), RuntimeError>;
+
+    /// Opens a regular file of a running instance, to be read as it is meanwhile.
+    async fn pull_file(&self, instance: InstanceId, path: &str) -> Result<File, RuntimeError>;
+
     /// Reads the log; also of an instance that does not run. Ends at the end of the log, or with `follow` when the
     /// receiver is dropped or the instance removed.
     async fn logs(
@@ -407,6 +419,15 @@ pub enum RuntimeError {
     Limit {
         /// As the interface names it: `memory`.
         limit: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A file that cannot be read.
+    #[error("The file {path} of the instance cannot be read")]
+    UnreadableFile {
+        /// Inside.
+        path: String,
         /// Why.
         #[source]
         source: Cause,

@@ -8,8 +8,8 @@ use std::sync::{Arc, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{
-    Digest, ExitRecord, Health, ImageInfo, InstanceId, KnownNetwork, NetworkSpec, Platform, Protocol,
-    Timestamp, Workload,
+    Digest, ExitRecord, FilePlace, Health, ImageInfo, InstanceId, KnownNetwork, NetworkSpec, Platform,
+    Protocol, Timestamp, Workload,
 };
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -487,6 +487,19 @@ impl Runtime for FakeHost {
         let _sent = sender.try_send(ExecOutput::Stdout(request.argv.join(&b' ')));
         let _sent = sender.try_send(ExecOutput::Exit(0));
         Ok(ExecSession { input, output })
+    }
+
+    async fn push_file(
+        &self,
+        instance: InstanceId,
+        _place: &FilePlace,
+        _content: File,
+    ) -> Result<(), RuntimeError> {
+        if self.pid(instance).is_some() { Ok(()) } else { Err(RuntimeError::NotRunning) }
+    }
+
+    async fn pull_file(&self, _instance: InstanceId, _path: &str) -> Result<File, RuntimeError> {
+        Err(RuntimeError::NotRunning)
     }
 
     async fn logs(

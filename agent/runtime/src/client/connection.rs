@@ -94,6 +94,7 @@ impl Connection {
     pub(super) fn unexpected(&self, response: &Response) -> ClientError {
         match response {
             Response::UpdateFailed(error) => ClientError::Update(error.clone()),
+            Response::FileFailed(error) => ClientError::File(error.clone()),
             Response::Refused { reason } => ClientError::Refused { reason: reason.clone() },
             Response::LimitRefused { limit, errno } => ClientError::LimitRefused {
                 limit: limit.clone(),

@@ -4,10 +4,12 @@ mod connection;
 mod exec;
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream as StdStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use berth_sys::socket::receive_with_descriptors;
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::process::{Child, Command};
@@ -16,6 +18,7 @@ pub use connection::Events;
 pub use exec::{ExecError, ExecSession, ExecStdio, Terminal};
 
 use crate::control::{Request, Response, Status, Update, Usage};
+use crate::file::FileWrite;
 use crate::launch::{LaunchError, Report};
 use crate::spec::LaunchSpec;
 use connection::Connection;
@@ -65,6 +68,9 @@ pub enum ClientError {
     /// A change could not be made; nothing of it was.
     #[error("cannot change the instance")]
     Update(#[source] LaunchError),
+    /// A file could not be written, or read.
+    #[error(transparent)]
+    File(LaunchError),
     /// The kernel would not have a limit.
     #[error("the limit of {limit} was refused")]
     LimitRefused {
@@ -97,6 +103,8 @@ pub struct Spawned {
     pub process: Child,
     /// On the host, of the workload's first process.
     pub pid: i32,
+    /// Milliseconds since the epoch; 0 where it is not told.
+    pub started_at_ms: u64,
 }
 
 /// Starts a supervisor and waits until its workload's program has been executed, or could not be.
@@ -126,8 +134,9 @@ pub async fn spawn(program: &Path, spec: &LaunchSpec) -> Result<Spawned, ClientE
     let report = read_report(report_reader.into());
     let (fed, report) = tokio::join!(feed, report);
     match (report.map_err(at)?, fed) {
-        (Some(Report::Started { pid }), _) => {
-            Ok(Spawned { supervisor: Supervisor { run_dir: spec.run_dir.clone() }, process, pid })
+        (Some(Report::Started { pid, started_at_ms }), _) => {
+            let supervisor = Supervisor { run_dir: spec.run_dir.clone() };
+            Ok(Spawned { supervisor, process, pid, started_at_ms })
         }
         (Some(Report::Failed(error)), _) => {
             process.wait().await.map_err(at)?;
@@ -146,7 +155,8 @@ fn write_spec(spec: &LaunchSpec) -> Result<Vec<u8>, ClientError> {
     let at = |source| ClientError::WriteSpec { path: path.clone(), source };
     std::fs::create_dir_all(&spec.run_dir).map_err(at)?;
     let text = serde_json::to_vec(spec).map_err(|error| at(error.into()))?;
-    berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(|error| at(io::Error::other(error)))?;
+    // It tells of a supervisor, which no power loss leaves.
+    berth_sys::fs::write_whole(&path, &text, 0o600).map_err(|error| at(io::Error::other(error)))?;
     Ok(text)
 }
 
@@ -253,6 +263,36 @@ impl Supervisor {
             Response::Usage(usage) => Ok(usage),
             other => Err(connection.unexpected(&other)),
         }
+    }
+
+    /// Writes a file into the running instance: what `content` holds from its start on.
+    ///
+    /// # Errors
+    /// [`ClientError::File`] where it cannot be written; nothing of it is.
+    pub async fn put_file(&self, write: FileWrite, content: BorrowedFd<'_>) -> Result<(), ClientError> {
+        let mut connection = Connection::open(&self.run_dir).await?;
+        match connection.ask(&Request::PutFile(write), &[content]).await? {
+            Response::Done => Ok(()),
+            other => Err(connection.unexpected(&other)),
+        }
+    }
+
+    /// Opens a file of the running instance. It may change while it is read.
+    ///
+    /// # Errors
+    /// [`ClientError::File`] where there is none that can be read.
+    pub async fn get_file(&self, path: PathBuf) -> Result<std::fs::File, ClientError> {
+        let mut connection = Connection::open(&self.run_dir).await?;
+        let (ours, theirs) = StdStream::pair().map_err(|error| connection.failed(error))?;
+        match connection.ask(&Request::GetFile { path }, &[theirs.as_fd()]).await? {
+            Response::Done => {}
+            other => return Err(connection.unexpected(&other)),
+        }
+        // It was sent before the answer was.
+        let received = receive_with_descriptors(ours.as_fd(), &mut [0]);
+        let (_, descriptors) = received.map_err(|error| connection.failed(error))?;
+        let file = descriptors.into_iter().next();
+        file.map(Into::into).ok_or_else(|| connection.failed(io::ErrorKind::UnexpectedEof.into()))
     }
 
     async fn done(&self, request: &Request) -> Result<(), ClientError> {

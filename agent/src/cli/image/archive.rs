@@ -36,8 +36,8 @@ pub(super) async fn import(
     // A file that cannot be read ends the stream, and the agent would take what came for all of it.
     let events = tokio::select! {
         sent = &mut sending => {
-            sent.map_err(|error| CliError::Archive(archive.to_owned(), io::Error::other(error)))?
-                .map_err(|source| CliError::Archive(archive.to_owned(), source))?;
+            sent.map_err(|error| CliError::Unreadable(archive.to_owned(), io::Error::other(error)))?
+                .map_err(|source| CliError::Unreadable(archive.to_owned(), source))?;
             answer.await
         }
         events = &mut answer => events,

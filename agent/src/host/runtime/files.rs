@@ -83,7 +83,7 @@ impl Files {
         Self { hostname: hostname.to_owned(), addresses, extra_hosts, names }
     }
 
-    /// Writes them; they belong to the instance's root, whose id on the host is `root`.
+    /// Writes them, as each start does anew; they belong to the instance's root, whose id on the host is `root`.
     pub(super) fn write(&self, binds: &[FileBind], root: u32) -> io::Result<()> {
         let files = resolver::files(&self.resolver()?, &self.identity());
         for (bind, text) in binds.iter().zip([files.resolv_conf, files.hosts, files.hostname]) {
@@ -93,7 +93,7 @@ impl Files {
             if bind.target.ends_with(HOSTS) || bind.target.ends_with(RESOLV_CONF) {
                 keep(&bind.source, &text)?;
             }
-            berth_sys::fs::write_atomic(&bind.source, text.as_bytes(), 0o644).map_err(io::Error::other)?;
+            berth_sys::fs::write_whole(&bind.source, text.as_bytes(), 0o644).map_err(io::Error::other)?;
             chown(&bind.source, Some(root), Some(root))?;
         }
         Ok(())
@@ -135,7 +135,7 @@ fn rewrite(binds: &[FileBind], target: &str, text: &str) -> io::Result<()> {
 }
 
 fn keep(path: &Path, text: &str) -> io::Result<()> {
-    berth_sys::fs::write_atomic(&given(path), text.as_bytes(), 0o600).map_err(io::Error::other)
+    berth_sys::fs::write_whole(&given(path), text.as_bytes(), 0o600).map_err(io::Error::other)
 }
 
 /// Where it is kept what the agent gave, whatever the instance made of it.

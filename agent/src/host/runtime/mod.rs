@@ -6,23 +6,27 @@
 mod devices;
 mod exec;
 mod files;
+mod home;
 mod launch;
 mod mounts;
 mod plugs;
 mod process;
+mod refusal;
 mod remains;
 mod state;
+mod transfer;
 mod watch;
 mod writes;
 
+use std::fs::File;
 use std::io;
 use std::net::Ipv4Addr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use berth_domain::{ExitRecord, Health, InstanceId, InstanceKind, Timestamp, Workload};
+use berth_domain::{ExitRecord, FilePlace, Health, InstanceId, InstanceKind, Workload};
 use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::{
     Contents, ExecError, ExecRequest, ExecSession, InstanceState, LogLine, LogRequest, LogStream,
@@ -33,7 +37,6 @@ use berth_image::store::Store;
 use berth_runtime::client::{self, ClientError, Supervisor};
 use berth_runtime::control::{State, Update};
 use berth_runtime::health::HealthSpec;
-use berth_runtime::launch::Stage;
 use berth_runtime::spec::{LaunchSpec, VmSpec};
 use berth_runtime::{exit, logs};
 use futures::StreamExt;
@@ -41,6 +44,7 @@ use futures::stream::BoxStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use self::home::Home;
 use self::remains::{remove_dir, remove_file};
 use super::Place;
 use super::driver::Driver;
@@ -84,23 +88,6 @@ pub(super) struct Allowed {
     pub devices: Places,
     /// Whether they may be the host's root with more than the default capabilities.
     pub privileged: bool,
-}
-
-/// Where an instance's things are.
-#[derive(Debug, Clone)]
-struct Home {
-    data: PathBuf,
-    run: PathBuf,
-}
-
-impl Home {
-    fn rootfs(&self, number: u32) -> PathBuf {
-        self.data.join(format!("rootfs-{number}"))
-    }
-
-    fn log(&self) -> PathBuf {
-        self.data.join("log")
-    }
 }
 
 impl Supervisors {
@@ -152,14 +139,29 @@ impl Supervisors {
         Ok(found.map(|(supervisor, status)| (supervisor, status.state)))
     }
 
-    fn follow(&self, instance: InstanceId, supervisor: Supervisor, process: Option<tokio::process::Child>) {
+    /// The supervisor of an instance whose workload runs.
+    async fn running(&self, instance: InstanceId) -> Result<Supervisor, RuntimeError> {
+        match self.live(&self.home(instance)).await? {
+            Some((supervisor, State::Running { .. })) => Ok(supervisor),
+            _ => Err(RuntimeError::NotRunning),
+        }
+    }
+
+    /// `started`: by this agent just now, and who asked for it knows.
+    fn follow(
+        &self,
+        instance: InstanceId,
+        supervisor: Supervisor,
+        started: Option<(tokio::process::Child, Workload)>,
+    ) {
+        let (process, last) = started.unzip();
         let watch = watch::Watch {
             instance,
             supervisor,
             run: self.home(instance).run,
             sender: self.sender.clone(),
             process,
-            last: None,
+            last,
         };
         tokio::spawn(watch.run());
     }
@@ -271,8 +273,11 @@ impl Runtime for Supervisors {
         spec.writes = written.await.map_err(|error| launch::unable("write the instance's files", error))?;
         match client::spawn(&program, &spec).await {
             Ok(spawned) => {
-                self.follow(request.instance, spawned.supervisor, Some(spawned.process));
-                Ok(Started { pid: u32::try_from(spawned.pid).unwrap_or_default(), at: Timestamp::now() })
+                let started = state::started(&spawned);
+                let Started { pid, at: started_at } = started;
+                let known = Workload::Running { revision: spec.revision, pid, started_at, restarts: 0 };
+                self.follow(request.instance, spawned.supervisor, Some((spawned.process, known)));
+                Ok(started)
             }
             Err(error) => {
                 let run = home.run.clone();
@@ -352,35 +357,21 @@ impl Runtime for Supervisors {
             machine,
             patience_ms: spec.vm.as_ref().map_or(0, guests::patience_ms),
         };
-        match supervisor.update(update).await {
-            Ok(()) => {}
-            Err(ClientError::LimitRefused { limit, source }) => {
-                // So the kernel says that what is in use cannot be made to fit.
-                return Err(if source.raw_os_error() == Some(nix::errno::Errno::EBUSY as i32) {
-                    RuntimeError::LimitExceeded { limit }
-                } else {
-                    RuntimeError::Limit { limit, source: source.into() }
-                });
-            }
-            Err(ClientError::Update(error)) => {
+        if let Err(error) = supervisor.update(update).await {
+            // Anything else may have come after it took them.
+            if matches!(error, ClientError::Update(_)) {
                 let run = home.run.clone();
                 if let Err(error) = blocking(move || writes::clear(&run)).await {
                     tracing::warn!(%error, "files that were not written are left");
                 }
-                if matches!(error.stage, Stage::Network | Stage::NetworkParent) {
-                    let interface = launch::interface_of(&spec.networks, &error);
-                    return Err(RuntimeError::Interface { interface, source: error.into() });
-                }
-                let fault = mounts::fault(&spec.mounts, &error).or_else(|| writes::fault(&error));
-                return Err(fault.map_or_else(|| unable("change the instance", error), RuntimeError::Mount));
             }
-            Err(error) => return Err(unable("change the instance's limits", error)),
+            return Err(refusal::of(&spec, error));
         }
         let saved = blocking(move || {
             files.rewrite(&binds)?;
             let text = serde_json::to_vec(&spec)?;
             let path = spec.run_dir.join("spec.json");
-            berth_sys::fs::write_atomic(&path, &text, 0o600).map_err(io::Error::other)
+            berth_sys::fs::write_whole(&path, &text, 0o600).map_err(io::Error::other)
         });
         saved.await.map_err(|error| unable("record the instance's limits", error))
     }
@@ -406,16 +397,7 @@ impl Runtime for Supervisors {
         let home = self.home(instance);
         let (supervisor, _) = self.live(&home).await?.ok_or(RuntimeError::NotRunning)?;
         let usage = supervisor.usage().await.map_err(|error| unable("tell what the instance uses", error))?;
-        Ok(Usage {
-            cpu_ns: usage.cpu_ns,
-            memory_bytes: usage.memory_bytes,
-            memory_limit: usage.memory_limit,
-            pids: usage.pids,
-            read_bytes: usage.read_bytes,
-            written_bytes: usage.written_bytes,
-            received_bytes: usage.received_bytes,
-            sent_bytes: usage.sent_bytes,
-        })
+        Ok(state::usage(&usage))
     }
 
     async fn keep_only_rootfs(&self, instance: InstanceId, rootfs: u32) -> Result<(), RuntimeError> {
@@ -446,11 +428,28 @@ impl Runtime for Supervisors {
             operation: "reach the instance's supervisor".to_owned(),
             source: source.into(),
         };
-        let Some((supervisor, State::Running { .. })) = self.live(&home).await.map_err(failed)? else {
-            return Err(ExecError::NotRunning);
-        };
         let spec = state::spec(&home.run).ok_or(ExecError::NotRunning)?;
-        exec::run(&supervisor, &spec.process, request).await
+        match exec::run(&Supervisor::at(&home.run), &spec.process, request).await {
+            // Whether it runs at all is asked only where that may be why.
+            Err(error @ ExecError::Host { .. }) => match self.live(&home).await.map_err(failed)? {
+                Some((_, State::Running { .. })) => Err(error),
+                _ => Err(ExecError::NotRunning),
+            },
+            result => result,
+        }
+    }
+
+    async fn push_file(
+        &self,
+        instance: InstanceId,
+        place: &FilePlace,
+        content: File,
+    ) -> Result<(), RuntimeError> {
+        transfer::push(&self.running(instance).await?, place, content).await
+    }
+
+    async fn pull_file(&self, instance: InstanceId, path: &str) -> Result<File, RuntimeError> {
+        transfer::pull(&self.running(instance).await?, path).await
     }
 
     async fn logs(

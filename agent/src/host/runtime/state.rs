@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use berth_domain::{ExitRecord, InstanceId, Timestamp, Workload};
-use berth_engine::ports::runtime::{InterfaceState, Lease};
-use berth_runtime::control::{State, Status};
+use berth_engine::ports::runtime::{InterfaceState, Lease, Started, Usage};
+use berth_runtime::client::Spawned;
+use berth_runtime::control::{self, State, Status};
 use berth_runtime::exit;
 use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::LaunchSpec;
@@ -79,6 +80,29 @@ pub(super) fn workload(run: &Path, status: Option<Status>) -> Workload {
             }
             _ => Workload::Absent,
         },
+    }
+}
+
+/// What a start has brought about.
+pub(super) fn started(spawned: &Spawned) -> Started {
+    let at = match spawned.started_at_ms {
+        0 => Timestamp::now(),
+        milliseconds => Timestamp(milliseconds),
+    };
+    Started { pid: u32::try_from(spawned.pid).unwrap_or_default(), at }
+}
+
+/// What it uses, as its supervisor tells.
+pub(super) fn usage(used: &control::Usage) -> Usage {
+    Usage {
+        cpu_ns: used.cpu_ns,
+        memory_bytes: used.memory_bytes,
+        memory_limit: used.memory_limit,
+        pids: used.pids,
+        read_bytes: used.read_bytes,
+        written_bytes: used.written_bytes,
+        received_bytes: used.received_bytes,
+        sent_bytes: used.sent_bytes,
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Watch {
     pub(super) sender: mpsc::UnboundedSender<RuntimeEvent>,
     /// Where this agent has started it: its end is collected.
     pub(super) process: Option<Child>,
-    /// What was told last.
+    /// What was told last, or is known without.
     pub(super) last: Option<Workload>,
 }
 
@@ -50,7 +50,10 @@ impl Watch {
                     again = restarts;
                     let (pid, started_at) =
                         (u32::try_from(pid).unwrap_or_default(), Timestamp(started_at_ms));
-                    self.tell(Workload::Running { revision, pid, started_at, restarts });
+                    let running = Workload::Running { revision, pid, started_at, restarts };
+                    if self.last.as_ref() != Some(&running) {
+                        self.tell(running);
+                    }
                 }
                 Event::Restarting { exit, .. } => {
                     self.tell(Workload::Waiting { revision, restarts: again, exit: state::exit(&exit) });

@@ -9,7 +9,7 @@ use berth_engine::ports::Cause;
 use berth_engine::ports::runtime::FileWrite as Wanted;
 use berth_runtime::file::FileWrite;
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_sys::fs::{unique_name, write_atomic};
+use berth_sys::fs::{unique_name, write_whole};
 
 const PENDING: &str = "pending";
 
@@ -22,7 +22,7 @@ pub(super) fn lay_out(run: &Path, wanted: &[Wanted]) -> io::Result<Vec<FileWrite
         if let Some(content) = content {
             std::fs::create_dir_all(&directory)?;
             let file = directory.join(unique_name("file-"));
-            write_atomic(&file, content.reveal(), 0o600).map_err(io::Error::other)?;
+            write_whole(&file, content.reveal(), 0o600).map_err(io::Error::other)?;
             source = Some(file);
         }
         writes.push(FileWrite { target: path.into(), source, uid: *uid, gid: *gid, mode: *mode });

@@ -1,4 +1,4 @@
-//! Writing files into a container: all of them, or none.
+//! Writing files into a container: all of them, or none; and reading one.
 //!
 //! Each is written beside its place under another name and then renamed, so that whoever reads it sees the old content or
 //! the new. Directories on the way are resolved as those of mounts are: inside the container, whatever links say.
@@ -6,20 +6,23 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use berth_runtime::file::FileWrite;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_sys::fs::unique_name;
+use berth_sys::socket::send_with_descriptors;
 use rustix::fs::{
     AtFlags, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, openat, renameat, statat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::attach::target;
-use crate::failure::launch_error;
+use super::init::Init;
+use super::inside::inside;
+use crate::failure::{FailurePipe, launch_error};
 
 /// A file that will be written.
 pub struct Pending {
@@ -130,6 +133,26 @@ pub fn write_all(files: &[Pending]) -> Result<(), LaunchError> {
         }
     }
     Ok(())
+}
+
+/// Writes one into a container that runs; `content` is read from its start.
+pub fn put(spec: FileWrite, content: File, init: &Init) -> Result<(), LaunchError> {
+    let pending = [Pending { spec, content: Some(content) }];
+    inside(init, Stage::File, |failures| told(failures, write_all(&pending)))
+}
+
+/// Opens a file of a container that runs and sends it over a socket, to be read there.
+pub fn open_for(reader: BorrowedFd<'_>, path: &Path, init: &Init) -> Result<(), LaunchError> {
+    inside(init, Stage::ReadFile, |failures| {
+        let sent = target::file(path).and_then(|file| send_with_descriptors(reader, &[0], &[file.as_fd()]));
+        told(failures, sent.map(drop).map_err(launch_error(Stage::ReadFile, path)))
+    })
+}
+
+fn told(failures: &FailurePipe, result: Result<(), LaunchError>) -> i32 {
+    let Err(error) = result else { return 0 };
+    failures.send(&error);
+    1
 }
 
 /// What was written is not to be written again.

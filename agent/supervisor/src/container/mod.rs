@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod files;
 pub mod init;
+mod inside;
 mod mounts;
 mod nodes;
 mod seccomp;

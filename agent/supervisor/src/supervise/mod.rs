@@ -159,7 +159,9 @@ impl Supervisor {
     /// Tells who waits for it that the workload's program was executed.
     fn tell_started(&mut self) {
         if let (Workload::Running(running), Some(report)) = (&self.workload, self.starting.take()) {
-            let _ = crate::report(report, &Report::Started { pid: running.pid() });
+            let (pid, started_at_ms) = (running.pid(), running.started_at_ms);
+            let _ = crate::report(report, &Report::Started { pid, started_at_ms });
+            berth_sys::process::give_back_unused_memory();
         }
     }
 

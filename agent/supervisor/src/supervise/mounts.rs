@@ -52,6 +52,13 @@ impl Supervisor {
         Ok(())
     }
 
+    /// A machine's guest keeps what it knows of files until it is told to ask again.
+    pub(super) fn machine_sees_files(&mut self) {
+        if let Some(machine) = self.machine() {
+            machine.link.forget();
+        }
+    }
+
     /// A change of limits may have taken away what the instance may use.
     pub(super) fn allow_devices(&mut self) {
         if let Workload::Running(running) = &mut self.workload {

@@ -8,15 +8,18 @@ use berth_guest_protocol::message::Size;
 use berth_process::program::Stdio;
 use berth_process::rlimits;
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
+use berth_runtime::file::FileWrite;
 use berth_runtime::spec::{ProcessSpec, VERSION};
 use berth_sys::cgroup::CgroupError;
 use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
-use crate::container::session;
+use crate::container::{files, session};
 use crate::control::Exec;
 
+const A_FILE_AT_A_TIME: &str = "one descriptor comes with a file";
+const NOT_RUNNING: &str = "the instance is not running";
 const DESCRIPTORS: &str = "a terminal takes one descriptor, anything else three";
 
 impl Supervisor {
@@ -44,6 +47,8 @@ impl Supervisor {
                 Some(response) => response,
                 None => return,
             },
+            Request::PutFile(write) => self.put_file(index, write),
+            Request::GetFile { path } => self.get_file(index, &path),
             Request::Resize { rows, columns } => self.resize(index, Size { rows, columns }),
             Request::Signal { signal } => self.signal(index, signal),
         };
@@ -163,7 +168,7 @@ impl Supervisor {
     ) -> Response {
         let mut descriptors = descriptors.into_iter();
         let Workload::Running(running) = &self.workload else {
-            return Response::Refused { reason: "the instance is not running".into() };
+            return Response::Refused { reason: NOT_RUNNING.into() };
         };
         let stdio = match (terminal, descriptors.next(), descriptors.next(), descriptors.next()) {
             (true, Some(master_to), None, None) => Stdio::Terminal { master_to },
@@ -184,6 +189,31 @@ impl Supervisor {
                 Response::ExecStarted { pid }
             }
             Err(error) => Response::ExecFailed(error),
+        }
+    }
+
+    fn put_file(&mut self, index: usize, write: FileWrite) -> Response {
+        let content = self.connections[index].descriptors.pop();
+        match (&self.workload, content) {
+            (Workload::Running(running), Some(content)) => {
+                let put = files::put(write, content.into(), running.init());
+                self.machine_sees_files();
+                put.map_or_else(Response::FileFailed, |()| Response::Done)
+            }
+            (_, None) => Response::Refused { reason: A_FILE_AT_A_TIME.into() },
+            _ => Response::Refused { reason: NOT_RUNNING.into() },
+        }
+    }
+
+    fn get_file(&mut self, index: usize, path: &Path) -> Response {
+        let reader = self.connections[index].descriptors.pop();
+        match (&self.workload, reader) {
+            (Workload::Running(running), Some(reader)) => {
+                let sent = files::open_for(reader.as_fd(), path, running.init());
+                sent.map_or_else(Response::FileFailed, |()| Response::Done)
+            }
+            (_, None) => Response::Refused { reason: A_FILE_AT_A_TIME.into() },
+            _ => Response::Refused { reason: NOT_RUNNING.into() },
         }
     }
 

@@ -190,9 +190,10 @@ impl Running {
             Stream::Stderr => &mut self.stderr,
         };
         let Some(file) = output else { return };
-        let mut buffer = [0; 64 * 1024];
+        // As much of the stack stays resident in every supervisor.
+        let mut buffer = [0; 16 * 1024];
         // A few at a time: a workload that floods must not keep the supervisor from everything else.
-        for _ in 0..16 {
+        for _ in 0..64 {
             match file.read(&mut buffer) {
                 Ok(0) => {
                     *output = None;
@@ -404,6 +405,7 @@ impl Supervisor {
                 });
                 self.workload = Workload::Running(running);
                 self.watch_health();
+                berth_sys::process::give_back_unused_memory();
             }
             Err(error) => self.again_or_gone(ExitRecord {
                 code: 127,

@@ -230,7 +230,10 @@ async fn look_at_the_tag(
             let summary = format!("{} may have moved: nobody could be asked", pin.reference);
             let detail =
                 format!("{error}. {}\n\nThe image that is pinned is planned as it is.", error.explain(0));
-            private.moved = None;
+            if private.moved.take().is_some() {
+                // It is what the tag means that this was the index of.
+                private.index_digest.clear();
+            }
             cx.warn(report::warning(Path::at("reference"), summary, detail));
         }
     }

@@ -101,9 +101,13 @@ pub fn update(
         _ => replaced_by.push(Path::at("platform")),
     }
     if source_changes(prior, &model) {
-        model.id = Attr::Unknown;
+        let named = named_by_digest(prior, &model, private);
+        let stays = named.is_some() && named == prior.id.as_str();
+        model.id = named.map_or(Attr::Unknown, |id| Attr::Known(id.to_owned()));
         model.reference_resolved = Attr::Unknown;
-        content_unknown(&mut model);
+        if !stays {
+            content_unknown(&mut model);
+        }
     } else if let Some(moved) = moved(prior, private) {
         model.id = Attr::Known(moved.image_digest.clone());
         model.reference_resolved = Attr::Known(moved.reference_resolved.clone());
@@ -117,6 +121,24 @@ fn source_changes(prior: &ImageModel, model: &ImageModel) -> bool {
     let sources =
         |model: &ImageModel| [model.reference.clone(), model.archive.clone(), model.archive_sha256.clone()];
     sources(model).iter().any(Part::has_unknown) || sources(prior) != sources(model)
+}
+
+/// The image that a new reference names by its digest, where that needs no registry: the one that is pinned, or what its tag
+/// means by now.
+fn named_by_digest<'a>(
+    prior: &'a ImageModel,
+    model: &ImageModel,
+    private: &'a ImagePrivate,
+) -> Option<&'a str> {
+    if !model.archive.is_null() || !prior.archive.is_null() {
+        return None;
+    }
+    let digest = reference::parse(model.reference.as_str()?).ok()?.digest?;
+    let pinned = prior.id.as_str()?;
+    let latest = private.moved.as_ref().map_or(pinned, |moved| &moved.image_digest);
+    [(pinned, pinned), (private.index_digest.as_str(), latest)]
+        .into_iter()
+        .find_map(|(is, image)| (digest == is).then_some(image))
 }
 
 /// What the tag means by now, where that is another image than the pinned one.

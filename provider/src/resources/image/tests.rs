@@ -66,6 +66,26 @@ fn a_moved_tag_is_a_known_new_id() {
 }
 
 #[test]
+fn the_same_image_by_its_digest_keeps_its_id() {
+    let digest = |digit: &str| format!("sha256:{}", digit.repeat(64));
+    let image = wire::Image { id: digest("1"), size: 5, ..wire::Image::default() };
+    let prior = from_wire(&wire::Pin { image: Some(image), ..pin() }, Some(&config()), &private());
+    let by = |digest: &str| ImageModel { reference: known(&format!("hub:web:1@{digest}")), ..config() };
+    let private = ImagePrivate { index_digest: digest("a"), ..private() };
+    for same in [digest("1"), digest("a")] {
+        let planned = plan(&prior, &by(&same), &private).model;
+        assert_eq!((&planned.id, &planned.size), (&known(&digest("1")), &prior.size));
+    }
+    assert!(plan(&prior, &by(&digest("b")), &private).model.id.is_unknown());
+    // The index that is known is the one of what the tag means by now.
+    let moved = Moved { image_digest: digest("2"), reference_resolved: "x@sha256:2".to_owned() };
+    let moved = ImagePrivate { moved: Some(moved), ..private };
+    let planned = plan(&prior, &by(&digest("a")), &moved).model;
+    assert_eq!(planned.id, known(&digest("2")));
+    assert!(planned.size.is_unknown());
+}
+
+#[test]
 fn the_platform_replaces_only_when_it_means_another() {
     let prior = from_wire(&pin(), Some(&config()), &private());
     let same = ImageModel { platform: known("linux/amd64"), ..config() };

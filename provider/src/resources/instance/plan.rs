@@ -118,6 +118,7 @@ fn settled(prior: &InstanceModel, config: &InstanceModel) -> InstanceModel {
     if config.image_change() == OnImageChange::Ignore && prior.image.known().is_some() {
         model.image = prior.image.clone();
     }
+    model.stop_signal = settle(Some(&prior.stop_signal), &config.stop_signal, same_signal);
     model.stop_timeout = settle(Some(&prior.stop_timeout), &config.stop_timeout, same_duration);
     if let (Attr::Known(restart), Some(before)) = (&mut model.restart, prior.restart.known()) {
         settle_restart(restart, before);
@@ -154,6 +155,15 @@ fn settle_limits(limits: &mut LimitsModel, before: &LimitsModel) {
     limits.memory = settle(Some(&before.memory), &limits.memory, same_size);
     limits.swap = settle(Some(&before.swap), &limits.swap, same_size);
     limits.cpu = settle(Some(&before.cpu), &limits.cpu, same_cpu);
+}
+
+/// `SIGQUIT`, `QUIT` and `quit` are one signal.
+fn same_signal(one: &str, other: &str) -> bool {
+    let name = |text: &str| {
+        let upper = text.to_ascii_uppercase();
+        upper.strip_prefix("SIG").map_or_else(|| upper.clone(), str::to_owned)
+    };
+    name(one) == name(other)
 }
 
 fn same_duration(one: &str, other: &str) -> bool {

@@ -12,13 +12,13 @@ use berth_runtime::file::FileWrite;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::mount::MountSpec;
 use berth_sys::mount::{MountId, attach_on, clone_tree_of, detach, mount_id};
-use berth_sys::process::{enter, spawn};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat2};
 
 use super::{Attached, Detached, Ground, Identity, target};
 use crate::container::files::{self, Pending};
-use crate::container::init::{Init, become_root};
-use crate::failure::{FailurePipe, errno_at, launch_error};
+use crate::container::init::Init;
+use crate::container::inside::inside;
+use crate::failure::{FailurePipe, launch_error};
 
 /// Makes `wanted` of what is `mounted`; `allow` is asked before anything is put in. With an error, what is mounted is what
 /// was, but for new ids.
@@ -99,38 +99,15 @@ struct Change<'a> {
 }
 
 fn in_container(init: &Init, change: &Change<'_>) -> Result<(), (LaunchError, Restored)> {
-    let none = |error| (error, Restored::new());
-    let name = "the container";
-    let pipe = || launch_error(Stage::MountTarget, name);
-    let failures = FailurePipe::new().map_err(pipe()).map_err(none)?;
-    let (reader, writer) = io::pipe().map_err(pipe()).map_err(none)?;
-    let outer = spawn(nix::sched::CloneFlags::empty(), None, || {
-        let work = || {
-            enter(init.pidfd.as_fd(), init.namespaces).map_err(launch_error(Stage::Namespaces, name))?;
-            become_root().map_err(errno_at(Stage::Namespaces, name))?;
-            // Only a child is in the container's pid namespace, for whose numbers its /proc is.
-            let child = spawn(nix::sched::CloneFlags::empty(), None, || work(change, &failures, &writer))
-                .map_err(launch_error(Stage::Init, name))?;
-            nix::sys::wait::waitpid(child.pid, None).map_err(errno_at(Stage::Init, name))?;
-            Ok(())
-        };
-        let result: Result<(), LaunchError> = work();
-        result.map_or_else(
-            |error| {
-                failures.send(&error);
-                1
-            },
-            |()| 0,
-        )
-    });
-    let outer = outer.map_err(pipe()).map_err(none)?;
+    let pipe = || launch_error(Stage::MountTarget, "the container");
+    let (reader, writer) = io::pipe().map_err(pipe()).map_err(|error| (error, Restored::new()))?;
+    let done = inside(init, Stage::MountTarget, |failures| work(change, failures, &writer));
     drop(writer);
-    let ended = nix::sys::wait::waitpid(outer.pid, None).map_err(errno_at(Stage::Init, name));
-    ended.map_err(none)?;
+    let Err(error) = done else { return Ok(()) };
     let mut restored = Vec::new();
-    let read = File::from(OwnedFd::from(reader)).read_to_end(&mut restored);
-    read.map_err(pipe()).map_err(none)?;
-    failures.wait(Stage::MountTarget).map_err(|error| (error, parse(&restored)))
+    // What could not be told is not known, and goes with the container.
+    let _ = File::from(OwnedFd::from(reader)).read_to_end(&mut restored);
+    Err((error, parse(&restored)))
 }
 
 fn parse(text: &[u8]) -> Restored {

@@ -64,6 +64,24 @@ pub(in crate::container) fn directory(path: &Path) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
+/// Opens a file to be read, whatever names lead to it: one that holds something, for a pipe or a device may hold up who reads it.
+pub(in crate::container) fn file(path: &Path) -> io::Result<OwnedFd> {
+    let root = openat(CWD, "/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let path: PathBuf = parts(path)?.iter().collect();
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+    let fd = openat2(&root, &path, flags, Mode::empty(), resolve)?;
+    match kind(fd.as_fd())? {
+        FileType::Directory => return Err(Errno::ISDIR.into()),
+        FileType::RegularFile => {}
+        _ => return Err(Errno::INVAL.into()),
+    }
+    if KERNEL.contains(&rustix::fs::fstatfs(&fd)?.f_type) {
+        return Err(Errno::PERM.into());
+    }
+    Ok(fd)
+}
+
 /// The names in a path; there is none without one.
 fn parts(path: &Path) -> io::Result<Vec<&std::ffi::OsStr>> {
     let mut parts = Vec::new();
