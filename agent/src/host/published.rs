@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use berth_domain::MacAddress;
 use berth_network::Ipv4Net;
 use berth_network::firewall::{self, Access, Desired, HostPort, Network, Protocol, Target};
-use berth_sys::fs::{FsError, write_atomic};
+use berth_sys::fs::{FsError, write_whole};
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
@@ -219,6 +219,8 @@ impl Record {
     pub(super) fn load(run: &Path) -> Result<Self, RecordError> {
         let path = run.join(FILE);
         match std::fs::read(&path) {
+            // So a power loss may leave it, and with it went all that it told of.
+            Ok(bytes) if bytes.iter().all(|byte| *byte == 0) => Ok(Self::default()),
             Ok(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|source| RecordError::Damaged { path, source })
             }
@@ -239,7 +241,7 @@ impl Record {
         }
         let bytes =
             serde_json::to_vec(self).map_err(|source| RecordError::Damaged { path: path.clone(), source })?;
-        write_atomic(&path, &bytes, 0o600).map_err(RecordError::Write)
+        write_whole(&path, &bytes, 0o600).map_err(RecordError::Write)
     }
 
     fn interface(&self, (name, link): (&String, &Link), access: Access) -> Option<firewall::Interface> {
@@ -337,6 +339,8 @@ mod tests {
         assert_eq!(Record::load(dir.path()).unwrap(), record);
         Record::default().save(dir.path()).unwrap();
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        std::fs::write(dir.path().join(FILE), [0; 99]).unwrap();
+        assert_eq!(Record::load(dir.path()).unwrap(), Record::default());
         std::fs::write(dir.path().join(FILE), "{").unwrap();
         assert!(Record::load(dir.path()).unwrap_err().advice().contains(FILE));
     }

@@ -3,13 +3,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use berth_acceptance_tests::{TestAgent, command, images};
 use serde_json::{Value, json};
 
 use super::failed;
-use crate::step::{StepError, file, find, programs, root};
+use crate::step::{self, StepError, file, find, programs, root};
 
 /// The agent and its image; gone when dropped.
 pub struct World {
@@ -109,6 +109,13 @@ impl Place {
     /// Runs a peer's command as the timed ones are.
     pub fn run(&self, peer: &[String]) -> Result<(), StepError> {
         command::run(Command::new("unshare").args(WITHOUT_MIXED_GROUPS).args(peer)).map(drop).map_err(failed)
+    }
+
+    /// The same for one that leaves something running, which keeps what it is given to write to.
+    pub fn detach(&self, peer: &[String]) -> Result<(), StepError> {
+        let mut command = Command::new("unshare");
+        command.args(WITHOUT_MIXED_GROUPS).args(peer);
+        step::run(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()))
     }
 
     /// The image unpacked as a bundle for crun: its own user namespace, and an empty network namespace.
