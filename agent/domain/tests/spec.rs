@@ -154,11 +154,58 @@ fn a_remote_is_checked_whole() {
     let paths: Vec<String> = invalids.as_slice().iter().map(|invalid| invalid.attribute.join(".")).collect();
     let wanted = ["name", "address", "username", "ca_certificate", "credential_helper", "credential_helper"];
     assert_eq!(paths, wanted);
-    for address in ["https://u:p@registry.test", "file:///etc/passwd", "https://", "https://a/?q", "x"] {
-        let draft =
-            RemoteDraft { name: "hub".to_owned(), address: address.to_owned(), ..RemoteDraft::default() };
-        assert!(draft.validate().is_err(), "{address}");
+}
+
+/// hostile.md, lines 24 and 28: what a remote may say, one thing at a time.
+#[test]
+fn each_mistake_in_a_remote_is_told() {
+    let good = || RemoteDraft {
+        name: "hub".to_owned(),
+        address: "https://registry.test/path".to_owned(),
+        ..RemoteDraft::default()
+    };
+    good().validate().unwrap();
+    let says = |draft: &RemoteDraft, path: &str, summary: &str| {
+        let invalids = draft.validate().unwrap_err();
+        let [invalid] = invalids.as_slice() else { panic!("{invalids:?}") };
+        assert_eq!(invalid.attribute.join("."), path, "{invalid:?}");
+        assert!(invalid.summary.contains(summary), "{invalid:?}");
+    };
+    for (address, summary) in [
+        ("https://u:p@registry.test", "holds a user or a password"),
+        ("http://registry.test", "without encryption"),
+        ("file:///etc/passwd", "neither https:// nor http://"),
+        ("https://", "is not the address"),
+        ("https://a/?q", "query or a fragment"),
+        ("https://a/#f", "query or a fragment"),
+        ("x", "is not the address"),
+    ] {
+        says(&RemoteDraft { address: address.to_owned(), ..good() }, "address", summary);
+        says(&RemoteDraft { mirrors: vec![address.to_owned()], ..good() }, "mirrors", summary);
     }
+    for name in [String::new(), "Hub".to_owned(), "-hub".to_owned(), "_".to_owned(), "a".repeat(64)] {
+        says(&RemoteDraft { name, ..good() }, "name", "is not a remote's name");
+    }
+    for helper in ["--help", "../helper", "a/b", ".hidden", "", &"a".repeat(65)] {
+        let draft = RemoteDraft { credential_helper: Some(helper.to_owned()), ..good() };
+        says(&draft, "credential_helper", "is not a credential helper");
+    }
+    // An empty file is no certificate and no key.
+    for pem in ["", "-----BEGIN CERTIFICATE-----"] {
+        let pem = || Some(pem.to_owned());
+        says(&RemoteDraft { ca_certificate: pem(), ..good() }, "ca_certificate", "not a certificate");
+        says(&RemoteDraft { client_certificate: pem(), ..good() }, "client_certificate", "not a certificate");
+        let keys = pem().into_iter().collect();
+        says(&RemoteDraft { verify_keys: keys, ..good() }, "verify.keys", "not a public key");
+    }
+    let draft = RemoteDraft { docker_config: Some("config.json".to_owned()), ..good() };
+    says(&draft, "docker_config", "");
+    let both = RemoteDraft {
+        username: Some("me".to_owned()),
+        docker_config: Some("/config.json".to_owned()),
+        ..good()
+    };
+    says(&both, "docker_config", "Both username and docker_config");
 }
 
 /// What the steps do, on a host that is only its observation.

@@ -109,11 +109,17 @@ mod tests {
             "sha256:",
             "sha256:../../etc/passwd",
             "sha512:00",
+            &format!("sha512:{}", "0a".repeat(32)),
+            &"0a".repeat(32),
             &format!("sha256:{}", "0A".repeat(32)),
             &format!("sha256:{}/", "0a".repeat(32)),
             &format!("sha256:{}", "0a".repeat(31)),
         ] {
             bad.parse::<Digest>().unwrap_err();
+        }
+        for long in ["x".repeat(1 << 20), format!("sha256:{}", "x".repeat(1 << 20))] {
+            let error = long.parse::<Digest>().unwrap_err().to_string();
+            assert!(error.len() < 200, "a hostile digest makes a message of {} bytes", error.len());
         }
     }
 }

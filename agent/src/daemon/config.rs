@@ -311,6 +311,10 @@ mod tests {
         assert_eq!(images.unused().keep_for.as_secs(), 72 * 3600);
         assert_eq!(images.unused().keep_bytes, Some(20 << 30));
         assert_eq!((images.limits().max_layers, images.limits().max_path), (50, 4095));
+        // Not above what the kernel and the writer take, and no ratio to divide by that is none.
+        let bounded = load("[images]\nmax_path = 9999\nmax_depth = 9999\nmax_ratio = 0", &[]).unwrap();
+        let limits = bounded.images.limits();
+        assert_eq!((limits.max_path, limits.max_depth, limits.max_ratio), (4095, 1024, 1));
         assert!(load("[images]\nkeep_unused_for = '-1h'", &[]).is_err());
         assert!(load("[images]\nkeep_unused_bytes = '20G'", &[]).unwrap_err().contains("GiB"));
     }

@@ -62,3 +62,19 @@ impl<R: Read> Read for Counted<'_, R> {
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_blob_has_the_size_that_its_header_says() {
+        let digest = Digest::of(b"blob");
+        let write = |size: u64| Writer::new(io::sink()).stream(&digest, size, &mut &b"blob"[..]);
+        write(4).unwrap();
+        for size in [3, 5] {
+            let error = write(size).unwrap_err();
+            assert!(error.to_string().contains("another size"), "{size}: {error}");
+        }
+    }
+}

@@ -193,11 +193,29 @@ mod tests {
         ] {
             assert_eq!(parse(bad), Err(PaxError::Record), "{bad:?}");
         }
-        for bad in ["11 size=-1\n", "10 size=x\n", "12 mtime=1x\n", "13 mtime=1.x\n", "12 path=a\0b\n"] {
+        for bad in [
+            "11 size=-1\n",
+            "10 size=x\n",
+            "12 mtime=1x\n",
+            "13 mtime=1.x\n",
+            "23 mtime=1.0000000001x\n",
+            "12 path=a\0b\n",
+        ] {
             assert!(matches!(parse(bad), Err(PaxError::Value(_))), "{bad:?}");
         }
-        assert!(matches!(parse("30 size=99999999999999999999999\n"), Err(PaxError::Record)));
+        assert_eq!(parse("29 size=99999999999999999999\n"), Err(PaxError::Value("size")));
         assert!(parse("22 GNU.sparse.major=1\n").unwrap().sparse);
+        let attribute = |name: &str, value: &[u8]| {
+            let record = [b" SCHILY.xattr.", name.as_bytes(), b"=", value, b"\n"].concat();
+            let digits = if record.len() < 98 { 2 } else { (record.len() + 3).to_string().len() };
+            let length = (record.len() + digits).to_string();
+            Records::parse(&[length.as_bytes(), &record].concat()).map(|records| records.xattrs.len())
+        };
+        let longest = "n".repeat(255);
+        assert_eq!(attribute(&longest, &[0; 0xffff]), Ok(1));
+        for (name, value) in [("", 1), ("a\0b", 1), (&*"n".repeat(256), 1), ("a", 0x1_0000)] {
+            assert_eq!(attribute(name, &vec![b'x'; value]), Err(PaxError::Value("SCHILY.xattr")), "{name:?}");
+        }
     }
 
     #[test]
@@ -213,6 +231,8 @@ mod tests {
             header_number(&[0x80, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff]),
             None
         );
+        // Cut to what fits it would be 1.
+        assert_eq!(header_number(&[0x81, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), None);
     }
 
     proptest! {

@@ -225,6 +225,7 @@ mod tests {
             "file:///etc",
             "https://u:p@host",
             "https://host/?q",
+            "https://host/#f",
             "https://",
             // What no reference could name.
             "https://my_registry",
@@ -258,7 +259,9 @@ mod tests {
     #[test]
     fn a_certificate_that_is_none_is_refused() {
         let endpoint = || Endpoint::for_host("ghcr.io").unwrap();
-        assert_eq!(endpoint().with_ca_certificate("nonsense").unwrap_err(), EndpointError::CaCertificate);
+        for none in ["", "nonsense"] {
+            assert_eq!(endpoint().with_ca_certificate(none).unwrap_err(), EndpointError::CaCertificate);
+        }
         let key = rcgen::KeyPair::generate().unwrap().serialize_pem();
         assert_eq!(
             endpoint().with_client_certificate("nonsense", &key).unwrap_err(),

@@ -239,6 +239,7 @@ mod tests {
             (None, both.to_owned()),
             (Some(OCI_INDEX), both.to_owned()),
             (Some(OCI_INDEX), image(LAYERS[0])),
+            (None, image(LAYERS[0]).replace(OCI_MANIFEST, OCI_INDEX)),
             (Some(DOCKER_MANIFEST), image(LAYERS[0])),
             (Some(OCI_MANIFEST), r#"{"schemaVersion":2,"manifests":[]}"#.to_owned()),
         ] {
@@ -259,6 +260,22 @@ mod tests {
         let error = parse(None, &image(LAYERS[0]).replace(CONFIGS[0], chart)).unwrap_err();
         assert!(error.to_string().contains(chart), "{error}");
         assert!(matches!(parse(None, "{}"), Err(RegistryError::UnsupportedMediaType { .. })));
+        let index = r#"{"schemaVersion":2,"manifests":[]}"#;
+        for document in [image(LAYERS[0]).replace(OCI_MANIFEST, "other/type"), index.to_owned()] {
+            let error = parse(Some("other/type"), &document).unwrap_err();
+            assert!(error.to_string().contains("\"other/type\""), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_index_has_an_end() {
+        let index = |entries: usize| {
+            let entry = format!(r#"{{"mediaType":"{OCI_MANIFEST}","digest":"DIGEST","size":1}}"#);
+            parse(None, &format!(r#"{{"manifests":[{}]}}"#, vec![entry; entries].join(",")))
+        };
+        assert!(matches!(index(MAX_INDEX_ENTRIES), Ok(Document::Index(found)) if found.len() == 4096));
+        let error = index(MAX_INDEX_ENTRIES + 1).unwrap_err();
+        assert!(error.to_string().contains("larger than the 4096"), "{error}");
     }
 
     #[test]

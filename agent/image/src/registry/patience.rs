@@ -211,5 +211,7 @@ mod tests {
             let pause = patience.backoff(attempt);
             assert!(pause >= full / 2 && pause <= full, "{pause:?}");
         }
+        let pauses: std::collections::HashSet<Duration> = (0..100).map(|_| patience.backoff(1)).collect();
+        assert!(pauses.len() > 10, "{pauses:?}");
     }
 }

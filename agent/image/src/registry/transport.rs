@@ -253,3 +253,17 @@ impl Resolve for PublicNames {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_name_does_not_lead_to_a_metadata_address() {
+        // A number is a name that means itself: no server is asked.
+        for (name, addresses) in [("169.254.169.254", 0), ("fd00:ec2::254", 0), ("127.0.0.1", 1)] {
+            let found = PublicNames.resolve(name.parse().unwrap()).await.unwrap();
+            assert_eq!(found.count(), addresses, "{name}");
+        }
+    }
+}

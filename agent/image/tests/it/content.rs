@@ -1,15 +1,17 @@
 //! Content that is not what it says it is: lines 20 to 23, 25 and 28 of what an image client must survive.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use berth_image::store::ExportName;
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 use serde_json::json;
 
 use crate::image::{INDEX, Image, MANIFEST, layer, push_index};
 use crate::registry::Answer;
-use crate::world::World;
+use crate::world::{World, chain};
 
 fn spoilt(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
@@ -89,6 +91,47 @@ async fn a_layer_that_is_not_what_the_config_says_is_refused() {
     world.refuses(world.pull().await, &["layer 1", "diffID"]);
 }
 
+/// Line 20: a layer without a diffID is none.
+#[tokio::test]
+async fn a_config_that_names_fewer_layers_is_refused() {
+    let mut image = Image::of(&[b"one", b"two"]);
+    image.config["rootfs"]["diff_ids"].as_array_mut().unwrap().pop();
+    image.seal();
+    let world = World::serving(&image).await;
+    world.refuses(world.pull().await, &["2 layers in its manifest and 1 in its config"]);
+}
+
+/// Lines 20 and 21: what is fetched again for an export is what was pulled, or the export fails.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_export_fetches_again_is_checked() {
+    let image = Image::of(&[&[7; 100_000]]);
+    let world = World::serving(&image).await;
+    world.pull().await.unwrap();
+    let export = async || {
+        let (store, client, digest) = (world.store.clone(), world.client.clone(), image.digest());
+        let runtime = tokio::runtime::Handle::current();
+        let exporting = move || {
+            store.export_original(&digest, (&client, "app"), &ExportName::default(), &runtime, io::sink())
+        };
+        tokio::task::spawn_blocking(exporting).await.unwrap().map_err(|error| chain(&error))
+    };
+    export().await.unwrap();
+    let whole = image.layers[0].clone();
+    let longer = [&whole[..], b"more"].concat();
+    for (bytes, word) in [
+        (spoilt(&whole), "not what its digest says"),
+        (whole[..50_000].to_vec(), "has not the size"),
+        (longer, "has not the size"),
+    ] {
+        world.registry.behave_on(&image.layer_path(0), move |_| {
+            let bytes = Bytes::from(bytes.clone());
+            Answer::status(200).stream(None, stream::iter([Ok(bytes)]).boxed())
+        });
+        let error = export().await.unwrap_err();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
 /// Line 21: whether the registry announces the length or not.
 #[tokio::test]
 async fn a_layer_of_another_size_is_refused() {
@@ -103,6 +146,24 @@ async fn a_layer_of_another_size_is_refused() {
             Answer::status(200).stream(None, stream::iter([Ok(bytes.clone())]).boxed())
         });
         world.refuses(world.pull().await, &["size", &size.to_string()]);
+    }
+}
+
+/// Line 21: so is a config, though it is what its digest says.
+#[tokio::test]
+async fn a_config_of_another_size_is_refused() {
+    for change in [-1, 1] {
+        let mut image = Image::of(&[b"one"]);
+        let config = Bytes::from(image.config.to_string());
+        let size = i64::try_from(config.len()).unwrap() + change;
+        image.manifest["config"]["size"] = size.into();
+        let world = World::serving(&image).await;
+        world.refuses(world.pull().await, &["has not the size", &size.to_string()]);
+        world.registry.behave_on(&image.config_path(), move |_| {
+            Answer::status(200).stream(None, stream::iter([Ok(config.clone())]).boxed())
+        });
+        let word = if change < 0 { "larger than" } else { "has not the size" };
+        world.refuses(world.pull().await, &[word, &size.to_string()]);
     }
 }
 
@@ -145,6 +206,26 @@ async fn bodies_without_an_end_are_cut_off() {
         let taken = taken.load(Ordering::Relaxed);
         assert!(taken < chunks, "{taken} chunks of {path}");
     }
+}
+
+/// Line 21: of a layer that is refused only so much is still read, however long it says it is.
+#[tokio::test]
+async fn a_refused_layer_is_not_read_to_its_end() {
+    let mut image = Image::of(&[b"one"]);
+    image.manifest["layers"][0]["size"] = (1u64 << 40).into();
+    let world = World::serving(&image).await;
+    let taken = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&taken);
+    world.registry.behave_on(&image.layer_path(0), move |_| {
+        let counter = Arc::clone(&counter);
+        let noise = stream::repeat_with(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from_static(&[b'x'; 65_536]))
+        });
+        Answer::status(200).stream(None, noise.boxed())
+    });
+    world.refuses(world.pull().await, &["layer 1", "checksum is wrong"]);
+    assert!(taken.load(Ordering::Relaxed) < 2000);
 }
 
 /// Line 22: once is made good, for ever is told.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use berth_image::digest::Digest;
+use bytes::Bytes;
+use futures::{StreamExt, stream};
 use serde_json::json;
 
 use crate::image::INDEX;
@@ -65,6 +67,20 @@ async fn a_next_page_elsewhere_is_refused() {
         assert!(error.contains("refused"), "{link}: {error}");
     }
     assert!(elsewhere.seen().is_empty());
+    assert_eq!(world.registry.count("/v2/other"), 0);
+}
+
+/// hostile.md, line 28: what should be a repository leads to no other question.
+#[tokio::test]
+async fn a_name_is_one_part_of_a_url() {
+    let world = World::new().await;
+    for name in ["../../secret", "a/../../secret", "a?secret", "a#secret"] {
+        world.client.tags(name).await.unwrap_err();
+    }
+    for seen in world.registry.seen() {
+        assert!(seen.path.starts_with("/v2/") && seen.path.ends_with("/tags/list"), "{seen:?}");
+        assert_eq!(seen.query, "n=1000");
+    }
 }
 
 #[tokio::test]
@@ -79,6 +95,27 @@ async fn a_list_without_an_end_is_cut_off() {
     let error = world.client.tags("app").await.unwrap_err().to_string();
     assert!(error.contains("100000"), "{error}");
     assert!(world.registry.count("/tags/list") < 30);
+    // Nor is a page without an end read.
+    world.registry.behave(|_| {
+        let spaces = stream::repeat_with(|| Ok(Bytes::from_static(&[b' '; 50_000])));
+        Some(Answer::status(200).stream(None, spaces.boxed()))
+    });
+    let error = world.client.tags("app").await.unwrap_err().to_string();
+    assert!(error.contains("larger than the 4194304 bytes"), "{error}");
+}
+
+/// Pages that hold nothing, and go on all the same.
+#[tokio::test]
+async fn empty_pages_without_an_end_are_cut_off() {
+    let world = World::new().await;
+    let page = AtomicU64::new(0);
+    world.registry.behave(move |_| {
+        let next = format!("<?last={}>; rel=\"next\"", page.fetch_add(1, Ordering::Relaxed));
+        Some(Answer::json(&json!({ "tags": [] })).header("link", &next))
+    });
+    let error = world.client.tags("app").await.unwrap_err().to_string();
+    assert!(error.contains("100000"), "{error}");
+    assert_eq!(world.registry.count("/tags/list"), 10_000);
 }
 
 #[tokio::test]

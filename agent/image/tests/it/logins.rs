@@ -148,6 +148,8 @@ async fn an_identity_token_is_exchanged() {
     world.pull().await.unwrap();
     // A registry that wants a password gets none.
     world.registry.behave(|_| Some(Answer::status(401).header("www-authenticate", "Basic realm=\"x\"")));
+    // The first question finds out what it wants, the second knows.
+    world.resolve().await.unwrap_err();
     world.resolve().await.unwrap_err();
     assert!(
         world

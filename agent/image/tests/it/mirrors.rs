@@ -1,6 +1,6 @@
 //! Mirrors: tried first for what a digest names, and trusted with nothing.
 
-use berth_image::registry::Settings;
+use berth_image::registry::{Patience, Settings};
 use bytes::Bytes;
 use serde_json::json;
 
@@ -99,4 +99,15 @@ async fn a_mirror_that_is_down_is_left_alone_for_a_while() {
     let (world, mirror) = mirrored(&image).await;
     drop(mirror);
     assert_eq!(world.pull().await.unwrap().digest, image.digest());
+}
+
+/// One that is there and hangs up is down as well.
+#[tokio::test]
+async fn a_mirror_that_hangs_up_is_asked_once() {
+    let image = Image::of(&[b"one", b"two"]);
+    let (world, mirror) = mirrored(&image).await;
+    mirror.behave(|_| Some(Answer::hang_up()));
+    assert_eq!(world.pull().await.unwrap().digest, image.digest());
+    let attempts = Patience::default().attempts as usize;
+    assert_eq!(mirror.seen().len(), attempts, "{:?}", mirror.seen());
 }

@@ -1,7 +1,13 @@
 //! Where requests and credentials may go, and what changes under way: lines 24 and 27.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use berth_sys::mount::make_all_private;
+use berth_sys::netlink::Netlink;
+use bytes::Bytes;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
 use crate::image::{Image, push_index};
@@ -107,6 +113,75 @@ async fn redirects_to_where_no_registry_may_send_are_refused() {
     }
 }
 
+/// Line 24: nor may a name lead there. In a network of the test's own, where such an address answers.
+#[test]
+fn a_name_of_a_metadata_address_leads_nowhere() {
+    std::thread::scope(|scope| scope.spawn(name_of_a_metadata_address).join().unwrap());
+}
+
+fn name_of_a_metadata_address() {
+    unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET).unwrap();
+    make_all_private().unwrap();
+    let metadata = IpAddr::from([169, 254, 169, 254]);
+    let mut netlink = Netlink::open().unwrap();
+    netlink.set_up("lo").unwrap();
+    netlink.add_address("lo", metadata, 32).unwrap();
+    let hosts = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(hosts.path(), format!("{metadata} storage.test\n")).unwrap();
+    let nothing = None::<&str>;
+    mount(Some(hosts.path()), "/etc/hosts", nothing, MsFlags::MS_BIND, nothing).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let image = Image::of(&[b"one"]);
+        let world = World::serving(&image).await;
+        let secrets = Registry::start_on((metadata, 0).into()).await;
+        let to = format!("http://storage.test:{}/layer", secrets.address.port());
+        secrets.put("/layer", "", image.layers[0].clone());
+        world.registry.behave_on(&image.layer_path(0), move |_| Answer::redirect(&to));
+        world.refuses(world.pull().await, &["cannot reach", "storage.test"]);
+        assert!(secrets.seen().is_empty(), "{:?}", secrets.seen());
+    });
+}
+
+/// Line 24: what follows a storage provider's path opens it, and is nobody's to read.
+#[tokio::test]
+async fn no_error_holds_the_signature_of_a_url() {
+    let image = Image::of(&[&[7; 100_000]]);
+    let world = World::serving(&image).await;
+    let storage = Registry::start().await;
+    let bytes = Bytes::from(image.layers[0].clone());
+    storage.behave(move |_| Some(Answer::cut_short(bytes.slice(..50_000), bytes.len() as u64)));
+    let (path, nobody) = (image.layer_path(0), unused().await);
+    for (to, word) in [
+        (storage.url("/layer"), "broke off"),
+        (format!("http://{nobody}/layer"), "cannot reach"),
+        ("ftp://127.0.0.1/layer".to_owned(), "encrypted"),
+    ] {
+        let to = format!("{to}?signature=opens-it");
+        world.registry.behave_on(&path, move |_| Answer::redirect(&to));
+        let error = world.pull().await.unwrap_err();
+        assert!(error.contains(word) && !error.contains("opens-it"), "{error}");
+    }
+}
+
+/// An address on which nobody listens.
+async fn unused() -> std::net::SocketAddr {
+    tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+}
+
+/// Line 26: a password that was refused is refused.
+#[tokio::test]
+async fn a_password_that_is_refused_is_not_sent_twice_for_one_question() {
+    let mut world = World::serving(&Image::of(&[b"one"])).await;
+    world.log_in();
+    world.registry.behave(|_| Some(Answer::status(401).header("www-authenticate", "Basic realm=\"x\"")));
+    // The first question finds out what the registry wants, the second knows.
+    for asked in [2, 3] {
+        world.resolve().await.unwrap_err();
+        assert_eq!(world.registry.seen().len(), asked);
+    }
+}
+
 /// Line 24: who is not the registry gets no password for a token.
 #[tokio::test]
 async fn a_realm_elsewhere_gets_no_credentials() {
@@ -186,6 +261,22 @@ async fn a_token_that_expires_in_the_middle_is_renewed() {
     assert_eq!(world.registry.count("/token"), 3);
 }
 
+/// Line 27: a token that is about to end is not sent at all, and one that never ends is no other.
+#[tokio::test]
+async fn a_token_is_renewed_before_it_ends() {
+    for (lifetime, tokens) in [(0, 3), (5, 3), (u64::MAX, 1)] {
+        let world = World::serving(&Image::of(&[b"one"])).await;
+        let realm = world.registry.url("/token");
+        world.registry.behave(move |seen| match (seen.path.as_str(), &seen.authorization) {
+            ("/token", _) => Some(Answer::json(&json!({ "token": "t", "expires_in": lifetime }))),
+            (_, Some(_)) => None,
+            (_, None) => Some(challenge(&realm)),
+        });
+        world.pull().await.unwrap();
+        assert_eq!(world.registry.count("/token"), tokens, "{lifetime}");
+    }
+}
+
 /// Line 27: a registry that no token satisfies is not asked for ever.
 #[tokio::test]
 async fn a_token_that_is_never_accepted_is_an_error() {
@@ -211,6 +302,7 @@ async fn answers_of_a_token_server_that_make_no_sense_are_errors() {
     let world = World::serving(&image).await;
     for (answer, word) in [
         (json!({}).to_string(), "holds no token"),
+        (json!({ "token": "" }).to_string(), "holds no token"),
         ("<html>".to_owned(), "not JSON"),
         (" ".repeat(300_000), "larger than"),
     ] {

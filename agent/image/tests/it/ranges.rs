@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use berth_image::registry::{Downloads, Settings};
+use berth_image::registry::{Downloads, Patience, Settings};
 use bytes::Bytes;
 use futures::{StreamExt, stream};
 
@@ -79,11 +79,12 @@ type Wrong = fn(&Bytes, (u64, u64)) -> Answer;
 async fn a_wrong_range_is_not_taken() {
     let (world, image, bytes) = large().await;
     let path = image.layer_path(0);
-    let wrong: [Wrong; 6] = [
+    let wrong: [Wrong; 8] = [
         |bytes, (first, last)| Answer::part(bytes, (first + 1, last + 1)),
         |bytes, (first, last)| Answer::part(bytes, (first, last - 1)),
         |bytes, range| Answer::part(&bytes.slice(..bytes.len() - 512), range),
-        |bytes, (first, last)| Answer::status(206).with(bytes.slice(first as usize..=last as usize)),
+        // As much as was asked for, and not told of what.
+        |_, (first, last)| Answer::status(206).with(vec![0; (last - first) as usize + 1]),
         |_, _| Answer::status(416),
         // Told right, and of another length.
         |bytes, (first, last)| {
@@ -91,6 +92,13 @@ async fn a_wrong_range_is_not_taken() {
             let part = bytes.slice(first as usize..last as usize);
             Answer::status(206).stream(None, stream::iter([Ok(part)]).boxed()).header("content-range", &told)
         },
+        |bytes, (first, last)| {
+            let told = format!("bytes {first}-{last}/{}", bytes.len());
+            let part = bytes.slice(first as usize..bytes.len().min(last as usize + 2));
+            Answer::status(206).stream(None, stream::iter([Ok(part)]).boxed()).header("content-range", &told)
+        },
+        // All of it, though the part before came as a part.
+        |bytes, _| Answer::bytes(bytes.clone()),
     ];
     for (number, wrong) in wrong.into_iter().enumerate() {
         // From the first part on, and from the third.
@@ -105,6 +113,17 @@ async fn a_wrong_range_is_not_taken() {
             world.store.collect().unwrap();
         }
     }
+}
+
+/// Line 22: part of what was asked for as a whole.
+#[tokio::test]
+async fn a_part_that_was_not_asked_for_is_refused() {
+    let image = Image::of(&[&[7; 100_000]]);
+    let world = World::serving(&image).await;
+    let (path, bytes) = (image.layer_path(0), Bytes::from(image.layers[0].clone()));
+    let last = bytes.len() as u64 - 1;
+    world.registry.behave_on(&path, move |_| Answer::part(&bytes, (0, last)));
+    world.refuses(world.pull().await, &["another part", "than it was asked for"]);
 }
 
 /// Lines 20 and 22: told right, and other bytes. The whole is what is verified.
@@ -140,6 +159,27 @@ async fn a_broken_transfer_goes_on_where_it_broke() {
     let (first, last) = seen[1].range.unwrap();
     assert!((1..=1_000_000).contains(&first), "{first}");
     assert_eq!(last + 1, image.layers[0].len() as u64);
+}
+
+/// Line 22: breaking off is no end as long as there is progress.
+#[tokio::test]
+async fn a_transfer_that_breaks_often_comes_to_its_end() {
+    let image = Image::of(&[&[7; 9_000_000]]);
+    let world = World::serving(&image).await;
+    let (path, bytes) = (image.layer_path(0), Bytes::from(image.layers[0].clone()));
+    let (size, part) = (bytes.len() as u64, path.clone());
+    world.registry.behave(move |seen| {
+        let (first, last) = seen.range.unwrap_or((0, size - 1));
+        let cut = bytes.slice(first as usize..(first as usize + 1_500_000).min(bytes.len()));
+        let told = format!("bytes {first}-{last}/{size}");
+        let answer = |status| Answer::cut_short_with(status, cut, last + 1 - first);
+        (seen.path == part).then(|| match seen.range {
+            None => answer(200),
+            Some(_) => answer(206).header("content-range", &told),
+        })
+    });
+    world.pull().await.unwrap();
+    assert!(world.registry.count(&path) > Patience::default().attempts as usize);
 }
 
 #[tokio::test]

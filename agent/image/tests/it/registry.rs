@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -82,6 +82,11 @@ impl Answer {
 
     /// These bytes, and then a broken connection, though more were announced.
     pub fn cut_short(bytes: Bytes, announced: u64) -> Self {
+        Self::cut_short_with(200, bytes, announced)
+    }
+
+    /// As [`Answer::cut_short`], with another status.
+    pub fn cut_short_with(status: u16, bytes: Bytes, announced: u64) -> Self {
         // What was not yet sent when the body fails is lost with the connection: the second tick lets it go out first.
         let ticks = tokio::time::interval(Duration::from_millis(20));
         let broken = stream::once(async move {
@@ -90,7 +95,7 @@ impl Answer {
             ticks.tick().await;
             Err(io::Error::from(io::ErrorKind::ConnectionReset))
         });
-        Self::status(200).stream(Some(announced), stream::iter([Ok(bytes)]).chain(broken).boxed())
+        Self::status(status).stream(Some(announced), stream::iter([Ok(bytes)]).chain(broken).boxed())
     }
 
     /// Exactly what was asked for.
@@ -106,6 +111,8 @@ impl Answer {
         Self::status(200).stream(Some(1), stream::iter([broken]).boxed())
     }
 }
+
+const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 type Behaviour = Box<dyn Fn(&Seen) -> Option<Answer> + Send + Sync>;
 
@@ -132,16 +139,21 @@ impl Drop for Registry {
 
 impl Registry {
     pub async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_on(LOOPBACK).await
+    }
+
+    /// Where it is not to be on loopback.
+    pub async fn start_on(address: SocketAddr) -> Self {
+        Self::start_with(address, None).await
     }
 
     /// Over TLS.
     pub async fn start_tls(config: ServerConfig) -> Self {
-        Self::start_with(Some(TlsAcceptor::from(Arc::new(config)))).await
+        Self::start_with(LOOPBACK, Some(TlsAcceptor::from(Arc::new(config)))).await
     }
 
-    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    async fn start_with(address: SocketAddr, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(State::default());
         let task = tokio::spawn(accept(listener, tls, Arc::clone(&state)));

@@ -7,7 +7,8 @@ use berth_image::registry::{Settings, VerifyKey};
 use rcgen::{KeyPair, SigningKey};
 use serde_json::{Value, json};
 
-use crate::image::{Image, MANIFEST, push_index};
+use crate::image::{INDEX, Image, MANIFEST, push_index};
+use crate::registry::Answer;
 use crate::world::{World, endpoint};
 
 fn p256() -> KeyPair {
@@ -56,6 +57,16 @@ fn sign_after(world: &World, signed: &Digest, others: usize, text: &str, signatu
     registry.put(&tag, MANIFEST, manifest.to_string());
 }
 
+/// A manifest without a signature that refers to something, and its entry in an index.
+fn referrer(world: &World, number: usize) -> Value {
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "number": number }).to_string();
+    let digest = Digest::of(manifest.as_bytes()).to_string();
+    let size = manifest.len();
+    world.registry.put(&format!("/v2/app/manifests/{digest}"), MANIFEST, manifest);
+    json!({ "mediaType": MANIFEST, "digest": digest, "size": size,
+        "artifactType": "application/vnd.dev.cosign.artifact.sig.v1+json" })
+}
+
 fn sign_with(world: &World, signed: &Digest, key: &KeyPair) {
     let text = payload(&signed.to_string()).to_string();
     sign(world, signed, &text, &key.sign(text.as_bytes()).unwrap());
@@ -92,6 +103,19 @@ async fn a_good_signature_is_found_among_others_but_not_among_any_number() {
     let world = wanting(&image, &[&key]).await;
     sign_after(&world, &image.digest(), 64, &text, &key.sign(text.as_bytes()).unwrap());
     world.refuses(world.pull().await, &["too many signatures"]);
+    // Nor are they looked for in any number of manifests.
+    let tag = format!("/v2/app/manifests/sha256-{}.sig", image.digest().hex());
+    let others: Vec<Value> = (0..65).map(|number| referrer(&world, number)).collect();
+    let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": others }).to_string();
+    world.registry.behave(move |seen| match seen.path.as_str() {
+        path if path == tag => Some(Answer::status(404)),
+        path if path.contains("/referrers/") => Some(Answer::bytes(index.clone())),
+        _ => None,
+    });
+    let before = world.registry.count("/manifests/sha256:");
+    world.refuses(world.pull().await, &["holds none"]);
+    assert_eq!(world.registry.count("/manifests/sha256:") - before, 64);
+    world.registry.behave(|_| None);
     sign_after(&world, &image.digest(), 63, &text, &key.sign(text.as_bytes()).unwrap());
     world.pull().await.unwrap();
 }
@@ -134,6 +158,23 @@ async fn what_is_signed_wrongly_is_not_stored_and_the_error_says_why() {
     sign(&world, &digest, "[]", &key.sign(b"[]").unwrap());
     check(&["not a description"]).await;
     world.registry.put(&format!("/v2/app/manifests/sha256-{}.sig", digest.hex()), MANIFEST, "{}");
+    check(&["holds none"]).await;
+    // What is signed is read up to a limit, and only what says that it is a signature.
+    let long = text.clone() + &" ".repeat(64 * 1024);
+    sign(&world, &digest, &long, &key.sign(long.as_bytes()).unwrap());
+    world.refuses(world.pull().await, &["larger than the 65536 bytes"]);
+    let layer = json!({
+        "mediaType": "application/vnd.dsse.envelope.v1+json",
+        "digest": Digest::of(text.as_bytes()).to_string(), "size": text.len(),
+        "annotations": { "dev.cosignproject.cosign/signature": STANDARD.encode(key.sign(text.as_bytes()).unwrap()) },
+    });
+    world.registry.put(&format!("/v2/app/blobs/{}", Digest::of(text.as_bytes())), "", text.clone());
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer] });
+    world.registry.put(
+        &format!("/v2/app/manifests/sha256-{}.sig", digest.hex()),
+        MANIFEST,
+        manifest.to_string(),
+    );
     check(&["holds none"]).await;
     sign_with(&world, &digest, &key);
     world.pull().await.unwrap();

@@ -59,11 +59,40 @@ async fn a_chunk_that_never_comes_is_not_waited_for() {
 
 /// Fast enough at every moment, but it never ends.
 #[tokio::test]
-async fn a_document_is_whole_within_its_time() {
-    let patience = Patience { document: Duration::from_millis(300), min_rate: 1, ..impatient() };
-    let world = World::with(patience).await;
-    world.registry.behave_on("/manifests/", |_| trickle(1_000_000));
-    world.refuses(world.pull().await, &["too slow"]);
+async fn documents_and_layers_are_whole_within_their_time() {
+    let image = Image::of(&[&[7; 1_000_000]]);
+    let size = image.layers[0].len() as u64;
+    let slow = || Patience { min_rate: 1, ..impatient() };
+    let short = Duration::from_millis(300);
+    for (patience, path) in [
+        (Patience { document: short, ..slow() }, "/v2/app/manifests/1".to_owned()),
+        (Patience { layer: short, ..slow() }, image.layer_path(0)),
+    ] {
+        let world = World::with(patience).await;
+        image.push(&world.registry, "1");
+        world.registry.behave_on(&path, move |_| trickle(size));
+        world.refuses(world.pull().await, &["too slow"]);
+    }
+}
+
+/// A host that lets nobody in: the connection is not waited for as long as an answer.
+#[tokio::test]
+async fn a_connection_that_never_comes_is_given_up() {
+    let world = World::with(Patience { connect: Duration::from_millis(200), ..hasty() }).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = socket.listen(1).unwrap();
+    let address = full.local_addr().unwrap();
+    // Nobody takes them, so that the kernel soon passes over who comes.
+    let mut waiting = Vec::new();
+    let connect =
+        || tokio::time::timeout(Duration::from_millis(200), tokio::net::TcpStream::connect(address));
+    while let Ok(connected) = connect().await {
+        waiting.push(connected.unwrap());
+    }
+    let to = format!("http://{address}/");
+    world.registry.behave_on("/manifests/", move |_| Answer::redirect(&to));
+    world.refuses(world.pull().await, &["cannot reach", "127.0.0.1"]);
 }
 
 #[tokio::test]

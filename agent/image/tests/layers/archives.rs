@@ -3,7 +3,7 @@
 use berth_image::import::limits::Limits;
 use serde_json::{Value, json};
 
-use crate::support::{Layer, import_archive, layout};
+use crate::support::{Layer, gzip, import_archive, import_file, layout, zstd};
 
 const INDEX: &str = "index.json";
 
@@ -28,6 +28,14 @@ fn manifest(files: &mut [(String, Vec<u8>)]) -> String {
     format!("blobs/sha256/{}", digest.strip_prefix("sha256:").unwrap())
 }
 
+/// The path of the blob that the manifest calls the config.
+fn config(files: &mut [(String, Vec<u8>)]) -> String {
+    let manifest = manifest(files);
+    let manifest: Value = serde_json::from_slice(part(files, &manifest)).unwrap();
+    let digest = manifest["config"]["digest"].as_str().unwrap();
+    format!("blobs/sha256/{}", digest.strip_prefix("sha256:").unwrap())
+}
+
 /// Spaces are JSON, however many there are.
 fn swell(bytes: &mut Vec<u8>) {
     bytes.resize(4 * 1024 * 1024 + 1, b' ');
@@ -44,9 +52,32 @@ fn parts_are_only_read_up_to_a_limit() {
     });
     assert!(error.contains("max_manifest of 4194304"), "{error}");
 
+    let error = refused(|files| {
+        let config = config(files);
+        part(files, &config).resize(8 * 1024 * 1024 + 1, b' ');
+    });
+    assert!(error.contains("max_config of 8388608"), "{error}");
+
     let archive = Layer::new().file("manifest.json", vec![b' '; 4 * 1024 * 1024 + 1]);
     let error = import_archive(archive, Limits::default()).err().unwrap();
     assert!(error.contains("\"manifest.json\"") && error.contains("max_index of 4194304"), "{error}");
+
+    let named = json!([{ "Config": "config.json", "RepoTags": null, "Layers": [] }]);
+    let archive = Layer::new().file("config.json", vec![b' '; 8 * 1024 * 1024 + 1]);
+    let archive = archive.file("manifest.json", named.to_string());
+    let error = import_archive(archive, Limits::default()).err().unwrap();
+    assert!(error.contains("\"config.json\"") && error.contains("max_config of 8388608"), "{error}");
+}
+
+/// As it comes, and as what it inflates to.
+#[test]
+fn an_archive_is_only_read_up_to_a_limit() {
+    let archive = Layer::new().file("zeros", vec![0; 2 << 20]).finish();
+    for bytes in [&archive, &gzip(&archive), &zstd(&archive)] {
+        let limits = Limits { max_archive_bytes: 1 << 20, ..Limits::default() };
+        let error = import_file(bytes, limits).err().unwrap();
+        assert!(error.contains("max_archive_bytes of 1048576"), "{error}");
+    }
 }
 
 #[test]

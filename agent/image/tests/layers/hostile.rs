@@ -1,6 +1,7 @@
 //! hostile.md, lines 1 to 8 and 10: what a layer may try, and what becomes of it.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use berth_image::import::limits::Limits;
@@ -39,8 +40,10 @@ fn the_root_stays_a_directory() {
 fn a_write_through_a_link_of_a_lower_layer_lands_in_the_image() {
     let host = tempfile::tempdir().unwrap();
     let target = host.path().to_str().unwrap();
-    let below = Layer::new().symlink("out", target).symlink("up", "../../../../../..").dir("real").finish();
-    let above = Layer::new().file("out/evil", "one").file("up/etc/evil", "two").finish();
+    let below = Layer::new().symlink("out", target).symlink("up", "../../../../../..").dir("real");
+    let below = below.symlink("d/root", "/real").finish();
+    let above =
+        Layer::new().file("out/evil", "one").file("up/etc/evil", "two").file("d/root/x", "three").finish();
     let imported = import(&[below, above]).unwrap();
     assert_eq!(fs::read_dir(host.path()).unwrap().count(), 0, "a layer has written to the host");
     mounted(&imported, |root| {
@@ -50,6 +53,7 @@ fn a_write_through_a_link_of_a_lower_layer_lands_in_the_image() {
             "one"
         );
         assert_eq!(fs::read_to_string(root.join("etc/evil")).unwrap(), "two");
+        assert_eq!(fs::read_to_string(root.join("real/x")).unwrap(), "three");
         assert!(fs::symlink_metadata(root.join("out")).unwrap().is_symlink());
     });
 }
@@ -60,6 +64,17 @@ fn links_that_lead_round_are_refused() {
     let layer = Layer::new().symlink("a", "b").symlink("b", "a").file("a/x", "x").finish();
     let error = refused(&[layer]);
     assert!(error.contains("too many symbolic links"), "{error}");
+}
+
+/// Line 3: what is no directory and no link leads nowhere.
+#[test]
+fn a_path_below_a_file_is_refused() {
+    for below in [Layer::new().file("f", "x"), Layer::new().fifo("f"), Layer::new().device(b'3', "f", 1, 3)] {
+        let error = refused(&[below.finish(), Layer::new().file("f/x", "y").finish()]);
+        assert!(error.contains("\"f\" on its way is not a directory"), "{error}");
+    }
+    let error = refused(&[Layer::new().symlink("l", "").finish()]);
+    assert!(error.contains("symbolic link to nowhere"), "{error}");
 }
 
 /// Line 4.
@@ -120,6 +135,13 @@ fn a_whiteout_before_or_after_its_own_layers_entry_spares_it() {
             assert_eq!(fs::read_to_string(root.join("f")).unwrap(), "new");
         });
     }
+    // The whiteout of a directory spares what its own layer put below it, whatever way led there.
+    let below = Layer::new().file("d/old", "old").symlink("up", "../../..").finish();
+    let above = Layer::new().file("up/d/new", "new").whiteout(".wh.d").whiteout("gone/.wh.x").finish();
+    mounted(&import(&[below, above]).unwrap(), |root| {
+        let tree: Vec<String> = read_tree(root).into_keys().collect();
+        assert_eq!(tree, ["", "d", "d/new", "up"]);
+    });
 }
 
 /// Line 6: CVE-2025-62518. What the ustar size hides must not be read as entries of their own.
@@ -133,6 +155,31 @@ fn where_sizes_disagree_pax_wins_and_nothing_is_smuggled() {
         let tree: Vec<String> = read_tree(root).into_keys().collect();
         assert_eq!(tree, ["", "outer"], "the body of one file was read as another");
         assert_eq!(fs::metadata(root.join("outer")).unwrap().len(), smuggled.len() as u64);
+    });
+}
+
+/// Line 6: a size means the same to every reader.
+#[test]
+fn sizes_that_are_none_are_refused_and_what_has_no_body_has_none() {
+    let sized = |kind: u8, field: &[u8; 12]| {
+        let mut header = Layer::new().header(kind, b"odd", b"", 0);
+        header[124..136].copy_from_slice(field);
+        Layer::new().raw(header, b"")
+    };
+    // -1, more than fits into a number, and no number at all.
+    let mut huge = [0xff; 12];
+    huge[0] = 0x80;
+    for field in [&[0xff; 12], &huge, b"0000000000x\0"] {
+        for kind in [b'0', b'x', b'L'] {
+            let error = refused(&[sized(kind, field).finish()]);
+            assert!(error.contains("size") && error.contains("not a number in range"), "{error}");
+        }
+    }
+    // A directory with a size would take the entries after it for its body.
+    let layer = sized(b'5', b"00000001000\0").file("after", "x").finish();
+    mounted(&import(&[layer]).unwrap(), |root| {
+        let tree: Vec<String> = read_tree(root).into_keys().collect();
+        assert_eq!(tree, ["", "after", "odd"]);
     });
 }
 
@@ -164,7 +211,7 @@ fn malformed_pax_records_are_refused() {
         b"11 path=a\0b\n",
         b"13 size=-100\n",
         b"12 mtime=1x\n",
-        b"30 size=99999999999999999999\n",
+        b"29 size=99999999999999999999\n",
     ];
     for record in records {
         let header = Layer::new().header(b'x', b"PaxHeaders/x", b"", record.len() as u64);
@@ -199,7 +246,15 @@ fn a_zstd_frame_with_a_giant_window_is_refused() {
     // Frame header: no single segment, window of 2^41 bytes.
     let mut blob = vec![0x28, 0xb5, 0x2f, 0xfd, 0x00, 0xf8];
     blob.extend_from_slice(&[0x01, 0x00, 0x00]);
-    let error = import_with(vec![(blob, tar)], Limits::default()).err().unwrap();
+    let error = import_with(vec![(blob, tar.clone())], Limits::default()).err().unwrap();
+    assert!(error.contains("does not decompress"), "{error}");
+    // By the limit, which is not only the decoder's own.
+    let mut blob = zstd::stream::Encoder::new(Vec::new(), 1).unwrap();
+    blob.window_log(22).unwrap();
+    blob.write_all(&tar).unwrap();
+    let layer = vec![(blob.finish().unwrap(), tar)];
+    import_with(layer.clone(), Limits::default()).unwrap();
+    let error = import_with(layer, Limits { max_zstd_window_log: 21, ..Limits::default() }).err().unwrap();
     assert!(error.contains("does not decompress"), "{error}");
 }
 
@@ -246,6 +301,28 @@ fn devices_are_there_and_dead_setuid_is_kept_and_labels_of_the_host_are_not() {
     });
 }
 
+/// Line 10: a device that no kernel has, a mode that says another type than the entry, attributes where Linux has none.
+#[test]
+fn what_no_file_system_holds_is_refused_or_left_out() {
+    for (major, minor) in [(0x1000, 0), (0, 0x10_0000)] {
+        let error = refused(&[Layer::new().device(b'4', "d", major, minor).finish()]);
+        assert!(error.contains("device number") && error.contains("not a number in range"), "{error}");
+    }
+    let layer = Layer::new()
+        .mode(0o060_640)
+        .file("f", "x")
+        .xattr("user.note", "x")
+        .symlink("l", "f")
+        .xattr("user.note", "x")
+        .device(b'3', "null", 1, 3)
+        .finish();
+    mounted(&import(&[layer]).unwrap(), |root| {
+        let tree = read_tree(root);
+        assert_eq!((tree["f"].kind, tree["f"].mode), ("file", 0o640));
+        assert!(tree["l"].xattrs.is_empty() && tree["null"].xattrs.is_empty());
+    });
+}
+
 /// Line 14, at the image: an id that no instance has.
 #[test]
 fn an_owner_outside_of_an_instances_range_names_the_path() {
@@ -263,7 +340,14 @@ fn damaged_layers_are_refused() {
     let mut flipped = good.clone();
     flipped[0] ^= 1;
     assert!(refused(&[flipped]).contains("checksum is wrong"));
-    assert!(refused(&[good[..2048].to_vec()]).contains("ends in the middle"));
+    // In a large body, in a header, in an extended header, in a small body, in what fills the last block.
+    let long = Layer::new().file("n".repeat(200), "x").finish();
+    let small = Layer::new().file("a", [b'x'; 400]).finish();
+    for cut in
+        [&good[..2048], &good[..3584 + 100], &long[..512 + 100], &small[..512 + 100], &small[..512 + 410]]
+    {
+        assert!(refused(&[cut.to_vec()]).contains("ends in the middle"), "{}", cut.len());
+    }
     assert!(refused(&[vec![b'x'; 1024]]).contains("checksum is wrong"));
     let error =
         import_with(vec![(gzip(&good)[..40].to_vec(), good.clone())], Limits::default()).err().unwrap();

@@ -71,6 +71,10 @@ fn paths_of_ten_thousand_bytes() {
     assert!(error.contains("max_path of 4095"), "{error}");
     let error = limited(vec![Layer::new().file("n".repeat(256), "x").finish()], Limits::default());
     assert!(error.contains("longer than 255 bytes"), "{error}");
+    // Nor is a directory of such a name made where a link leads.
+    let layer = Layer::new().symlink("l", "n".repeat(256)).file("l/f", "x").finish();
+    let error = limited(vec![layer], Limits::default());
+    assert!(error.contains("longer than 255 bytes"), "{error}");
 }
 
 #[test]

@@ -78,8 +78,13 @@ pub fn import_with(layers: Vec<(Vec<u8>, Vec<u8>)>, limits: Limits) -> Result<Im
 
 /// Imports what is in an archive.
 pub fn import_archive(archive: Layer, limits: Limits) -> Result<Imported, String> {
+    import_file(&archive.finish(), limits)
+}
+
+/// Imports an archive of these bytes.
+pub fn import_file(bytes: &[u8], limits: Limits) -> Result<Imported, String> {
     let mut file = tempfile::tempfile().unwrap();
-    file.write_all(&archive.finish()).unwrap();
+    file.write_all(bytes).unwrap();
     file.rewind().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open_with(dir.path(), limits).unwrap();

@@ -4,6 +4,6 @@ mod image;
 mod tar;
 mod tree;
 
-pub use image::{Imported, gzip, import, import_archive, import_with, layout, refused, zstd};
+pub use image::{Imported, gzip, import, import_archive, import_file, import_with, layout, refused, zstd};
 pub use tar::{Layer, pax_records};
 pub use tree::{Node, mounted, read_tree};
