@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use berth_domain::{InstanceId, KnownNetwork, Workload};
+use berth_domain::{Digest, InstanceId, KnownNetwork, Workload};
 
 use crate::ports::images::{ImageError, Images, Remote, ResolveRequest};
 use crate::ports::network::{Network, Publication};
@@ -25,6 +25,13 @@ pub async fn images(port: &dyn Images, remotes: &Arc<[Remote]>, present: &str, a
     assert!(matches!(missing, Err(ImageError::NotFound { .. })), "an absent image: {missing:?}");
     let resolution = port.resolve(&request(present)).await.unwrap_or_else(|e| panic!("resolve: {e:?}"));
     assert_eq!(resolution.reference, present);
+    // A tag that has moved on since it was planned, or is gone: what was planned is what counts.
+    let planned: Digest = format!("sha256:{}", "0".repeat(64)).parse().unwrap_or_else(|e| panic!("{e:?}"));
+    for reference in [present, absent] {
+        let planned = ResolveRequest { image_digest: Some(planned.clone()), ..request(reference) };
+        let found = port.resolve(&planned).await.unwrap_or_else(|e| panic!("resolve what is planned: {e:?}"));
+        assert_eq!(Some(found.image_digest), planned.image_digest);
+    }
     let digest = &resolution.image_digest;
     assert!(port.get(digest).await.is_ok_and(|found| found.is_none()), "resolving pulled");
     for _ in 0..2 {

@@ -71,12 +71,14 @@ fn a_directory_above_keeps_what_is_below_it_and_brings_its_own_metadata() {
 #[test]
 fn a_whiteout_device_of_an_image_hides_nothing() {
     let below = Layer::new().file("a", "x").file("w", "below").finish();
-    let above = Layer::new().device(b'3', "w", 0, 0).device(b'3', "dir/a", 0, 0).finish();
+    let above = Layer::new().device(b'3', "w", 0, 0).device(b'3', "dir/a", 0, 0);
+    // One with a second name too, which a real whiteout never has.
+    let above = above.hardlink("dir/again", "w").finish();
     let imported = import(&[below, above]).unwrap();
     mounted(&imported, |root| {
         let tree = read_tree(root);
         assert_eq!((tree["w"].kind, tree["w"].content.split(' ').next()), ("file", Some("0")));
-        assert!(tree.contains_key("a") && tree.contains_key("dir/a"));
+        assert!(tree.contains_key("a") && tree.contains_key("dir/a") && tree.contains_key("dir/again"));
     });
     let checkout = imported.store.checkout(&imported.image.digest).unwrap();
     assert_eq!(read_tree(&checkout)["w"].content.split(' ').next(), Some("0"));
