@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use berth_domain::MacAddress;
 use berth_network::Ipv4Net;
 use berth_network::firewall::{self, Access, Desired, HostPort, Network, Protocol, Target};
-use berth_sys::fs::{FsError, write_whole};
+use berth_sys::fs::{FsError, remove_written, write_whole};
 use ipnet::Ipv6Net;
 use serde::{Deserialize, Serialize};
 
@@ -232,12 +232,7 @@ impl Record {
     pub(super) fn save(&self, run: &Path) -> Result<(), RecordError> {
         let path = run.join(FILE);
         if *self == Self::default() {
-            return match std::fs::remove_file(&path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(RecordError::Read { path, source })
-                }
-                _ => Ok(()),
-            };
+            return remove_written(&path).map_err(RecordError::Write);
         }
         let bytes =
             serde_json::to_vec(self).map_err(|source| RecordError::Damaged { path: path.clone(), source })?;

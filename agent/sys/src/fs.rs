@@ -161,6 +161,17 @@ fn temporary_name(name: &std::ffi::OsStr) -> OsString {
     temporary
 }
 
+/// Removes a file that [`write_atomic`] makes, with what a process left that was killed while it wrote it.
+pub fn remove_written(path: &Path) -> Result<(), FsError> {
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        remove_stale(parent, name, name)?;
+    }
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at_io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes what a process left that was killed while it wrote this file: a file has one process that writes it. Its number
 /// may be this one's, after a reboot.
 fn remove_stale(parent: &Path, name: &std::ffi::OsStr, temporary: &std::ffi::OsStr) -> Result<(), FsError> {
@@ -240,6 +251,10 @@ mod tests {
             std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, [".state.tmp-1-0", "state.json"]);
+        std::fs::write(dir.path().join(".state.json.tmp-1-1"), b"half").unwrap();
+        remove_written(&dir.path().join("state.json")).unwrap();
+        remove_written(&dir.path().join("state.json")).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 mod archives;
 mod contracts;
 mod daemon;
+mod faults;
 mod images;
 mod instances;
 mod killed;
