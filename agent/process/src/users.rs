@@ -39,14 +39,15 @@ fn lookup(text: &str, passwd: &str, groups: &str) -> Result<User, LaunchError> {
     };
     let name = if name.is_empty() { "0" } else { name };
     let entry = entries(passwd).find(|fields| fields.first() == Some(&name)).or_else(|| {
-        name.parse::<u32>().ok()?;
+        id(name)?;
         entries(passwd).find(|fields| fields.get(2) == Some(&name))
     });
-    let number = |index: usize| entry.as_ref()?.get(index)?.parse::<u32>().ok();
-    let uid = number(2).or_else(|| name.parse().ok()).ok_or_else(|| missing(Stage::User, name))?;
+    let field = |index: usize| entry.as_ref().and_then(|fields| fields.get(index).copied());
+    let uid = id(field(2).unwrap_or(name)).ok_or_else(|| missing(Stage::User, name))?;
     let gid = match group {
         Some(group) => find_group(group, groups)?,
-        None => number(3).unwrap_or(0),
+        // One that is none must not become root's.
+        None => field(3).map_or(Some(0), id).ok_or_else(|| missing(Stage::Group, name))?,
     };
     let login = entry.as_ref().and_then(|fields| fields.first().copied()).unwrap_or(name);
     // A group that was named is the only one, as Docker has it.
@@ -60,11 +61,14 @@ fn entries(file: &str) -> impl Iterator<Item = Vec<&str>> {
 }
 
 fn find_group(name: &str, groups: &str) -> Result<u32, LaunchError> {
-    entries(groups)
-        .find(|fields| fields.first() == Some(&name))
-        .and_then(|fields| fields.get(2)?.parse().ok())
-        .or_else(|| name.parse().ok())
-        .ok_or_else(|| missing(Stage::Group, name))
+    let entry = entries(groups).find(|fields| fields.first() == Some(&name));
+    let number = entry.and_then(|fields| fields.get(2).copied()).unwrap_or(name);
+    id(number).ok_or_else(|| missing(Stage::Group, name))
+}
+
+/// To the kernel the last number means that nothing is to change: who is root would stay root.
+fn id(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|id| *id != u32::MAX)
 }
 
 fn memberships(login: &str, groups: &str) -> Vec<u32> {
@@ -72,7 +76,7 @@ fn memberships(login: &str, groups: &str) -> Vec<u32> {
         .filter(|fields| {
             fields.get(3).is_some_and(|members| members.split(',').any(|member| member == login))
         })
-        .filter_map(|fields| fields.get(2)?.parse().ok())
+        .filter_map(|fields| id(fields.get(2)?))
         .collect()
 }
 
@@ -126,5 +130,22 @@ mod tests {
         assert_eq!((error.stage, error.path.to_str()), (Stage::User, Some("nobody-here")));
         let error = lookup("www:nothing", PASSWD, GROUP).unwrap_err();
         assert_eq!((error.stage, error.path.to_str()), (Stage::Group, Some("nothing")));
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_not_root() {
+        let passwd =
+            "last:x:4294967295:1:::\nbeyond:x:4294967296:1:::\nof:x:5:4294967295:::\nlost:x:5:-1:::\n";
+        let group = "last:x:4294967295:member\nbeyond:x:4294967296:\n";
+        for name in ["last", "beyond", "4294967295", "4294967296", "-1"] {
+            assert_eq!(lookup(name, passwd, group).unwrap_err().stage, Stage::User, "{name}");
+            let named = format!("1:{name}");
+            assert_eq!(lookup(&named, passwd, group).unwrap_err().stage, Stage::Group, "{name}");
+        }
+        for name in ["of", "lost", "5"] {
+            assert_eq!(lookup(name, passwd, group).unwrap_err().stage, Stage::Group, "{name}");
+        }
+        assert_eq!(lookup("member:0", passwd, group).unwrap_err().stage, Stage::User);
+        assert_eq!(memberships("member", group), Vec::<u32>::new());
     }
 }

@@ -5,6 +5,7 @@ mod archives;
 mod contracts;
 mod daemon;
 mod faults;
+mod hostile;
 mod images;
 mod instances;
 mod killed;

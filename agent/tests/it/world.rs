@@ -87,6 +87,13 @@ impl Agent {
         agent
     }
 
+    /// In this directory.
+    pub fn start_on(dir: TempDir) -> Self {
+        let mut agent = Self { dir, child: None, environment: Vec::new() };
+        agent.run(&[]);
+        agent
+    }
+
     /// With these variables in its environment.
     pub fn start_in(environment: &[(&str, &str)]) -> Self {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));

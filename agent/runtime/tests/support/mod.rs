@@ -136,6 +136,11 @@ impl Instance {
         fs::read_to_string(path).unwrap().trim().to_owned()
     }
 
+    /// The processes of its control group.
+    pub fn members(&self) -> Vec<i32> {
+        self.cgroup().processes().unwrap().into_iter().map(nix::unistd::Pid::as_raw).collect()
+    }
+
     pub fn remove_cgroup(&self) {
         self.cgroup().remove().unwrap();
     }
