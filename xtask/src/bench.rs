@@ -42,7 +42,7 @@ pub enum Which {
     Start,
     /// Two hundred instances: memory of supervisors and agent, the list, and the agent at rest.
     Density,
-    /// Networks: a published port's throughput, and changes of the firewall.
+    /// Networks: a published port's throughput, changes of the firewall, interfaces and names.
     Network,
     /// Virtual machines: from the launch to the first output, the channel, memory.
     Vm,
@@ -63,6 +63,7 @@ pub fn run(which: Option<Which>) -> Outcome {
         of(Which::Start, "calls"),
         of(Which::Density, "calls"),
         of(Which::Network, "network"),
+        of(Which::Network, "interface"),
         of(Which::Network, "names"),
         of(Which::Vm, "machine"),
     ];

@@ -6,6 +6,8 @@ mod contract_volumes;
 #[cfg(test)]
 mod fake;
 #[cfg(test)]
+mod fake_network;
+#[cfg(test)]
 mod fake_ports;
 #[cfg(test)]
 mod fake_volumes;

@@ -1,18 +1,20 @@
 //! Measures networks in namespaces of its own: `network ROUNDS` prints its figures as JSON.
 //!
 //! `published`: Gbit/s of iperf3 from outside of the host to an instance, through a published port, and in turn to the host
-//! itself over the same veth pair. `change`: milliseconds of a change of one instance's list and ports among two hundred with
-//! five ports each; `apply`: of writing all of it.
+//! itself over the same veth pair. `change`: milliseconds of changes among two hundred instances with five ports each, by what
+//! is changed; `apply`: of writing all of it. `flow`: packets of a flow that ran through a published port meanwhile, and those
+//! that were lost.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, dead_code)] // A measuring tool: what fails ends it.
 
 use std::io::{BufRead, BufReader};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use berth_network::firewall::{
-    Access, AccessProtocol, AccessRule, Desired, HostPort, Interface, Protocol, Target,
+    Access, AccessProtocol, AccessRule, Desired, HostPort, Interface, Protocol, State, Target,
 };
 use berth_sys::netlink::MacAddress;
 use serde_json::{Value, json};
@@ -23,6 +25,7 @@ mod world;
 use world::{HOST, Netns, World};
 
 const PORT: u16 = 5201;
+const FLOW: u16 = 9001;
 
 fn main() {
     let rounds: usize = std::env::args().nth(1).and_then(|rounds| rounds.parse().ok()).unwrap_or(5);
@@ -32,7 +35,16 @@ fn main() {
     crowd(&mut world.agent.desired, &bridge);
     world.agent.desired.interfaces.push(web.interface(&bridge));
     world.publish(Ipv4Addr::UNSPECIFIED, 9000, &web, PORT);
-    let (apply, change) = changes(&world, rounds * 4);
+    let through = HostPort { address: Ipv4Addr::UNSPECIFIED.into(), protocol: Protocol::Udp, port: FLOW };
+    world.agent.desired.ports.insert(through, Target { address: web.address.into(), port: FLOW });
+    world.agent.apply(&world.host);
+    let done = AtomicBool::new(false);
+    let ((apply, change), flow) = std::thread::scope(|scope| {
+        let running = scope.spawn(|| flow(&world.outside, &web.netns, &done));
+        let changed = changes(&world, rounds * 10);
+        done.store(true, Ordering::Relaxed);
+        (changed, running.join().unwrap())
+    });
     let mut servers = [serve(&web.netns), serve(&world.host)];
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
@@ -43,11 +55,13 @@ fn main() {
         server.kill().unwrap();
         server.wait().unwrap();
     }
-    let figures = json!({ "published": { "ours": ours, "peer": theirs }, "change": change, "apply": apply });
+    let published = json!({ "ours": ours, "peer": theirs });
+    let figures = json!({ "published": published, "change": change, "apply": apply, "flow": flow });
     println!("{figures}");
 }
 
 fn crowd(desired: &mut Desired, bridge: &str) {
+    desired.networks[0].access.ingress = Some(vec![AccessRule::default()]);
     for number in 0..200_u8 {
         let address = Ipv4Addr::new(10, 77, 1, 10 + number);
         let rule = AccessRule { protocol: Some(AccessProtocol::Tcp), ports: vec![80..=84], peers: None };
@@ -67,11 +81,34 @@ fn crowd(desired: &mut Desired, bridge: &str) {
     }
 }
 
-fn changes(world: &World, rounds: usize) -> (Vec<f64>, Vec<f64>) {
+type Edit = fn(&mut Desired);
+
+/// What is changed, and by what; each is taken back again.
+const CHANGES: [(&str, Edit); 6] = [
+    ("port", |desired| desired.ports.retain(|port, _| port.port != 20_035)),
+    ("instance", |desired| {
+        let gone = desired.interfaces.remove(7);
+        desired.ports.retain(|_, target| !gone.addresses.contains(&target.address));
+    }),
+    ("access rule", |desired| {
+        let rule = AccessRule { protocol: Some(AccessProtocol::Udp), ports: vec![53..=53], peers: None };
+        desired.interfaces[7].access.ingress.as_mut().unwrap().push(rule);
+    }),
+    ("access rules of all", |desired| {
+        for interface in &mut desired.interfaces {
+            interface.access.ingress.get_or_insert_default().push(AccessRule::default());
+        }
+    }),
+    ("network's rule", |desired| {
+        let rule = AccessRule { protocol: Some(AccessProtocol::Tcp), ports: vec![22..=22], peers: None };
+        desired.networks[0].access.ingress.get_or_insert_default().insert(0, rule);
+    }),
+    // What a network itself is, nft changes.
+    ("network's nat", |desired| desired.networks[0].nat = false),
+];
+
+fn changes(world: &World, rounds: usize) -> (Vec<f64>, Value) {
     let (firewall, before) = (&world.agent.firewall, &world.agent.desired);
-    let mut after = before.clone();
-    after.interfaces[7].access.ingress = Some(Vec::new());
-    after.ports.pop_first();
     let timed = |call: &dyn Fn()| {
         let begun = Instant::now();
         call();
@@ -79,12 +116,44 @@ fn changes(world: &World, rounds: usize) -> (Vec<f64>, Vec<f64>) {
     };
     world.host.run(|| {
         let apply = (0..rounds).map(|_| timed(&|| firewall.apply(before).unwrap())).collect();
-        let there_and_back = |_| {
-            [(before, &after), (&after, before)]
-                .map(|(from, to)| timed(&|| firewall.change(from, to).unwrap()))
+        let of = |(what, edit): (&str, Edit)| {
+            let mut after = before.clone();
+            edit(&mut after);
+            let there_and_back = |_| {
+                [(before, &after), (&after, before)]
+                    .map(|(from, to)| timed(&|| firewall.change(from, to).unwrap()))
+            };
+            let times: Vec<f64> = (0..rounds).flat_map(there_and_back).collect();
+            (what.to_owned(), json!(times))
         };
-        (apply, (0..rounds).flat_map(there_and_back).collect())
+        let change = CHANGES.into_iter().map(of).collect::<serde_json::Map<_, _>>();
+        assert_eq!(firewall.observe(before).unwrap(), State::AsDesired);
+        (apply, change.into())
     })
+}
+
+/// Sends one packet after another from outside through a published port, each when the one before was answered.
+fn flow(outside: &Netns, inside: &Netns, done: &AtomicBool) -> Value {
+    let bound = |netns: &Netns, address: String| {
+        let socket = netns.run(|| UdpSocket::bind(address).unwrap());
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        socket
+    };
+    let (server, client) = (bound(inside, format!("0.0.0.0:{FLOW}")), bound(outside, "0.0.0.0:0".to_owned()));
+    client.connect((HOST, FLOW)).unwrap();
+    let (mut packets, mut lost) = (0_u64, 0_u64);
+    while !done.load(Ordering::Relaxed) {
+        packets += 1;
+        let number = packets.to_be_bytes();
+        let mut buffer = [0; 8];
+        client.send(&number).unwrap();
+        let answered = server
+            .recv_from(&mut buffer)
+            .and_then(|(_, from)| server.send_to(&buffer, from))
+            .and_then(|_| client.recv(&mut buffer));
+        lost += u64::from(answered.is_err() || buffer != number);
+    }
+    json!({ "packets": packets, "lost": lost })
 }
 
 /// A server that listens when this returns.

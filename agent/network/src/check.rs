@@ -26,7 +26,7 @@ pub enum Subject {
     Vlan,
     /// Forwarding of IPv4 packets.
     Forwarding,
-    /// A firewall of somebody else's that drops what is forwarded.
+    /// A firewall of somebody else's that drops what is forwarded, or what the host is asked.
     ForeignFirewall,
 }
 
@@ -167,9 +167,8 @@ fn tables(nft: &Nft) -> Finding {
 /// named with what its owner would do about it.
 fn foreign(nft: &Nft, prefix: &Prefix) -> Vec<Finding> {
     let mut findings = match nft.list(&["ruleset"]) {
-        Ok(objects) => blocking_chains(&objects.unwrap_or_default())
+        Ok(objects) => blocking_chains(&objects.unwrap_or_default(), &prefix.table())
             .into_iter()
-            .filter(|chain| !chain.table.starts_with("berth"))
             .map(|chain| chain.finding(prefix))
             .collect(),
         Err(error) => vec![Finding {
@@ -181,7 +180,10 @@ fn foreign(nft: &Nft, prefix: &Prefix) -> Vec<Finding> {
     };
     findings.extend(legacy());
     if findings.is_empty() {
-        findings.push(Finding::fine(Subject::ForeignFirewall, "no other firewall drops what is forwarded"));
+        findings.push(Finding::fine(
+            Subject::ForeignFirewall,
+            "no other firewall drops what networks send and are sent",
+        ));
     }
     findings
 }
@@ -201,8 +203,36 @@ fn legacy() -> Option<Finding> {
     })
 }
 
+/// What a chain is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// What crosses a network's border.
+    Forward,
+    /// What instances ask of the host: names.
+    Input,
+}
+
+impl Asked {
+    fn of(chain: &Value) -> Option<Self> {
+        match (text(&chain["family"]), text(&chain["hook"])) {
+            ("ip" | "ip6" | "inet", "forward") => Some(Self::Forward),
+            ("ip" | "ip6" | "inet", "input") => Some(Self::Input),
+            _ => None,
+        }
+    }
+
+    /// The matches by which a rule would let the agent's networks through.
+    fn sides(self) -> &'static [&'static str] {
+        match self {
+            Self::Forward => &["iifname", "oifname"],
+            Self::Input => &["iifname"],
+        }
+    }
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct BlockingChain {
+    asked: Asked,
     family: String,
     table: String,
     name: String,
@@ -213,7 +243,7 @@ struct BlockingChain {
 
 impl BlockingChain {
     fn finding(self, prefix: &Prefix) -> Finding {
-        let Self { family, table, name, how, for_users } = self;
+        let Self { asked, family, table, name, how, for_users } = self;
         let bridges = format!("{}*", prefix.table());
         let fix = if table == "firewalld" {
             format!(
@@ -222,48 +252,75 @@ impl BlockingChain {
             )
         } else {
             let chain = for_users.unwrap_or(&name);
-            let insert =
-                |side| format!("nft insert rule {family} {table} {chain} {side} \"{bridges}\" accept");
-            format!("{}; {}", insert("iifname"), insert("oifname"))
+            let what = match asked {
+                Asked::Forward => "",
+                Asked::Input => "meta l4proto { tcp, udp } th dport 53 ",
+            };
+            let insert = |side: &&str| {
+                format!("nft insert rule {family} {table} {chain} {side} \"{bridges}\" {what}accept")
+            };
+            asked.sides().iter().map(insert).collect::<Vec<_>>().join("; ")
+        };
+        let whom = match asked {
+            Asked::Forward => "the agent's networks too",
+            Asked::Input => "what instances ask the host for names too",
         };
         Finding {
             subject: Subject::ForeignFirewall,
             severity: Severity::Warning,
-            detail: format!("the chain {name} of the table {family} {table} {how}, the agent's networks too"),
+            detail: format!("the chain {name} of the table {family} {table} {how}, {whom}"),
             fix: Some(fix),
         }
     }
 }
 
-fn blocking_chains(objects: &[Value]) -> Vec<BlockingChain> {
+/// Those of others than agents, but for what has been told of this agent's bridges, whose names begin with `own`.
+fn blocking_chains(objects: &[Value], own: &str) -> Vec<BlockingChain> {
     let chains: Vec<&Value> = objects.iter().filter_map(|object| object.get("chain")).collect();
-    let forwards = chains.iter().filter(|chain| {
-        chain["hook"] == "forward" && matches!(text(&chain["family"]), "ip" | "ip6" | "inet")
-    });
-    let blocking = forwards.filter_map(|chain| {
+    let blocking = chains.iter().filter_map(|chain| {
+        let asked = Asked::of(chain)?;
         let (family, table, name) = (&chain["family"], &chain["table"], &chain["name"]);
-        let of_chain =
-            |rule: &&Value| (&rule["family"], &rule["table"], &rule["chain"]) == (family, table, name);
-        let mut rules = objects.iter().filter_map(|object| object.get("rule")).filter(of_chain);
+        let of_table = |rule: &&Value| (&rule["family"], &rule["table"]) == (family, table);
+        let rules = || objects.iter().filter_map(|object| object.get("rule")).filter(of_table);
         let how = if chain["policy"] == "drop" {
             "drops what it does not know"
-        } else if rules.any(refuses_all) {
+        } else if rules().any(|rule| rule["chain"] == *name && refuses_all(rule)) {
             "ends with a refusal of all it does not know"
         } else {
             return None;
         };
+        let knows = |side: &&str| rules().any(|rule| matches_link(rule, side, own));
+        if text(table).starts_with("berth") || asked.sides().iter().all(knows) {
+            return None;
+        }
         let left_to_users = |other: &&&Value| {
             (&other["family"], &other["table"]) == (family, table) && other["name"] == "DOCKER-USER"
         };
+        let docker = chains.iter().find(left_to_users).filter(|_| asked == Asked::Forward);
         Some(BlockingChain {
+            asked,
             family: text(family).to_owned(),
             table: text(table).to_owned(),
             name: text(name).to_owned(),
             how,
-            for_users: chains.iter().find(left_to_users).map(|_| "DOCKER-USER"),
+            for_users: docker.map(|_| "DOCKER-USER"),
         })
     });
     blocking.collect()
+}
+
+/// Whether a rule is about links whose names begin so.
+fn matches_link(rule: &Value, side: &str, own: &str) -> bool {
+    fn mentions(value: &Value, own: &str) -> bool {
+        match value {
+            Value::String(name) => name.starts_with(own),
+            Value::Array(values) => values.iter().any(|value| mentions(value, own)),
+            Value::Object(fields) => fields.values().any(|value| mentions(value, own)),
+            _ => false,
+        }
+    }
+    let matches = rule["expr"].as_array().into_iter().flatten().map(|statement| &statement["match"]);
+    matches.filter(|it| it["left"]["meta"]["key"] == side).any(|it| mentions(&it["right"], own))
 }
 
 /// A rule without a condition that drops or rejects.

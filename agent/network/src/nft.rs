@@ -11,6 +11,7 @@ use std::{
     thread,
 };
 
+use berth_sys::netlink::NetlinkError;
 use serde_json::Value;
 
 /// Where `nft` is when `PATH` does not lead to it, as a service's or a user's often does not.
@@ -48,6 +49,9 @@ pub enum NftError {
     /// What it printed is not what it prints.
     #[error("the output of nft could not be read")]
     Output(#[source] serde_json::Error),
+    /// A change that needs no nft was refused.
+    #[error("the kernel did not take the change")]
+    Kernel(#[source] NetlinkError),
     /// The rules could not be written as JSON.
     #[error("the rules could not be written for nft")]
     Input(#[source] serde_json::Error),

@@ -197,8 +197,10 @@ impl InstanceService for Api {
         &self,
         request: Request<wire::GetUsageRequest>,
     ) -> Result<Response<wire::Usage>, Status> {
-        let usage = self.engine.usage(id(&request.into_inner().instance_id)?).await;
-        usage.map(process::usage).map(Response::new).map_err(|error| status::failed(&error))
+        let id = id(&request.into_inner().instance_id)?;
+        let usage = self.engine.usage(id).await.map_err(|error| status::failed(&error))?;
+        let dropped = self.engine.dropped(id).await.map_err(|error| status::failed(&error))?;
+        Ok(Response::new(process::usage(usage, dropped)))
     }
 
     type GetLogsStream = Answers<wire::LogEntry>;

@@ -126,6 +126,12 @@ impl CliError {
         matches!(self, Self::Usage(_) | Self::Address(_))
     }
 
+    /// Whether it was asked of an instance that does not run.
+    #[must_use]
+    pub fn is_of_what_ended(&self) -> bool {
+        matches!(self, Self::Refused(refusal) if matches!(refusal.code, Code::FailedPrecondition | Code::NotFound))
+    }
+
     /// Whether the agent has no such thing.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

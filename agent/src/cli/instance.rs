@@ -21,7 +21,7 @@ pub(super) async fn run(cli: &Cli, verb: InstanceVerb) -> Result<ExitCode, CliEr
     match verb {
         InstanceVerb::Ls => list(cli, &mut client).await?,
         InstanceVerb::Inspect { name } => {
-            output::json(&show::instance_in_full(&find(&mut client, &name).await?))?;
+            output::json(&process::in_full(&mut client, &name).await?)?;
         }
         InstanceVerb::Launch(launch) => launch::run(cli, &mut client, launch).await?,
         InstanceVerb::Exec(exec) => return exec::run(&mut client, exec).await,

@@ -65,6 +65,22 @@ pub(super) fn ulimits(spec: &wire::InstanceSpec) -> Value {
     spec.ulimits.iter().map(one).collect::<serde_json::Map<_, _>>().into()
 }
 
+/// `berth instance inspect`: what was dropped of its packets is told of one that runs.
+pub(super) async fn in_full(client: &mut Client, name: &str) -> Result<Value, CliError> {
+    let instance = find(client, name).await?;
+    let mut all = show::instance_in_full(&instance);
+    if instance.pid != 0 {
+        let request = wire::GetUsageRequest { instance_id: instance.id };
+        match client.get_usage(request).await.map_err(CliError::from) {
+            Ok(usage) => all["dropped"] = show::dropped(usage.get_ref()),
+            // It has ended since.
+            Err(error) if error.is_of_what_ended() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(all)
+}
+
 /// `berth instance stats`: of those named, or of all that run.
 pub(super) async fn stats(cli: &Cli, client: &mut Client, names: Vec<String>) -> Result<(), CliError> {
     let mut instances = Vec::new();
@@ -90,6 +106,7 @@ pub(super) async fn stats(cli: &Cli, client: &mut Client, names: Vec<String>) ->
             0 => show::size(usage.memory_bytes),
             limit => format!("{} of {}", show::size(usage.memory_bytes), show::size(limit)),
         };
+        let dropped: u64 = usage.dropped.values().map(|it| it.spoofed + it.ingress + it.egress).sum();
         let pair = |one: u64, other: u64| format!("{} / {}", show::size(one), show::size(other));
         vec![
             name.clone(),
@@ -98,10 +115,11 @@ pub(super) async fn stats(cli: &Cli, client: &mut Client, names: Vec<String>) ->
             pair(usage.read_bytes, usage.written_bytes),
             pair(usage.received_bytes, usage.sent_bytes),
             usage.pids.to_string(),
+            dropped.to_string(),
         ]
     };
     let rows: Vec<_> = used.iter().map(row).collect();
-    output::table(&["NAME", "CPU", "MEMORY", "READ / WRITTEN", "RECEIVED / SENT", "PIDS"], &rows)
+    output::table(&["NAME", "CPU", "MEMORY", "READ / WRITTEN", "RECEIVED / SENT", "PIDS", "DROPPED"], &rows)
 }
 
 fn usage((name, usage): &(String, wire::Usage)) -> Value {
@@ -115,5 +133,6 @@ fn usage((name, usage): &(String, wire::Usage)) -> Value {
         "written_bytes": usage.written_bytes,
         "received_bytes": usage.received_bytes,
         "sent_bytes": usage.sent_bytes,
+        "dropped": show::dropped(usage),
     })
 }

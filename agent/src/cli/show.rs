@@ -74,6 +74,13 @@ pub(super) fn instance_in_full(wire: &wire::Instance) -> Value {
     all
 }
 
+/// Packets that the host dropped, by interface.
+pub(super) fn dropped(usage: &wire::Usage) -> Value {
+    let one =
+        |it: &wire::Dropped| json!({ "spoofed": it.spoofed, "ingress": it.ingress, "egress": it.egress });
+    usage.dropped.iter().map(|(name, it)| (name.clone(), one(it))).collect::<serde_json::Map<_, _>>().into()
+}
+
 fn lease((name, lease): (&String, &wire::Lease)) -> (String, Value) {
     let shown = json!({
         "address": text(&lease.address),

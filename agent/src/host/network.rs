@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::error::Error;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, NetworkKind, NetworkSpec, Protocol, network::overlap};
 use berth_engine::ports::access::Restrictions;
-use berth_engine::ports::network::{Link, Network, NetworkError, Publication};
+use berth_engine::ports::network::{Dropped, Link, Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
 use berth_network::forwarding::Forwarding;
 use berth_network::nft::{Nft, NftError};
@@ -46,6 +46,8 @@ struct Inner {
     supervisor: Finder,
     served: Served,
     forwarding: Forwarding,
+    /// Since there was nft.
+    firewall: OnceLock<Firewall>,
     /// All changes take turns by this.
     now: Mutex<Now>,
 }
@@ -73,7 +75,7 @@ impl Networks {
         }
         let prefix = place.prefix.clone();
         let now = Mutex::new(Now { record, held, helpers: names::Helpers::default() });
-        let inner = Arc::new(Inner { place, supervisor, served, forwarding, now });
+        let inner = Arc::new(Inner { place, supervisor, served, forwarding, firewall: OnceLock::new(), now });
         keep::spawn(&inner);
         let taking_up = Arc::clone(&inner);
         tokio::task::spawn_blocking(move || {
@@ -131,26 +133,33 @@ impl Inner {
 
     /// Puts back what somebody took out of the tables; whether anything was amiss.
     fn mend(&self, now: &mut Now) -> Result<bool, NetworkError> {
-        let desired = now.record.desired();
-        if desired.networks.is_empty() {
+        if now.record.networks.is_empty() || self.is_as_recorded(now)? {
             return Ok(false);
         }
-        let firewall = self.firewall()?;
-        let state = firewall.observe(&desired).map_err(|error| filtered("look at the firewall", error))?;
-        if state == State::AsDesired {
-            return Ok(false);
-        }
-        firewall.apply(&desired).map_err(|error| filtered("set up the firewall", error))?;
+        let applied = self.firewall()?.apply(&now.record.desired());
+        applied.map_err(|error| filtered("set up the firewall", error))?;
         Ok(true)
     }
 
-    fn firewall(&self) -> Result<Firewall, NetworkError> {
+    fn is_as_recorded(&self, now: &Now) -> Result<bool, NetworkError> {
+        let firewall = self.firewall()?;
+        if firewall.is_untouched() {
+            return Ok(true);
+        }
+        let state = firewall.observe(&now.record.desired());
+        Ok(state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired)
+    }
+
+    fn firewall(&self) -> Result<&Firewall, NetworkError> {
+        if let Some(firewall) = self.firewall.get() {
+            return Ok(firewall);
+        }
         let nft = Nft::find().map_err(|error| NetworkError::Host {
             operation: "filter packets".to_owned(),
             advice: "Install the package nftables".to_owned(),
             source: error.into(),
         })?;
-        Ok(Firewall::new(nft, &self.place.prefix))
+        Ok(self.firewall.get_or_init(|| Firewall::new(nft, &self.place.prefix)))
     }
 
     /// The network is there, and an instance may have interfaces on it beside those that it had.
@@ -179,11 +188,7 @@ impl Inner {
         if let Some((instance, links)) = links {
             record.add_links(&instance.to_string(), links);
         }
-        let as_desired = record == now.record && {
-            let state = self.firewall()?.observe(&record.desired());
-            state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired
-        };
-        if !as_desired {
+        if record != now.record || !self.is_as_recorded(now)? {
             self.apply(now, record)?;
         }
         self.tell_helpers(now);
@@ -349,6 +354,15 @@ impl Network for Networks {
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {
         let nothing = Publication { instance, ipv4: None, ipv6: None, ports: Vec::new(), links: Vec::new() };
         self.blocking(move |inner, now| inner.publish(now, &nothing)).await
+    }
+
+    async fn dropped(&self, instance: InstanceId, slot: u8) -> Result<Dropped, NetworkError> {
+        let interface = self.inner.place.link(instance, slot);
+        let dropped = self.blocking(move |inner, _| {
+            inner.firewall()?.dropped(&interface).map_err(|error| filtered("tell what was dropped", error))
+        });
+        let firewall::Dropped { spoofed, ingress, egress } = dropped.await?;
+        Ok(Dropped { spoofed, ingress, egress })
     }
 
     async fn check_port(&self, address: IpAddr, port: u16, protocol: Protocol) -> Result<(), NetworkError> {

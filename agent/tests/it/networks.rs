@@ -7,9 +7,14 @@ use nix::sys::signal::Signal;
 
 use crate::world::{Agent, said, tiny};
 
-/// A host of its own for an agent: an uplink, and somebody else's firewall that lets nothing be forwarded.
-const HOST: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && ip link add up0 type bridge \
-                    && ip address add 192.0.2.1/24 dev up0 && ip link set up0 up && exec \"$@\"";
+/// A host of its own for an agent: an uplink, somebody else's firewall that lets nothing be forwarded, and an `nft` that tells
+/// of its runs.
+const HOST: &str = "mount -t tmpfs tmpfs /run && ip link set lo up \
+                    && echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad && ip link add up0 type bridge \
+                    && ip address add 192.0.2.1/24 dev up0 && ip link set up0 up && \
+                    nft=$(command -v nft) && cp $nft /run/nft && \
+                    printf '#!/bin/sh\\necho \"$@\" >> /run/nft.log\\nexec /run/nft \"$@\"\\n' > /run/told && \
+                    chmod +x /run/told && mount --bind /run/told $nft && exec \"$@\"";
 const OTHERS: &str = "nft -f - <<'END'\nflush ruleset\ntable inet other {\n  chain forward {\n    \
                       type filter hook forward priority 10; policy drop;\n    ct state established accept\n  }\n}\nEND";
 
@@ -71,8 +76,14 @@ impl World {
         }
     }
 
-    fn launch(&self) {
-        let launch = ["instance", "launch", self.image.as_str(), "--name", "web", "--publish", "8080:8080"];
+    /// What the agent has run `nft` with.
+    fn runs(&self) -> String {
+        std::fs::read_to_string(format!("/proc/{}/root/run/nft.log", self.agent.pid())).unwrap()
+    }
+
+    fn launch(&self, name: &str, port: u16) {
+        let publish = format!("{port}:8080");
+        let launch = ["instance", "launch", self.image.as_str(), "--name", name, "--publish", &publish];
         let httpd = ["--entrypoint", "/bin/httpd", "--", "-f", "-p", "8080", "-h", "/etc"];
         self.agent.berth(&[&launch[..], &httpd[..]].concat()).ok();
     }
@@ -81,7 +92,7 @@ impl World {
 #[test]
 fn tables_that_another_program_flushes_are_put_back() {
     let mut world = World::new();
-    world.launch();
+    world.launch("web", 8080);
     world.comes_to_serve();
     world.host(OTHERS);
     world.comes_to_serve();
@@ -107,9 +118,17 @@ fn tables_that_another_program_flushes_are_put_back() {
 fn the_last_use_leaves_the_host_as_it_was() {
     let world = World::new();
     let before = world.everything();
-    world.launch();
+    world.launch("web", 8080);
     world.comes_to_serve();
     assert_ne!(world.everything(), before);
+    // Who comes and goes beside it has a program run for nothing of it.
+    let runs = world.runs();
+    assert!(!runs.is_empty());
+    world.launch("other", 8081);
+    for verb in [&["stop"][..], &["start"], &["rm", "--force"]] {
+        world.agent.berth(&[&["instance"], verb, &["other"]].concat()).ok();
+    }
+    assert_eq!(world.runs(), runs);
     world.agent.berth(&["instance", "stop", "--force", "web"]).ok();
     assert_eq!(world.everything(), before);
     world.agent.berth(&["instance", "start", "web"]).ok();

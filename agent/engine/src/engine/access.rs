@@ -1,12 +1,14 @@
 //! What passes through to an instance: processes and logs.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 
-use berth_domain::{FilePlace, InstanceId, Invalid, Invalids};
+use berth_domain::{FilePlace, InstanceId, Invalid, Invalids, NetworkKind};
 use tokio::sync::mpsc;
 
 use super::Engine;
 use crate::error::{EngineError, Kind};
+use crate::ports::network::Dropped;
 use crate::ports::runtime::{ExecError, ExecRequest, ExecSession, LogLine, LogRequest, RuntimeError, Usage};
 
 impl Engine {
@@ -34,6 +36,28 @@ impl Engine {
             return Err(failed(ExecError::NotRunning));
         }
         self.inner.ports.runtime.exec(id, request).await.map_err(failed)
+    }
+
+    /// What was dropped of a running instance's packets, by interface, for those on networks of the agent's own.
+    ///
+    /// # Errors
+    /// There is no such instance, or the host does not say.
+    pub async fn dropped(&self, id: InstanceId) -> Result<BTreeMap<String, Dropped>, EngineError> {
+        let handle =
+            self.inner.directory.get(id).ok_or_else(|| EngineError::not_found(Kind::Instance, id))?;
+        let snapshot = handle.snapshot();
+        let mut dropped = BTreeMap::new();
+        for (name, held) in &snapshot.record.interfaces {
+            let network = self.inner.networks.get(held.network);
+            let Some(network) = network.filter(|network| network.spec.kind == NetworkKind::Bridge) else {
+                continue;
+            };
+            let of_interface = self.inner.ports.network.dropped(id, held.slot).await;
+            let of_interface = of_interface
+                .map_err(|source| EngineError::Network { name: network.spec.name.to_string(), source })?;
+            dropped.insert(name.clone(), of_interface);
+        }
+        Ok(dropped)
     }
 
     /// What a running instance uses.

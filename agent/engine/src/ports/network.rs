@@ -55,6 +55,17 @@ pub struct Publication {
     pub links: Vec<Link>,
 }
 
+/// Packets of an interface of an instance's that the host dropped. A number begins anew when what counts it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Dropped {
+    /// It sent them with an address that is not its own.
+    pub spoofed: u64,
+    /// What may come in does not say so of them.
+    pub ingress: u64,
+    /// What may go out does not say so of them.
+    pub egress: u64,
+}
+
 /// Networks on the host.
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
@@ -98,6 +109,9 @@ pub trait Network: Send + Sync + 'static {
 
     /// No port of the instance is published, and none of its interfaces known. Fine where that is so.
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError>;
+
+    /// What was dropped at the instance's interface of that slot.
+    async fn dropped(&self, instance: InstanceId, slot: u8) -> Result<Dropped, NetworkError>;
 
     /// Whether a port of the host could be published: nobody else listens on it, and the address is the host's.
     /// What this agent has published itself does not count: the engine keeps those apart.

@@ -142,8 +142,8 @@ fn neighbours(table: &mut Table, interfaces: &[Interface]) {
         }
         let chain = format!("neighbour_{}", interface.name);
         let own = own.into_iter().map(|address| format!("{:#034x}", u128::from(address)));
-        let target = is_not(transport_bits(64, 128), set(own));
-        refused(table, &chain, "no foreign address in NDP", vec![target]);
+        let other = own.map(|address| is_not(transport_bits(64, 128), address)).collect();
+        refused(table, &chain, "no foreign address in NDP", other);
         elements.push(json!([interface.name, jump(&chain)]));
     }
     table.map("neighbours", json!("ifname"), "verdict", elements);

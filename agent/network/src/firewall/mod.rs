@@ -24,13 +24,15 @@
 //! forward, filter     forward      between ports of a bridge, where lists are: what begins a connection is asked about
 //! ```
 //!
-//! What an instance sent that is not its own is counted by its interface ([`Firewall::refused`]). Replacing the tables
-//! begins the counts anew.
+//! What an instance sent that is not its own is counted by its interface, and so is what its lists did not let through
+//! ([`Firewall::dropped`]). Replacing the tables begins the counts anew.
 
 mod access;
 mod desired;
+mod direct;
 mod inet;
 mod json;
+mod kernel;
 mod link;
 mod table;
 
@@ -39,7 +41,10 @@ use std::{
     net::{IpAddr, Ipv4Addr},
 };
 
-use berth_sys::netlink::MacAddress;
+use berth_sys::netlink::{
+    MacAddress, NetlinkError,
+    nftables::{Batch, Family, TableName},
+};
 use ipnet::Ipv4Net;
 use serde_json::{Value, json};
 
@@ -51,7 +56,8 @@ use crate::{
     Prefix,
     nft::{Nft, NftError},
 };
-use access::Listed;
+use access::{Direction, Listed};
+use kernel::Kernel;
 use table::Table;
 
 /// What [`Firewall::observe`] found.
@@ -65,11 +71,23 @@ pub enum State {
     Missing,
 }
 
+/// Packets of an interface that were dropped. Each number begins anew with what counts: the first when the tables are replaced,
+/// the others when the list is changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dropped {
+    /// What it sent that was not its own to send.
+    pub spoofed: u64,
+    /// What its list of what may come in does not have.
+    pub ingress: u64,
+    /// What its list of what may go out does not have.
+    pub egress: u64,
+}
+
 /// Why the tables could not be changed or seen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {operation} the firewall table {table}")]
 pub struct FirewallError {
-    /// `apply`, `change`, `list` or `remove`.
+    /// `apply`, `change`, `list`, `read the counters of` or `remove`.
     pub operation: &'static str,
     /// The table.
     pub table: String,
@@ -78,18 +96,19 @@ pub struct FirewallError {
     pub source: NftError,
 }
 
-/// The tables of one agent.
+/// The tables of one agent, in the network namespace in which they were first changed.
 #[derive(Debug, Clone)]
 pub struct Firewall {
     nft: Nft,
     table: String,
+    kernel: Kernel,
 }
 
 impl Firewall {
     /// The tables of the agent with this prefix; nothing is done yet.
     #[must_use]
     pub fn new(nft: Nft, prefix: &Prefix) -> Self {
-        Self { nft, table: prefix.table() }
+        Self { nft, table: prefix.table(), kernel: Kernel::default() }
     }
 
     /// Makes the tables what is desired, whatever they were, in one transaction.
@@ -97,24 +116,32 @@ impl Firewall {
     /// # Errors
     /// If nft refuses; the tables are as before then.
     pub fn apply(&self, desired: &Desired) -> Result<(), FirewallError> {
-        let commands = self.tables(desired).iter().flat_map(Table::replace).collect();
-        self.nft.apply(&document(commands), "replace the table").map_err(self.failed("apply"))
+        let commands = document(self.tables(desired).iter().flat_map(Table::replace).collect());
+        let replaced = self.kernel.change(true, || self.nft.apply(&commands, "replace the table"));
+        replaced.map_err(self.failed("apply"))
     }
 
     /// Changes tables that hold `from` into what is desired, in one transaction that touches only what differs: its time
     /// is that of the difference, and what instances were refused stays counted.
     ///
     /// # Errors
-    /// If nft refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
+    /// If the kernel or nft refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
     pub fn change(&self, from: &Desired, desired: &Desired) -> Result<(), FirewallError> {
-        let (old, new) = differing(from, desired);
-        let old = tables_listed(&self.table, &old, Listed::of(from));
-        let new = tables_listed(&self.table, &new, Listed::of(desired));
-        let commands: Vec<Value> = new.iter().zip(&old).flat_map(|(new, old)| new.change(old)).collect();
-        if commands.is_empty() {
+        let changes = changed(&self.table, from, desired);
+        if changes.iter().all(|(_, commands)| commands.is_empty()) {
             return Ok(());
         }
-        self.nft.apply(&document(commands), "change the table").map_err(self.failed("change"))
+        let mut batch = Batch::new();
+        let is_direct =
+            changes.iter().all(|(table, commands)| direct::translate(table, commands, &mut batch).is_some());
+        let change = || {
+            if is_direct {
+                return self.kernel.with(|nftables| nftables.apply(batch)).map_err(NftError::Kernel);
+            }
+            let commands = changes.into_iter().flat_map(|(_, commands)| commands).collect();
+            self.nft.apply(&document(commands), "change the table")
+        };
+        self.kernel.change(false, change).map_err(self.failed("change"))
     }
 
     /// Tells whether the tables are what is desired.
@@ -122,6 +149,17 @@ impl Firewall {
     /// # Errors
     /// If nft cannot list them.
     pub fn observe(&self, desired: &Desired) -> Result<State, FirewallError> {
+        self.kernel.look(|| self.list(desired))
+    }
+
+    /// Whether nobody has changed anything in nftables since the tables were made so, or were observed to be as desired. It
+    /// takes no time, where observing them takes nft's; where it is not so, they may be as desired even so.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        self.kernel.is_untouched()
+    }
+
+    fn list(&self, desired: &Desired) -> Result<State, FirewallError> {
         let mut seen = State::AsDesired;
         for (family, table) in ["inet", "bridge"].into_iter().zip(self.tables(desired)) {
             let listed = self.nft.list(&["table", family, &self.table]).map_err(self.failed("list"))?;
@@ -134,20 +172,26 @@ impl Firewall {
         Ok(seen)
     }
 
-    /// How many packets each interface sent that were not its own to send.
+    /// What was dropped of an interface's packets; where the tables are not there, nothing is counted.
     ///
     /// # Errors
-    /// If nft cannot list them; where the table is not there, nothing is counted.
-    pub fn refused(&self) -> Result<BTreeMap<String, u64>, FirewallError> {
-        let listed =
-            self.nft.list(&["set", "bridge", &self.table, link::REFUSED]).map_err(self.failed("list"))?;
-        let objects = listed.unwrap_or_default();
-        let elements = objects.iter().filter_map(|object| object["set"]["elem"].as_array()).flatten();
-        let counts = elements.filter_map(|element| {
-            let element = &element["elem"];
-            Some((element["val"].as_str()?.to_owned(), element["counter"]["packets"].as_u64()?))
+    /// If the kernel does not say.
+    pub fn dropped(&self, interface: &str) -> Result<Dropped, FirewallError> {
+        let name = self.table.as_str();
+        let [inet, bridge] = [Family::Inet, Family::Bridge].map(|family| TableName { family, name });
+        let counted = self.kernel.with(|nftables| {
+            let mut by_list = |direction: Direction| -> Result<u64, NetlinkError> {
+                let chain = direction.chain(interface);
+                let mut packets = |table| nftables.packets_of_chain(table, &chain);
+                Ok(packets(inet)? + packets(bridge)?)
+            };
+            let (ingress, egress) = (by_list(Direction::Ingress)?, by_list(Direction::Egress)?);
+            let mut key = interface.as_bytes().to_vec();
+            key.resize(16, 0);
+            let spoofed = nftables.packets_of_element(bridge, link::REFUSED, &key)?;
+            Ok(Dropped { spoofed, ingress, egress })
         });
-        Ok(counts.collect())
+        counted.map_err(NftError::Kernel).map_err(self.failed("read the counters of"))
     }
 
     /// Removes the tables; that they are not there is no error.
@@ -174,6 +218,18 @@ fn tables(name: &str, desired: &Desired) -> [Table; 2] {
 
 fn tables_listed(name: &str, desired: &Desired, listed: Listed) -> [Table; 2] {
     [inet::table(name, desired, listed), link::table(name, desired, listed)]
+}
+
+/// Both tables and the commands that make them what is desired, where they hold `from`.
+fn changed(name: &str, from: &Desired, desired: &Desired) -> [(Table, Vec<Value>); 2] {
+    let (old, new) = differing(from, desired);
+    let [old_inet, old_bridge] = tables_listed(name, &old, Listed::of(from));
+    let with_commands = |new: Table, old: Table| {
+        let commands = new.change(&old);
+        (new, commands)
+    };
+    let [inet, bridge] = tables_listed(name, &new, Listed::of(desired));
+    [with_commands(inet, old_inet), with_commands(bridge, old_bridge)]
 }
 
 /// Both without the interfaces and ports that are the same in them: what these are in the tables is theirs alone, so that

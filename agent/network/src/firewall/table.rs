@@ -79,6 +79,11 @@ impl Table {
         self.sets.insert(name.to_owned(), Set { kind, declaration, elements, dynamic });
     }
 
+    /// How a set or map is declared.
+    pub(super) fn declaration(&self, name: &str) -> Option<&Value> {
+        self.sets.get(name).map(|set| &set.declaration)
+    }
+
     fn object(&self, mut fields: Value) -> Value {
         fields["family"] = json!(self.family);
         fields["table"] = json!(self.name);

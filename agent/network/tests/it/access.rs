@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use berth_network::firewall::{AccessProtocol, AccessRule, Desired};
+use berth_network::firewall::{AccessProtocol, AccessRule, Desired, Dropped};
 
 use crate::world::{Agent, HOST, Instance, OUTSIDE, World};
 
@@ -23,6 +23,10 @@ fn change(world: &mut World, edit: impl FnOnce(&mut Desired)) {
     world.host.run(|| firewall.change(&before, desired).unwrap());
     let seen = world.host.run(|| firewall.observe(desired).unwrap());
     assert_eq!(seen, berth_network::firewall::State::AsDesired);
+}
+
+fn dropped(world: &World, instance: &Instance) -> Dropped {
+    world.host.run(|| world.agent.firewall.dropped(&instance.port).unwrap())
 }
 
 fn world() -> (World, Instance, Instance) {
@@ -56,8 +60,11 @@ fn an_instance_is_reached_where_its_list_says_by_neighbours_and_from_outside() {
         (&world.outside, format!("{HOST}:8080"), format!("{HOST}:8081")),
     ] {
         assert!(client.ask(&open).is_ok());
+        let before = dropped(&world, &web);
         client.hears_nothing_from(&closed);
+        assert!(dropped(&world, &web).ingress > before.ingress, "{closed} is counted");
     }
+    assert_eq!((dropped(&world, &web).egress, dropped(&world, &other)), (0, Dropped::default()));
     // By who asks.
     let outside = format!("{OUTSIDE}/32");
     change(&mut world, |desired| desired.interfaces[0].access.ingress = Some(vec![tcp(80, Some(&outside))]));
@@ -80,6 +87,7 @@ fn what_goes_out_is_restricted_but_for_answers() {
     assert!(web.netns.ask("10.77.1.3:80").is_ok());
     web.netns.hears_nothing_from(&format!("{OUTSIDE}:80"));
     web.netns.hears_nothing_from("10.77.1.1:5432");
+    assert!(dropped(&world, &web).egress >= 2 && dropped(&world, &web).ingress == 0);
     assert!(other.netns.ask("10.77.1.2:80").is_ok(), "it answers");
     assert!(other.netns.ask(&format!("{OUTSIDE}:80")).is_ok(), "the other has no list");
 

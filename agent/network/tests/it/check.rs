@@ -31,6 +31,17 @@ table inet site {
 }
 END"#;
 
+/// As ufw and many a host's own rules are.
+const SHUT: &str = r#"nft -f - <<'END'
+table inet filter {
+  chain input {
+    type filter hook input priority 0; policy drop;
+    ct state established,related accept
+    iifname "lo" accept
+  }
+}
+END"#;
+
 fn find(world: &World, subject: Subject) -> Vec<Finding> {
     let findings = world.host.run(|| check(&world.agent.prefix));
     findings.into_iter().filter(|finding| finding.subject == subject).collect()
@@ -78,7 +89,33 @@ fn a_foreign_chain_that_drops_is_named_and_the_advice_opens_it() {
         world.host.sh(finding.fix.as_ref().unwrap());
         assert!(world.outside.ask(&inward).is_ok());
         assert!(web.netns.ask(&outward).is_ok());
+        nothing_blocks(&world);
     }
+}
+
+/// What was opened is named no more.
+fn nothing_blocks(world: &World) {
+    let findings = find(world, Subject::ForeignFirewall);
+    assert!(matches!(findings.as_slice(), [Finding { severity: Severity::Fine, .. }]), "{findings:#?}");
+}
+
+#[test]
+fn a_host_that_answers_nobody_is_named_and_the_advice_lets_names_be_asked_for() {
+    let world = World::new();
+    let web = world.instance(2);
+    let gateway = world.agent.bridge.gateway.addr();
+    let [names, other] = [53, 80].map(|port| format!("{gateway}:{port}"));
+    world.host.serve(&names);
+    world.host.serve(&other);
+    world.host.sh(SHUT);
+    web.netns.hears_nothing_from(&names);
+    let findings = find(&world, Subject::ForeignFirewall);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert!(finding.detail.starts_with("the chain input of the table inet filter"), "{}", finding.detail);
+    world.host.sh(finding.fix.as_ref().unwrap());
+    assert!(web.netns.ask(&names).is_ok());
+    web.netns.hears_nothing_from(&other);
+    nothing_blocks(&world);
 }
 
 #[test]

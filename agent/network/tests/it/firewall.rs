@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use berth_network::firewall::{Firewall, HostPort, Protocol, State, Target};
+use berth_network::firewall::{Desired, Firewall, HostPort, Protocol, State, Target};
 
 use crate::world::{Agent, HOST, Netns, OUTSIDE, World, host_and_outside};
 
@@ -198,6 +198,49 @@ fn a_changed_table_is_seen_and_put_back() {
 }
 
 #[test]
+fn it_is_known_without_a_look_whether_anybody_touched_the_tables() {
+    let mut world = World::new();
+    let web = world.instance(2);
+    let is_untouched = |world: &World| world.host.run(|| world.agent.firewall.is_untouched());
+    let observe =
+        |world: &World| world.host.run(|| world.agent.firewall.observe(&world.agent.desired).unwrap());
+    assert!(is_untouched(&world), "replaced");
+    // By netlink, and by nft.
+    let edits: [fn(&mut Desired); 2] = [
+        |desired| desired.interfaces[0].access.ingress = Some(Vec::new()),
+        |desired| desired.networks[0].isolated = true,
+    ];
+    world.agent.desired.interfaces.push(web.interface(&world.agent.bridge.name));
+    world.agent.apply(&world.host);
+    for edit in edits {
+        let before = world.agent.desired.clone();
+        edit(&mut world.agent.desired);
+        let (firewall, desired) = (&world.agent.firewall, &world.agent.desired);
+        world.host.run(|| firewall.change(&before, desired).unwrap());
+        assert!(is_untouched(&world), "changed");
+    }
+    assert_eq!(observe(&world), State::AsDesired);
+    // Whatever another does is looked at, and only once if it was nothing.
+    world.host.sh("nft add table inet theirs");
+    assert!(!is_untouched(&world));
+    assert_eq!(observe(&world), State::AsDesired);
+    assert!(is_untouched(&world));
+    world.host.sh("nft delete element bridge berthtest ports '{ \"vtest2\" }'");
+    assert!(!is_untouched(&world));
+    assert_eq!(observe(&world), State::Differs);
+    assert!(!is_untouched(&world));
+    // A change of something else does not make up for it.
+    let mut without = world.agent.desired.clone();
+    without.networks[0].isolated = false;
+    world.host.run(|| world.agent.firewall.change(&world.agent.desired, &without).unwrap());
+    assert!(!is_untouched(&world));
+    world.agent.apply(&world.host);
+    assert!(is_untouched(&world));
+    world.host.sh("nft flush ruleset");
+    assert!(!is_untouched(&world));
+}
+
+#[test]
 fn nothing_of_others_is_touched_and_nothing_is_left() {
     let (host, _outside) = host_and_outside();
     host.sh(FOREIGN);
@@ -280,7 +323,7 @@ fn changes_are_quick_with_a_thousand_ports() {
     let mut more = desired.clone();
     more.ports.insert(port, target);
     let apply = timed("replace a table of 1,000 ports", &|firewall| firewall.apply(desired).unwrap());
-    let observe = timed("observe it", &|firewall| {
+    timed("observe it", &|firewall| {
         assert_eq!(firewall.observe(desired).unwrap(), State::AsDesired);
     });
     let change = timed("add a port to it and remove it", &|firewall| {
@@ -290,9 +333,11 @@ fn changes_are_quick_with_a_thousand_ports() {
         firewall.change(&more, desired).unwrap();
         println!("added in {added:?}, removed in {:?}", started.elapsed() - added);
     });
-    // Far above what it takes, so that only another order of magnitude fails.
-    let bounds = [(apply, 300), (observe, 300), (change, 100)];
-    assert!(bounds.iter().all(|(took, most)| *took < Duration::from_millis(*most)), "{bounds:?}");
+    // A tenth on a machine with nothing else to do.
+    assert!(
+        change * 2 < apply,
+        "a change takes its own time, not that of all there is: {change:?} of {apply:?}"
+    );
 }
 
 #[test]

@@ -96,6 +96,6 @@ fn a_change_among_two_hundred_instances_is_quick_and_loses_nothing_of_a_flow() {
         begun.elapsed()
     );
     assert!(packets > 40, "the flow ran");
-    // Far above what it takes, so that only another order of magnitude fails.
-    assert!(times[20] < Duration::from_millis(200), "{times:?}");
+    // The quickest, whatever else the machine does: running a program takes longer.
+    assert!(times[0] < Duration::from_millis(10) && times[20] < Duration::from_millis(100), "{times:?}");
 }

@@ -28,7 +28,7 @@ fn guarded() -> (World, Instance, Instance) {
 }
 
 fn refused(world: &World, instance: &Instance) -> u64 {
-    world.host.run(|| world.agent.firewall.refused().unwrap())[&instance.port]
+    world.host.run(|| world.agent.firewall.dropped(&instance.port).unwrap()).spoofed
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,11 +1,12 @@
 //! The parts of an instance that are about its process: health, security, the kernel's settings, what it uses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use berth_domain::{
     Boot, Health, HealthCheck, HealthDraft, HealthSpec, HealthState, KernelSettings, Probe, Security,
     SecurityDraft, Ulimit,
 };
+use berth_engine::ports::network::Dropped;
 use berth_engine::ports::runtime::Usage;
 use berth_proto::agent as wire;
 
@@ -130,7 +131,10 @@ pub(super) fn ulimits(kernel: &KernelSettings) -> HashMap<String, wire::Ulimit> 
     kernel.ulimits.iter().map(ulimit).collect()
 }
 
-pub(in crate::api) fn usage(usage: Usage) -> wire::Usage {
+pub(in crate::api) fn usage(usage: Usage, dropped: BTreeMap<String, Dropped>) -> wire::Usage {
+    let dropped = dropped.into_iter().map(|(interface, Dropped { spoofed, ingress, egress })| {
+        (interface, wire::Dropped { spoofed, ingress, egress })
+    });
     wire::Usage {
         cpu_ns: usage.cpu_ns,
         memory_bytes: usage.memory_bytes,
@@ -140,5 +144,6 @@ pub(in crate::api) fn usage(usage: Usage) -> wire::Usage {
         written_bytes: usage.written_bytes,
         received_bytes: usage.received_bytes,
         sent_bytes: usage.sent_bytes,
+        dropped: dropped.collect(),
     }
 }

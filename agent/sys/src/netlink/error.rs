@@ -101,6 +101,10 @@ pub enum Operation {
     DeleteRoute,
     /// Listing routes.
     ListRoutes,
+    /// Changing chains, rules and elements of nftables.
+    ChangeRules,
+    /// Reading what they counted, and their generation.
+    ReadRules,
 }
 
 impl fmt::Display for Operation {
@@ -119,6 +123,8 @@ impl fmt::Display for Operation {
             Self::DeleteAddress => "delete the address",
             Self::AddRoute => "add the route",
             Self::DeleteRoute => "delete the route",
+            Self::ChangeRules => "change rules",
+            Self::ReadRules => "read the state",
             Self::ListLinks | Self::ListAddresses | Self::ListRoutes => "list",
         })
     }

@@ -12,6 +12,7 @@ mod address;
 mod changes;
 mod error;
 mod link;
+pub mod nftables;
 mod route;
 mod ruleset;
 mod socket;

@@ -13,7 +13,7 @@ use super::error::{Cause, NetlinkError, Operation};
 /// `NFNLGRP_NFTABLES`: whatever changes in nftables.
 const GROUP: u32 = 7;
 /// `NFNL_SUBSYS_NFTABLES`, in the upper half of a message's type.
-const SUBSYSTEM: u16 = 10;
+pub(super) const SUBSYSTEM: u16 = 10;
 /// `NFT_MSG_DELTABLE`, `NFT_MSG_DELCHAIN`, `NFT_MSG_DELRULE`. Of each, the first attribute names the table.
 const REMOVALS: [u16; 3] = [2, 5, 8];
 const NAME: u16 = 1;
