@@ -249,9 +249,17 @@ mod cases {
             assert!(world.sh("cat /etc/resolv.conf").contains("nameserver 192.0.2.53"));
             world.assert_page();
             let pid = world.agent.inspect("web").unwrap()["pid"].clone();
-            // Another address of the same interface.
+            // Another address of the same interface: the neighbours hear of it, whatever they knew of it before.
+            let stale = "ip neighbour replace 192.0.2.78 nud reachable lladdr 02:00:00:00:de:ad dev lan0";
+            world.lan.inside(&["sh", "-c", stale]).unwrap();
             world.write(kind, &[&fixed(78, "192.0.2.54"), WAIT]);
             world.project.apply_settled();
+            let mac = world.state()["mac_addresses"]["eth0"].as_str().unwrap().to_owned();
+            wait::until("the announcement of the address", Duration::from_secs(5), || {
+                let known = world.lan.inside(&["ip", "neighbour", "show", "192.0.2.78"]).unwrap();
+                if known.contains(&mac) { Ok(()) } else { Err(known) }
+            })
+            .unwrap();
             world.assert_page();
             let asked = world.sh("cat /etc/resolv.conf");
             assert!(asked.contains("nameserver 192.0.2.54") && !asked.contains("192.0.2.53"), "{asked}");

@@ -138,9 +138,30 @@ impl<'a> Change<'a> {
             };
             self.host.create_macvlan(&macvlan).map_err(at(&interface.name))?;
         }
-        inside(self.namespace, || router_advertisements(interface).and_then(|()| announce(interface)))
-            .map_err(launch_error(Stage::Network, "the network namespace"))??;
-        self.configure(interface)
+        inside(self.namespace, || {
+            router_advertisements(interface).and_then(|()| allow_to_announce(interface))
+        })
+        .map_err(launch_error(Stage::Network, "the network namespace"))??;
+        self.configure(interface)?;
+        self.announce(interface, is_port(interface, parent), mac)
+    }
+
+    /// Has the neighbours hear of its addresses, which they may know another's place for. On a managed network each address
+    /// has its own MAC for good.
+    fn announce(
+        &mut self,
+        interface: &InterfaceSpec,
+        is_port: bool,
+        mac: MacAddress,
+    ) -> Result<(), LaunchError> {
+        if interface.kind == InterfaceKind::Bridge {
+            return Ok(());
+        }
+        if is_port {
+            self.host.set_forwarding(&interface.host_name).map_err(at(&interface.host_name))?;
+        }
+        // The kernel announces where a link is set up, which was too early for the bridge, and where it is given a MAC.
+        self.inner.set_mac(&interface.name, mac).map_err(at(&interface.name))
     }
 
     fn configure(&mut self, interface: &InterfaceSpec) -> Result<(), LaunchError> {
@@ -214,9 +235,8 @@ fn router_advertisements(interface: &InterfaceSpec) -> Result<(), LaunchError> {
     }
 }
 
-/// Whether the neighbours are told of its addresses when it is set up, as they may know another's place for them; to be
-/// called inside. On a managed network each address has its own MAC for good.
-fn announce(interface: &InterfaceSpec) -> Result<(), LaunchError> {
+/// Whether the kernel tells the neighbours of its addresses; to be called inside.
+fn allow_to_announce(interface: &InterfaceSpec) -> Result<(), LaunchError> {
     if interface.kind == InterfaceKind::Bridge {
         return Ok(());
     }

@@ -6,8 +6,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData, InfoPortKind, InfoVeth,
-        LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage, MacVlanMode,
+        BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
+        InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
+        MacVlanMode,
     },
 };
 use nix::errno::Errno;
@@ -205,6 +206,18 @@ impl Netlink {
     /// If there is no such link, or it is no bridge's port.
     pub fn set_hairpin(&mut self, port: &str, on: bool) -> Result<(), NetlinkError> {
         self.change_port(port, InfoBridgePort::HairpinMode(on))
+    }
+
+    /// Has a bridge pass on at once what comes from a port whose other end was just set up: by itself it finds out a moment
+    /// later, and what was sent until then is lost. A bridge that speaks STP decides that itself.
+    ///
+    /// # Errors
+    /// If there is no such link, it is no bridge's port, or its other end is down.
+    pub fn set_forwarding(&mut self, port: &str) -> Result<(), NetlinkError> {
+        match self.change_port(port, InfoBridgePort::State(BridgePortState::Forwarding)) {
+            Err(error) if error.errno() == Some(Errno::EBUSY) => Ok(()),
+            done => done,
+        }
     }
 
     fn change_port(&mut self, port: &str, attribute: InfoBridgePort) -> Result<(), NetlinkError> {
