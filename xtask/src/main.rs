@@ -54,7 +54,7 @@ enum Command {
         /// So many for each target.
         seconds: u32,
     },
-    /// Do to instances whatever can be done to them, in random order.
+    /// Do to instances whatever can be done to them, in random order, and kill the agent after every change that it makes.
     Soak {
         /// How many sequences.
         #[arg(default_value_t = 1000)]
