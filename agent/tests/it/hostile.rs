@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::faults::host::{count, difference};
+use crate::faults::host::{left, steady};
 use crate::instances::{assert_nothing_left, bridge};
 use crate::world::{Agent, Registry, Said, said};
 
@@ -156,7 +156,7 @@ fn a_disk_that_fails_is_named_and_what_was_begun_goes() {
     let mark = bridge(&agent).trim_end_matches('0').to_owned();
     launch(&agent, "web").ok();
     agent.berth(&["instance", "rm", "--force", "web"]).ok();
-    let without = count(&agent, &mark);
+    let without = steady(&agent, &mark);
     let mut failed = Vec::new();
     for call in ["mkdir", "fsync", "renameat", "unlinkat", "unlink", "pwrite64"] {
         for when in ["1+", "2+"] {
@@ -174,7 +174,7 @@ fn a_disk_that_fails_is_named_and_what_was_begun_goes() {
             let now = inspect(&agent, "other");
             assert_eq!((&now["pid"], &now["status"]), (&before["pid"], &json!("running")), "{call} {when}");
             agent.berth(&["instance", "rm", "--force", "web"]);
-            assert_eq!(difference(&without, &count(&agent, &mark)), Vec::<String>::new(), "{call} {when}");
+            assert_eq!(left(&without, &agent, &mark), Vec::<String>::new(), "{call} {when}");
         }
     }
     let needed = ["mkdir", "fsync", "renameat", "pwrite64"];
@@ -335,7 +335,7 @@ fn starts_stops_and_restarts_at_once_end_in_what_one_of_them_asked_for() {
     launch(&agent, "web").ok();
     let bridge = bridge(&agent);
     let mark = bridge.trim_end_matches('0').to_owned();
-    let running = count(&agent, &mark);
+    let running = steady(&agent, &mark);
     for _ in 0..4 {
         std::thread::scope(|scope| {
             for verb in ["stop", "restart", "start", "restart", "stop"] {
@@ -348,7 +348,7 @@ fn starts_stops_and_restarts_at_once_end_in_what_one_of_them_asked_for() {
         let runs = now["pid"].as_u64().is_some_and(|pid| Path::new(&format!("/proc/{pid}/exe")).exists());
         assert_eq!(now["status"], if runs { "running" } else { "stopped" }, "{now}");
         agent.berth(&["instance", "start", "web"]).ok();
-        assert_eq!(difference(&running, &count(&agent, &mark)), Vec::<String>::new(), "there are two of it");
+        assert_eq!(left(&running, &agent, &mark), Vec::<String>::new(), "there are two of it");
     }
     agent.berth(&["instance", "stop", "--force", "web"]).ok();
     let now = inspect(&agent, "web");
@@ -388,17 +388,17 @@ fn a_killed_supervisor_leaves_nothing_once_its_instance_is_deleted() {
     launch(&agent, "other").ok();
     let bridge = bridge(&agent);
     let mark = bridge.trim_end_matches('0').to_owned();
-    let before = count(&agent, &mark);
+    let before = steady(&agent, &mark);
     launch(&agent, "web").ok();
-    let running = count(&agent, &mark);
+    let running = steady(&agent, &mark);
     // One that has run for a moment only is started again later, not at once.
     let pid = inspect(&agent, "web")["pid"].clone();
     kill(supervisor(&pid), Signal::SIGKILL).unwrap();
     let again = until(&agent, "web", |now| now["status"] == "running" && now["pid"] != pid);
-    assert_eq!(difference(&running, &count(&agent, &mark)), Vec::<String>::new());
+    assert_eq!(left(&running, &agent, &mark), Vec::<String>::new());
     kill(supervisor(&again["pid"]), Signal::SIGKILL).unwrap();
     agent.berth(&["instance", "rm", "--force", "web"]).ok();
-    assert_eq!(difference(&before, &count(&agent, &mark)), Vec::<String>::new());
+    assert_eq!(left(&before, &agent, &mark), Vec::<String>::new());
     agent.berth(&["instance", "rm", "--force", "other"]).ok();
     assert_nothing_left(&agent, &bridge);
 }

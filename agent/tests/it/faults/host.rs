@@ -5,8 +5,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::world::{Agent, said};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What there is, and how often. Ids and numbers are not told apart.
 pub type Counted = BTreeMap<String, usize>;
@@ -33,12 +36,12 @@ impl Process {
     }
 }
 
-/// Of this agent, whose things are marked so.
-pub fn count(agent: &Agent, mark: &str) -> Counted {
+/// Of this agent, whose things are marked so, at this moment.
+fn count(agent: &Agent, mark: &str) -> Counted {
     let dir = agent.dir.path().to_owned();
     let mut found = Vec::new();
     let processes = processes(&dir, mark);
-    found.extend(processes.iter().map(|pid| format!("process {}", comm(pid))));
+    found.extend(processes.iter().filter_map(|pid| Some(format!("process {}", comm(pid)?))));
     found.extend(namespaces(&processes).into_iter().map(|(kind, _)| format!("namespace {kind}")));
     let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let ours = mounts.lines().filter(|line| line.contains(&*dir.to_string_lossy()));
@@ -60,8 +63,48 @@ pub fn count(agent: &Agent, mark: &str) -> Counted {
     counted
 }
 
+/// As it is once what has ended is gone: the same twice.
+#[allow(clippy::disallowed_methods, reason = "nothing tells when the kernel has let go of what ended")]
+pub fn steady(agent: &Agent, mark: &str) -> Counted {
+    let deadline = Instant::now() + PATIENCE;
+    let mut before = count(agent, mark);
+    loop {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = count(agent, mark);
+        if now == before {
+            return now;
+        }
+        assert!(Instant::now() < deadline, "it never rests: {:#?}", difference(&before, &now));
+        before = now;
+    }
+}
+
+/// What there is more or less of than there is to be, once what is on its way out is gone.
+#[allow(clippy::disallowed_methods, reason = "nothing tells when the kernel has let go of a namespace")]
+pub fn left(wanted: &Counted, agent: &Agent, mark: &str) -> Vec<String> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let left = difference(wanted, &count(agent, mark));
+        if left.is_empty() || Instant::now() >= deadline {
+            return left;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The later of two counts of the same, without processes and namespaces that were seen in one of them: they were on their way out.
+pub fn settled(before: &Counted, mut now: Counted) -> Counted {
+    now.retain(|name, count| {
+        if name.starts_with("process ") || name.starts_with("namespace ") {
+            *count = before.get(name).map_or(0, |before| (*count).min(*before));
+        }
+        *count > 0
+    });
+    now
+}
+
 /// What there is more or less of.
-pub fn difference(before: &Counted, after: &Counted) -> Vec<String> {
+fn difference(before: &Counted, after: &Counted) -> Vec<String> {
     let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
     let count = |of: &Counted, name: &String| of.get(name).copied().unwrap_or_default();
     let changed = names.into_iter().filter(|name| count(before, name) != count(after, name));
@@ -128,8 +171,9 @@ fn has_open(proc: &Path, dir: &str) -> bool {
     links.into_iter().any(|path| path.to_string_lossy().starts_with(dir))
 }
 
-fn comm(proc: &Path) -> String {
-    fs::read_to_string(proc.join("comm")).unwrap_or_default().trim().to_owned()
+/// `None` where it has ended since.
+fn comm(proc: &Path) -> Option<String> {
+    fs::read_to_string(proc.join("comm")).ok().map(|name| name.trim().to_owned())
 }
 
 /// Those that these processes are in, or hold by a descriptor, and this one is not in.

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::runtime::Runtime;
 
-use super::host::{Counted, Process, count, difference};
+use super::host::{Counted, Process, left, settled, steady};
 use super::trace::Operation;
 use crate::instances::bridge;
 use crate::world::{Agent, Registry, free_port, oci_layout, tiny};
@@ -255,18 +255,10 @@ impl World {
         }
     }
 
-    /// Nothing is there that was not there before, once what is on its way out is gone.
-    #[allow(clippy::disallowed_methods, reason = "nothing tells when the kernel has let go of a namespace")]
-    fn has_only(&self, before: &Counted, what: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let left = difference(before, &count(&self.agent, &self.mark));
-            if left.is_empty() {
-                return;
-            }
-            assert!(Instant::now() < deadline, "{what}: {left:#?}\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(20));
-        }
+    /// Nothing is there that is not in the baseline, and all that is.
+    fn has_only(&self, baseline: &Counted, what: &str) {
+        let left = left(baseline, &self.agent, &self.mark);
+        assert!(left.is_empty(), "{what}: {left:#?}\n{}", self.log());
     }
 }
 
@@ -346,16 +338,25 @@ impl World {
 
     /// What there is in each shape that the operation leads to, once all of it was done without a kill.
     pub fn baselines(&self, operation: Operation) -> Baselines {
-        let mut baselines = Baselines::from([(shape(None), count(&self.agent, &self.mark))]);
+        let mut baselines = Baselines::new();
+        let mut note = |instance: Option<&wire::Instance>| {
+            let shape = shape(instance);
+            let mut now = steady(&self.agent, &self.mark);
+            if let Some(before) = baselines.get(&shape) {
+                now = settled(before, now);
+            }
+            baselines.insert(shape, now);
+        };
+        // What the first of all instances makes for those to come is there from then on.
         self.operate(Operation::Create, 0).unwrap();
         self.operate(Operation::Delete, 0).unwrap();
-        baselines.insert(shape(None), count(&self.agent, &self.mark));
+        note(None);
         for times in [0, 1, 2] {
             let before = self.prepare(operation, "at first");
-            baselines.insert(shape(before.instance.as_ref()), count(&self.agent, &self.mark));
+            note(before.instance.as_ref());
             self.perform(operation, times).unwrap();
             let instance = self.comes_to_rest("at first");
-            baselines.insert(shape(instance.as_ref()), count(&self.agent, &self.mark));
+            note(instance.as_ref());
         }
         baselines
     }
