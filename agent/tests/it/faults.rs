@@ -100,12 +100,10 @@ fn killed_at_points_of_a_start() {
     let named = [
         ": fsync ledger.sqlite-wal",
         "EnsureNetwork: sendto RTM_NEWLINK",
-        "EnsureNetwork: execve nft",
         "EnsureNetwork: execve berth-bridge",
         "Start: renameat spec.json",
         "Start: execve berth-supervisor",
         "Start: fsync ledger.sqlite-wal",
-        "PublishPorts: execve nft",
     ];
     killed_in(Operation::Create, false, &named);
 }
@@ -133,7 +131,7 @@ fn killed_at_points_of_a_rebuild() {
 
 #[test]
 fn killed_at_points_of_a_stop_and_a_start() {
-    killed_in(Operation::Stop, true, &["WithdrawPorts: execve nft", "Start: execve berth-supervisor"]);
+    killed_in(Operation::Stop, true, &["Start: execve berth-supervisor"]);
 }
 
 #[test]
@@ -143,6 +141,6 @@ fn killed_at_points_of_an_exit() {
 
 #[test]
 fn killed_at_points_of_a_delete() {
-    let named = ["Stop: sendmsg request stop", "WithdrawPorts: execve nft", "RemoveData: unlinkat ID"];
+    let named = ["Stop: sendmsg request stop", "RemoveData: unlinkat ID"];
     killed_in(Operation::Delete, false, &named);
 }

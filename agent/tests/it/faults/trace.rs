@@ -24,8 +24,14 @@ const TOLD: &str = "execve,write";
 /// Microseconds that each change waits when it is done, so that a kill comes before the next of the same thread.
 const DELAY: u32 = 8_000;
 /// What changes nothing: the kernel and supervisors are only asked how things are.
-const LOOKS: [&str; 5] =
-    ["RTM_GET", "request\\\":\\\"status", "\\\"request\\\":\\\"watch", "\"\\\"status\\\"", "READY=1"];
+const LOOKS: [&str; 6] = [
+    "RTM_GET",
+    "NFT_MSG_GET",
+    "request\\\":\\\"status",
+    "\\\"request\\\":\\\"watch",
+    "\"\\\"status\\\"",
+    "READY=1",
+];
 
 /// What an agent's life showed.
 #[derive(Debug, Clone, Default)]
