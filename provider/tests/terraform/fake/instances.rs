@@ -70,6 +70,8 @@ impl wire::instance_service_server::InstanceService for Services {
     type RestartInstanceStream = Events;
     type WaitInstanceStream = Events;
     type ExecStream = std::pin::Pin<Box<dyn Stream<Item = Result<wire::ExecResponse, Status>> + Send>>;
+    type PullFileStream =
+        std::pin::Pin<Box<dyn Stream<Item = Result<wire::PullFileResponse, Status>> + Send>>;
     type GetLogsStream = std::pin::Pin<Box<dyn Stream<Item = Result<wire::LogEntry, Status>> + Send>>;
 
     async fn create_instance(
@@ -199,6 +201,20 @@ impl wire::instance_service_server::InstanceService for Services {
         _: Request<Streaming<wire::ExecRequest>>,
     ) -> Result<Response<Self::ExecStream>, Status> {
         Err(Status::unimplemented("exec"))
+    }
+
+    async fn push_file(
+        &self,
+        _: Request<Streaming<wire::PushFileRequest>>,
+    ) -> Result<Response<wire::PushFileResponse>, Status> {
+        Err(Status::unimplemented("files"))
+    }
+
+    async fn pull_file(
+        &self,
+        _: Request<wire::PullFileRequest>,
+    ) -> Result<Response<Self::PullFileStream>, Status> {
+        Err(Status::unimplemented("files"))
     }
 
     async fn get_logs(
