@@ -8,22 +8,18 @@ use crate::step::{self, StepError, command, file, find, programs, target, timed}
 /// Supervisors, what they run and the helpers of bridges outlive updates of the host's libraries, and pid 1 of a guest has none.
 const STATIC: [&str; 4] = ["berth-supervisor", "berth-bridge", "berth-guest-init", "berth-tls-probe"];
 
-/// Builds all programs; the static ones by themselves.
+/// Builds all programs; the static ones again by themselves.
 pub fn run() -> Outcome {
-    timed("Build the programs", || {
-        let mut arguments = vec!["build", "--release", "--locked", "--bins", "--workspace"];
-        arguments.extend(STATIC.iter().flat_map(|package| ["--exclude", package]));
-        step::run(&mut command("cargo", &arguments))
-    })?;
+    // The whole workspace, as the tests do: without some of it dependencies have other features, and all is built twice.
+    let arguments = ["build", "--release", "--locked", "--bins", "--workspace"];
+    timed("Build the programs", || step::run(&mut command("cargo", &arguments)))?;
     static_programs()
 }
 
 /// Builds what runs on a host, and not what talks to it.
 pub fn agent() -> Outcome {
-    timed("Build the agent", || {
-        let arguments = ["build", "--release", "--locked", "--bins", "--package", "berth-agent"];
-        step::run(&mut command("cargo", &arguments))
-    })?;
+    let arguments = ["build", "--release", "--locked", "--workspace", "--bin", "berth", "--bin", "berthd"];
+    timed("Build the agent", || step::run(&mut command("cargo", &arguments)))?;
     static_programs()
 }
 

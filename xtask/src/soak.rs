@@ -11,7 +11,7 @@ pub fn run(sequences: u32) -> Outcome {
     build::run()?;
     timed(&format!("Run {sequences} sequences, and kill the agent at every point"), || {
         // No limit of nextest's: it is as long as it is.
-        let mut arguments = vec!["test", "--release", "--locked", "--package", "berth-agent", "--test", "it"];
+        let mut arguments = vec!["test", "--release", "--locked", "--workspace", "--test", "it"];
         arguments.extend(["--", "whatever_is_done_the_agent_and_the_host_agree", "killed_at_points"]);
         let mut cargo = command("cargo", &arguments);
         cargo.env("BERTH_SOAK", sequences.to_string());
