@@ -30,6 +30,7 @@ use berth_guest_protocol::{VERSION, WORKLOAD};
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::{InterfaceSpec, LaunchSpec, VmSpec};
 use berth_sys::process::Child;
+use nix::poll::{PollFd, PollFlags, poll};
 
 use self::console::Console;
 use self::plug::Plug;
@@ -38,6 +39,9 @@ use self::start::{Parts, Processes};
 use crate::container::init::Init;
 use crate::failure::launch_error;
 use crate::host::Host;
+
+/// Milliseconds that QEMU may take to go.
+const GOING: u16 = 500;
 
 /// A machine that runs.
 pub struct Machine {
@@ -196,9 +200,16 @@ impl Machine {
         }
     }
 
-    /// It has lost its files.
+    /// Whether QEMU goes: on its way out it lets go of virtiofsd, which may be the first of both to end.
+    fn is_going(&self) -> bool {
+        let Some(port) = self.port() else { return true };
+        // Asked for nothing, the kernel tells of a far end that is closed.
+        poll(&mut [PollFd::new(port, PollFlags::empty())], GOING).is_ok_and(|closed| closed > 0)
+    }
+
+    /// It has lost its files, unless it is that QEMU goes.
     pub fn share_ended(&mut self) {
-        if self.failure.is_none() {
+        if self.failure.is_none() && !self.is_going() {
             while self.share_console.read() {}
             let said = self.share_console.last_words("It");
             let reason = "virtiofsd, which exports its root file system, has ended";
