@@ -40,6 +40,8 @@ use crate::container::init::Init;
 use crate::failure::launch_error;
 use crate::host::Host;
 
+const NO_SHARE: &str = "virtiofsd, which exports its root file system, has ended";
+
 /// Milliseconds that QEMU may take to go.
 const GOING: u16 = 500;
 
@@ -212,8 +214,7 @@ impl Machine {
         if self.failure.is_none() && !self.is_going() {
             while self.share_console.read() {}
             let said = self.share_console.last_words("It");
-            let reason = "virtiofsd, which exports its root file system, has ended";
-            self.failure = Some(boot_error(reason, &said));
+            self.failure = Some(boot_error(NO_SHARE, &said));
         }
     }
 
@@ -229,13 +230,17 @@ impl Machine {
         match (self.failure.take(), self.exited) {
             (Some(failure), _) => Err(failure),
             (None, Some(exited)) => Ok(exited),
-            (None, None) => Err(match self.console.panic() {
-                Some(why) => boot_error(&format!("the guest's kernel has panicked: {why}"), ""),
-                None => boot_error(
-                    "it has ended without a word of its workload",
-                    &self.console.last_words("Its console"),
-                ),
-            }),
+            (None, None) => Err(self.why_it_went()),
+        }
+    }
+
+    fn why_it_went(&self) -> LaunchError {
+        let words = self.console.last_words("Its console");
+        match self.console.panic() {
+            Some(why) => boot_error(&format!("the guest's kernel has panicked: {why}"), ""),
+            // So QEMU says that nobody serves it.
+            None if words.contains(qemu::SHARE_DEVICE) => boot_error(NO_SHARE, &words),
+            None => boot_error("it has ended without a word of its workload", &words),
         }
     }
 }

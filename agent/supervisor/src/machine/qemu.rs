@@ -22,6 +22,9 @@ const TRANSLATION_MIB: u32 = 128;
 /// What QEMU calls the memory that can be plugged in.
 pub const PLUGGED: &str = "plugged";
 
+/// What the root file system is to it.
+pub const SHARE_DEVICE: &str = "vhost-user-fs-pci";
+
 /// Descriptors that QEMU inherits.
 pub struct Inherited {
     /// Of the monitor.
@@ -72,7 +75,7 @@ pub fn arguments(vm: &VmSpec, id: &str, inherited: &Inherited) -> Vec<String> {
     add("-device", "virtio-serial-pci,max_ports=2".to_owned());
     add("-device", format!("virtserialport,chardev=channel,name={PORT}"));
     add("-chardev", format!("socket,id=share,fd={}", inherited.share));
-    add("-device", format!("vhost-user-fs-pci,chardev=share,tag={ROOT_TAG}"));
+    add("-device", format!("{SHARE_DEVICE},chardev=share,tag={ROOT_TAG}"));
     for (index, (fd, mac)) in inherited.taps.iter().enumerate() {
         add("-netdev", format!("tap,id=net{index},fd={fd}"));
         // Without the option ROM: nothing boots from a network.
