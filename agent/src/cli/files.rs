@@ -112,7 +112,9 @@ async fn write(
     path: &Path,
     mode: u32,
 ) -> Result<(), CliError> {
-    let mut file = tokio::fs::File::create(path).await?;
+    // Nobody else's before it is known whose it may be.
+    let mut options = tokio::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).await?;
     copy(pieces, &mut file).await?;
     // Nobody's set-id program comes out of an instance.
     file.set_permissions(PermissionsExt::from_mode(mode & 0o777)).await?;
