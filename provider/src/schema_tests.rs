@@ -11,7 +11,9 @@ use crate::data_sources::network::Network as NetworkLookup;
 use crate::data_sources::volume::Volume as VolumeLookup;
 use crate::data_sources::{host::Host, image, instance::Instance as InstanceLookup, instances::Instances};
 use crate::provider::BerthProvider;
-use crate::resources::{image::Image, instance::Instance, network::Network, remote::Remote, volume::Volume};
+use crate::resources::{
+    exec::Exec, image::Image, instance::Instance, network::Network, remote::Remote, volume::Volume,
+};
 use crate::{ephemeral, lists};
 
 type Checked = Result<(), SchemaError>;
@@ -47,6 +49,7 @@ fn models_and_schemas_agree() {
         resource(Instance),
         resource(Volume),
         resource(Network),
+        resource(Exec),
         data_source(NetworkLookup),
         list(lists::network::Networks),
         data_source(VolumeLookup),

@@ -112,7 +112,12 @@ fn page(title: &str, block: &Value, example: Option<&str>, identity: &Value) -> 
     text.push_str("## Arguments and attributes\n\n");
     attributes(&mut text, &block["attributes"], title, 0)?;
     if identity.is_object() {
-        text.push_str("\n## Identity\n\nFor an `import` block with `identity` (Terraform 1.12).\n\n");
+        let imported = block["description"].as_str().is_some_and(|text| text.contains("Import with"));
+        let purpose = match imported {
+            true => "For an `import` block with `identity` (Terraform 1.12).",
+            false => "What tells one from another. It is not imported.",
+        };
+        let _ = write!(text, "\n## Identity\n\n{purpose}\n\n");
         for (name, attribute) in identity.as_object().into_iter().flatten() {
             let word = if attribute["required_for_import"] == true { "required" } else { "optional" };
             let description = attribute["description"].as_str().unwrap_or_default();

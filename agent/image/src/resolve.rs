@@ -60,12 +60,6 @@ pub enum ResolveError {
         /// What there is.
         available: Vec<String>,
     },
-    /// An index that names an index.
-    #[error("{reference} is not an image: its index points at another index")]
-    NestedIndex {
-        /// The reference.
-        reference: String,
-    },
     /// The image's config.
     #[error("cannot use the config of {reference}")]
     Config {

@@ -177,7 +177,7 @@ pub(super) enum InstanceVerb {
     },
     /// Remove instances and their files
     Rm {
-        /// Kill those that run
+        /// Kill those that run; without, they are refused
         #[arg(long)]
         force: bool,
         /// The instances

@@ -42,6 +42,9 @@ pub enum CliError {
     /// An archive that is to be imported, or a file that is to be put into an instance.
     #[error("{0} cannot be read")]
     Unreadable(String, #[source] io::Error),
+    /// What is got out of an instance, or exported.
+    #[error("{0} cannot be written")]
+    Unwritable(String, #[source] io::Error),
     /// Standard input.
     #[error("The standard input cannot be read")]
     Input(#[source] io::Error),
@@ -77,8 +80,9 @@ impl Refusal {
     }
 
     /// What the command finds by itself.
-    pub(super) fn in_use(summary: String) -> Self {
-        Self { code: Code::FailedPrecondition, summary, detail: None }
+    pub(super) fn in_use(summary: String, advice: &str) -> Self {
+        let detail = ErrorDetail { detail: advice.to_owned(), ..Default::default() };
+        Self { code: Code::FailedPrecondition, summary, detail: Some(detail) }
     }
 }
 

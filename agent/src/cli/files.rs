@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use berth_proto::agent as wire;
 use berth_proto::agent::{pull_file_response, push_file_request};
@@ -16,6 +16,7 @@ use tonic::Streaming;
 use super::args::{Pull, Push};
 use super::error::CliError;
 use super::instance::{Client, find};
+use super::saved::Saved;
 
 const PIECE: usize = 256 * 1024;
 /// Pieces that wait for the agent.
@@ -88,50 +89,32 @@ pub(super) async fn pull(client: &mut Client, pull: Pull) -> Result<(), CliError
         return Err(CliError::CutOff);
     };
     if pull.target == Path::new("-") {
-        return copy(&mut pieces, &mut tokio::io::stdout()).await;
+        let mut stdout = tokio::io::stdout();
+        while let Some(data) = next(&mut pieces).await? {
+            stdout.write_all(&data).await?;
+        }
+        return Ok(stdout.flush().await?);
     }
     let target = match pull.target.is_dir() {
         true => pull.target.join(Path::new(path).file_name().unwrap_or_default()),
         false => pull.target,
     };
-    // Whole or not there: what is half written goes with its temporary name.
-    let mut partial = target.clone().into_os_string();
-    partial.push(".partial");
-    let partial = PathBuf::from(partial);
-    let written = write(&mut pieces, &partial, header.mode).await;
-    if written.is_err() {
-        // It may never have been made.
-        let _absent = std::fs::remove_file(&partial);
-    }
-    written?;
-    Ok(std::fs::rename(&partial, &target)?)
-}
-
-async fn write(
-    pieces: &mut Streaming<wire::PullFileResponse>,
-    path: &Path,
-    mode: u32,
-) -> Result<(), CliError> {
     // Nobody else's before it is known whose it may be.
-    let mut options = tokio::fs::OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).await?;
-    copy(pieces, &mut file).await?;
+    let mut saved = Saved::begin(&target, 0o600).await?;
+    while let Some(data) = next(&mut pieces).await? {
+        saved.write(&data).await?;
+    }
     // Nobody's set-id program comes out of an instance.
-    file.set_permissions(PermissionsExt::from_mode(mode & 0o777)).await?;
-    file.sync_all().await?;
-    Ok(())
+    saved.finish(Some(header.mode & 0o777)).await
 }
 
-async fn copy(
-    pieces: &mut Streaming<wire::PullFileResponse>,
-    to: &mut (impl AsyncWriteExt + Unpin),
-) -> Result<(), CliError> {
+async fn next(pieces: &mut Streaming<wire::PullFileResponse>) -> Result<Option<Bytes>, CliError> {
     while let Some(answer) = pieces.message().await? {
         if let Some(pull_file_response::Part::Data(data)) = answer.part {
-            to.write_all(&data).await?;
+            return Ok(Some(data));
         }
     }
-    Ok(to.flush().await?)
+    Ok(None)
 }
 
 /// `NAME:PATH`.

@@ -184,7 +184,8 @@ async fn remove(client: &mut ImageServiceClient<Channel>, image: &str) -> Result
         doomed = pins.iter().filter(of_image).collect();
         if doomed.is_empty() {
             let summary = format!("Instances still use {image}, and nothing else keeps it");
-            return Err(CliError::Refused(Box::new(super::error::Refusal::in_use(summary))));
+            let advice = "It goes with the last of them";
+            return Err(CliError::Refused(Box::new(super::error::Refusal::in_use(summary, advice))));
         }
     }
     for pin in doomed {

@@ -11,7 +11,7 @@ use tonic::Streaming;
 use tonic::transport::Channel;
 
 use super::args::{Format, InstanceVerb};
-use super::error::CliError;
+use super::error::{CliError, Refusal};
 use super::{Cli, MAX_ANSWER, exec, files, launch, logs, output, process, show};
 
 pub(super) type Client = InstanceServiceClient<Channel>;
@@ -51,13 +51,22 @@ pub(super) async fn run(cli: &Cli, verb: InstanceVerb) -> Result<ExitCode, CliEr
         }
         InstanceVerb::Rm { force, names } => {
             for name in names {
-                let id = find(&mut client, &name).await?.id;
-                let request = wire::DeleteInstanceRequest { id, force };
-                follow(client.delete_instance(request).await?.into_inner()).await?;
+                remove(&mut client, &name, force).await?;
             }
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn remove(client: &mut Client, name: &str, force: bool) -> Result<(), CliError> {
+    let found = find(client, name).await?;
+    if found.pid != 0 && !force {
+        let summary = format!("The instance {name} is running");
+        let advice = format!("Stop it first with berth instance stop {name}, or kill it with --force");
+        return Err(CliError::Refused(Box::new(Refusal::in_use(summary, &advice))));
+    }
+    let request = wire::DeleteInstanceRequest { id: found.id, force };
+    follow(client.delete_instance(request).await?.into_inner()).await.map(drop)
 }
 
 /// An instance by its name, or else by its id.
@@ -120,17 +129,54 @@ async fn list(cli: &Cli, client: &mut Client) -> Result<(), CliError> {
     output::table(&["NAME", "STATUS", "IMAGE", "IPV4", "PORTS", "PID", "RESTARTS"], &rows)
 }
 
+/// A range is one entry of the list, as it was one of the configuration.
 fn published(instance: &wire::Instance) -> String {
-    let mut ports: Vec<String> = instance.ports.values().map(port).collect();
-    ports.sort();
-    ports.join(", ")
+    let mut ports: Vec<&wire::Port> = instance.ports.values().collect();
+    ports.sort_by_key(|port| (&port.host_address, &port.protocol, port.host_port));
+    let follows = |before: &&wire::Port, next: &&wire::Port| {
+        (&before.host_address, &before.protocol) == (&next.host_address, &next.protocol)
+            && (before.host_port + 1, before.container_port + 1) == (next.host_port, next.container_port)
+    };
+    let ranges = ports.chunk_by(follows).filter_map(|range| Some(entry(range.first()?, range.last()?)));
+    ranges.collect::<Vec<_>>().join(", ")
 }
 
-fn port(port: &wire::Port) -> String {
-    let protocol = if port.protocol == "udp" { "/udp" } else { "" };
-    let host = match port.host_address.contains(':') {
-        true => format!("[{}]", port.host_address),
-        false => port.host_address.clone(),
+fn entry(first: &wire::Port, last: &wire::Port) -> String {
+    let protocol = if first.protocol == "udp" { "/udp" } else { "" };
+    let host = match first.host_address.contains(':') {
+        true => format!("[{}]", first.host_address),
+        false => first.host_address.clone(),
     };
-    format!("{host}:{}->{}{protocol}", port.host_port, port.container_port)
+    let range = |from: u32, to: u32| if from == to { from.to_string() } else { format!("{from}-{to}") };
+    let (outside, inside) =
+        (range(first.host_port, last.host_port), range(first.container_port, last.container_port));
+    format!("{host}:{outside}->{inside}{protocol}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_that_follow_each_other_are_shown_as_a_range() {
+        let port = |host: &str, host_port, container_port, protocol: &str| wire::Port {
+            host_address: host.into(),
+            host_port,
+            container_port,
+            protocol: protocol.into(),
+        };
+        let ports = [
+            port("::1", 8080, 80, "tcp"),
+            port("127.0.0.1", 9001, 901, "udp"),
+            port("127.0.0.1", 9000, 900, "udp"),
+            port("127.0.0.1", 9002, 902, "tcp"),
+            port("127.0.0.1", 9003, 80, "tcp"),
+        ];
+        let ports = ports.into_iter().enumerate().map(|(at, port)| (at.to_string(), port)).collect();
+        let shown = published(&wire::Instance { ports, ..Default::default() });
+        assert_eq!(
+            shown,
+            "127.0.0.1:9002->902, 127.0.0.1:9003->80, 127.0.0.1:9000-9001->900-901/udp, [::1]:8080->80"
+        );
+    }
 }

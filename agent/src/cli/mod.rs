@@ -16,6 +16,7 @@ mod process;
 mod progress;
 mod proxy;
 mod remote;
+mod saved;
 mod show;
 mod show_contents;
 mod terminal;

@@ -4,11 +4,14 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::OFlag;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use crate::world::{Agent, BERTH, Registry, free_port, said};
@@ -85,6 +88,10 @@ fn an_instance_serves_through_its_port_and_outlives_its_agent() {
     agent.berth(&["instance", "restart", "--force", "web"]).ok();
     assert_ne!(inspect(&agent, "web")["pid"], before["pid"]);
     assert!(get(port).ends_with("web\n"));
+    agent
+        .berth(&["instance", "rm", "web"])
+        .fails(1, &["web is running", "berth instance stop web", "--force"]);
+    assert!(get(port).ends_with("web\n"));
     agent.berth(&["instance", "stop", "--force", "web"]).ok();
     assert_eq!(inspect(&agent, "web")["status"], "stopped");
     assert!(TcpStream::connect(("127.0.0.1", port)).is_err(), "a stopped instance has its port");
@@ -140,10 +147,30 @@ fn files_are_put_in_and_got_out_and_lead_nowhere_else() {
     let put = ["instance", "push", "--uid", "5", "--gid", "6", "--mode", "0640", &path, "box:/link/a/"];
     agent.berth(&put).ok();
     assert_eq!(run("busybox stat -c %u:%g:%a:%s /real/a/here").trim(), format!("5:6:640:{}", content.len()));
+    // Over what a link leads to, with the permissions that it has inside but for set-id.
+    let (back, link) = (agent.dir.path().join("back"), agent.dir.path().join("link"));
+    std::fs::write(&back, "before").unwrap();
+    std::os::unix::fs::symlink("back", &link).unwrap();
+    run("chmod 4640 /real/a/here");
+    agent.berth(&["instance", "pull", "box:/link/a/here", link.to_str().unwrap()]).ok();
+    assert!(std::fs::read(&back).unwrap() == content, "it came back changed");
+    assert_eq!(std::fs::metadata(&back).unwrap().mode() & 0o7777, 0o640);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
+    let names = std::fs::read_dir(agent.dir.path()).unwrap().map(|it| it.unwrap().file_name());
+    assert!(!names.map(|name| name.into_string().unwrap()).any(|name| name.ends_with(".partial")));
+    // A pipe takes what comes, and stays one.
+    let pipe = agent.dir.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, Mode::S_IRWXU).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let mut reader =
+        options.read(true).write(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(&pipe).unwrap();
+    agent.berth(&["instance", "pull", "box:/named", pipe.to_str().unwrap()]).ok();
+    let mut came = [0; 4];
+    reader.read_exact(&mut came).unwrap();
+    assert_eq!(&came, b"box\n");
     agent
-        .berth(&["instance", "pull", "box:/link/a/here", agent.dir.path().join("back").to_str().unwrap()])
-        .ok();
-    assert!(std::fs::read(agent.dir.path().join("back")).unwrap() == content, "it came back changed");
+        .berth(&["instance", "pull", "box:/named", "/nowhere/at/all"])
+        .fails(1, &["/nowhere/at/all cannot be written"]);
     agent.berth_with(&["instance", "push", "-", "box:/note"], b"said\n").ok();
     assert_eq!(run("cat /note; busybox stat -c %u:%a /note"), "said\n0:644\n");
     assert_eq!(agent.berth(&["instance", "pull", "box:/named", "-"]).ok(), "box\n");
@@ -164,6 +191,7 @@ fn files_are_put_in_and_got_out_and_lead_nowhere_else() {
     agent.berth(&["instance", "stop", "--force", "box"]).ok();
     agent.berth(&["instance", "pull", "box:/note", "-"]).fails(1, &["not running", "berth instance start"]);
     agent.berth_with(&["instance", "push", "-", "box:/note"], b"x").fails(1, &["not running"]);
+    agent.berth(&["instance", "rm", "box"]).ok();
 }
 
 #[test]

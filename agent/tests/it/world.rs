@@ -121,8 +121,7 @@ impl Agent {
     /// The agent that [`Agent::run_under`] began; the program around it is another process.
     pub fn wrapped(&self) -> Pid {
         let wrapper = self.child.as_ref().unwrap().id();
-        let children = std::fs::read_to_string(format!("/proc/{wrapper}/task/{wrapper}/children")).unwrap();
-        Pid::from_raw(children.split_whitespace().next().unwrap().parse().unwrap())
+        Pid::from_raw(i32::try_from(children(wrapper)[0]).unwrap())
     }
 
     /// Of the agent's process, where what [`Agent::run_under`] was given became the agent.
@@ -133,10 +132,8 @@ impl Agent {
     /// Ends what [`Agent::run_under`] began; the program around it ends with the agent.
     pub fn end(&mut self) {
         if let Some(mut child) = self.child.take() {
-            let children = format!("/proc/{0}/task/{0}/children", child.id());
-            // Where it has ended already there is no such file.
-            for pid in std::fs::read_to_string(children).unwrap_or_default().split_whitespace() {
-                let _ = kill(Pid::from_raw(pid.parse().unwrap()), Signal::SIGTERM);
+            for pid in children(child.id()) {
+                let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM);
             }
             child.wait().unwrap();
         }
@@ -225,10 +222,24 @@ impl Drop for Agent {
             }
         }
         if let Some(mut child) = self.child.take() {
-            let _ = kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM);
+            // A program around it would not end by itself, or leave the agent behind.
+            let around = (!is_agent(child.id())).then(|| children(child.id()));
+            for pid in around.unwrap_or_else(|| vec![child.id()]) {
+                let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGTERM);
+            }
             let _ = child.wait();
         }
     }
+}
+
+fn is_agent(pid: u32) -> bool {
+    std::fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == Path::new(BERTHD))
+}
+
+/// None where it has ended already.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().map(|pid| pid.parse().unwrap()).collect()
 }
 
 /// Of registries with a password.

@@ -16,6 +16,15 @@ pub fn by_id() -> IdentitySchema {
     )
 }
 
+/// Of a run of a command.
+pub fn of_run() -> IdentitySchema {
+    IdentitySchema::new().optional("host", Type::String, HOST).required(
+        "id",
+        Type::String,
+        "The run's own name: of the instance, and of when it was.",
+    )
+}
+
 /// Of a pinned image.
 pub fn of_image() -> IdentitySchema {
     IdentitySchema::new()

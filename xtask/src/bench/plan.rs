@@ -2,7 +2,6 @@
 //!
 //! The instances are not to run: what is measured is Terraform, the provider and the agent's lists.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -10,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Report, compared, failed};
 use crate::step::{StepError, file, programs};
@@ -18,17 +17,18 @@ use crate::step::{StepError, file, programs};
 const ROUNDS: usize = 5;
 const TIMED: usize = 1_000;
 const HELD: usize = 5_000;
+const APPLY: &[&str] = &["apply", "-auto-approve", "-input=false", "-no-color", "-parallelism=20"];
+const STATE: &str = "terraform.tfstate";
 
 /// What an instance is asked for beside its name and image, as an object's attributes.
 const ARGUMENTS: &str = "environment = { MODE = \"live\", LEVEL = \"info\", NUMBER = tostring(count.index) }\n    \
-     ports = { http = { container_port = 8080, host_port = 20000 + count.index } }\n    \
      mounts = { scratch = { type = \"tmpfs\", target = \"/scratch\", size = \"16MiB\" } }\n    \
      limits = { cpu = \"1.5\", memory = \"512MiB\", pids = 100 }\n    labels = { tier = \"front\" }\n    running = false";
 
 /// All of them, by name.
 pub fn run(report: &mut Report) -> Result<(), StepError> {
     let world = World::new()?;
-    world.make(TIMED)?;
+    world.make()?;
     for (name, args) in [
         ("plan", ["plan", "-input=false", "-no-color", "-detailed-exitcode"].as_slice()),
         ("no-op apply", ["apply", "-auto-approve", "-input=false", "-no-color"].as_slice()),
@@ -43,7 +43,7 @@ pub fn run(report: &mut Report) -> Result<(), StepError> {
         let more = json!({ "of": TIMED, "peak_kib": peak, "peer_is": "terraform_data with the same input" });
         report.add(name, compared(&mut ours, &mut theirs, more))?;
     }
-    world.make(HELD)?;
+    world.hold()?;
     let (milliseconds, peak) =
         world.instances.timed(&["plan", "-input=false", "-no-color", "-detailed-exitcode"])?;
     let held = json!({ "ours": super::spread(&mut [milliseconds]), "of": HELD, "peak_kib": peak });
@@ -67,34 +67,72 @@ impl World {
         Ok(Self { instances, data, agent, registry })
     }
 
-    /// Applies so many on both sides.
-    fn make(&self, count: usize) -> Result<(), StepError> {
-        let mut text = String::new();
-        let _ = write!(
-            text,
-            "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
-             resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
-             resource \"berth_network\" \"many\" {{\n  name = \"many\"\n  ipv4_subnet = \"198.18.0.0/16\"\n}}\n\
-             resource \"berth_instance\" \"many\" {{\n  count = {count}\n    name = \"many-${{count.index}}\"\n    \
-             image = berth_image.tiny.id\n    networks = {{ eth0 = {{ network = berth_network.many.name }} }}\n    \
-             {ARGUMENTS}\n}}\n",
-            self.registry.address()
-        );
-        self.instances.project.write(&text).map_err(failed)?;
-        self.instances.timed(&["apply", "-auto-approve", "-input=false", "-no-color", "-parallelism=20"])?;
+    /// Applies a thousand on both sides.
+    fn make(&self) -> Result<(), StepError> {
+        self.instances.project.write(&self.first()).map_err(failed)?;
+        self.instances.timed(APPLY)?;
         let data = format!(
-            "resource \"terraform_data\" \"many\" {{\n  count = {count}\n  input = {{\n    name = \"many-${{count.index}}\"\n    \
-             image = \"{}\"\n    networks = {{ eth0 = {{ network = \"many\" }} }}\n    {ARGUMENTS}\n  }}\n}}\n",
-            self.image()?
+            "resource \"terraform_data\" \"many\" {{\n  count = {TIMED}\n  input = {{\n    name = \"many-${{count.index}}\"\n    \
+             image = \"{}\"\n    networks = {{ eth0 = {{ network = \"many\" }} }}\n    {}\n    {ARGUMENTS}\n  }}\n}}\n",
+            self.image()?,
+            ports(0)
         );
         self.data.project.write_file("main.tf", &data).map_err(failed)?;
-        self.data.timed(&["apply", "-auto-approve", "-input=false", "-no-color"]).map(drop)
+        self.data.timed(APPLY).map(drop)
+    }
+
+    /// The first thousand, with what all need.
+    fn first(&self) -> String {
+        format!(
+            "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
+             resource \"berth_image\" \"tiny\" {{\n  reference = \"${{berth_remote.local.name}}:berth/tiny:1\"\n}}\n\
+             resource \"berth_network\" \"many\" {{\n  name = \"many\"\n  ipv4_subnet = \"198.18.0.0/16\"\n}}\n{}",
+            self.registry.address(),
+            thousand(0, "berth_image.tiny.id", "berth_network.many.name")
+        )
+    }
+
+    /// Makes many of the thousand. Terraform writes its whole state after each resource, so that it takes minutes for five thousand in
+    /// one: each thousand is applied alone, and their states become one.
+    fn hold(&self) -> Result<(), StepError> {
+        let (mut text, image) = (self.first(), format!("\"{}\"", self.image()?));
+        let mut held = self.instances.state()?;
+        for part in 1..HELD / TIMED {
+            let more = thousand(part, &image, "\"many\"");
+            let project = Project::new(&self.instances.terraform, &self.agent).map_err(failed)?;
+            project.write(&more).map_err(failed)?;
+            let side = Side::new(&self.instances.terraform, project);
+            side.timed(APPLY)?;
+            let more_held = side.state()?["resources"].take();
+            if let (Some(all), Value::Array(more)) = (held["resources"].as_array_mut(), more_held) {
+                all.extend(more);
+            }
+            text.push_str(&more);
+        }
+        self.instances.project.write_file(STATE, &held.to_string()).map_err(failed)?;
+        self.instances.project.write(&text).map_err(failed)
     }
 
     fn image(&self) -> Result<String, StepError> {
         let images = self.agent.images().map_err(failed)?;
         Ok(images.first().and_then(|image| image["id"].as_str()).unwrap_or_default().to_owned())
     }
+}
+
+/// A thousand instances as a resource; each thousand has ports and names of its own.
+fn thousand(part: usize, image: &str, network: &str) -> String {
+    format!(
+        "resource \"berth_instance\" \"many{part}\" {{\n  count = {TIMED}\n    name = \"many-{part}-${{count.index}}\"\n    \
+         image = {image}\n    networks = {{ eth0 = {{ network = {network} }} }}\n    {}\n    {ARGUMENTS}\n}}\n",
+        ports(part)
+    )
+}
+
+fn ports(part: usize) -> String {
+    format!(
+        "ports = {{ http = {{ container_port = 8080, host_port = {} + count.index }} }}",
+        20_000 + part * TIMED
+    )
 }
 
 /// A configuration and its state.
@@ -106,6 +144,12 @@ struct Side {
 impl Side {
     fn new(terraform: &Terraform, project: Project) -> Self {
         Self { terraform: terraform.clone(), project }
+    }
+
+    fn state(&self) -> Result<Value, StepError> {
+        let path = self.project.dir().join(STATE);
+        let text = fs::read(&path).map_err(file("read", &path))?;
+        serde_json::from_slice(&text).map_err(|error| StepError::Rule(format!("{}: {error}", path.display())))
     }
 
     /// Runs Terraform, which must find nothing to do but what an apply makes. Gives milliseconds, and the most memory that the

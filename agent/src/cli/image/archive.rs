@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 
 use super::super::error::CliError;
+use super::super::saved::Saved;
 
 const PIECE: usize = 256 * 1024;
 /// Pieces that wait for the agent.
@@ -115,27 +116,9 @@ pub(super) async fn export(
         }
         return Ok(stdout.flush().await?);
     };
-    // Whole or not there: what is half written goes with its temporary name.
-    let mut name = path.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = PathBuf::from(name);
-    let written = write(&mut pieces, &partial).await;
-    if written.is_err() {
-        // It may never have been made.
-        let _absent = std::fs::remove_file(&partial);
-    }
-    written?;
-    Ok(std::fs::rename(&partial, path)?)
-}
-
-async fn write(
-    pieces: &mut tonic::Streaming<wire::ExportImageResponse>,
-    path: &Path,
-) -> Result<(), CliError> {
-    let mut file = tokio::fs::File::create(path).await?;
+    let mut saved = Saved::begin(path, 0o666).await?;
     while let Some(piece) = pieces.message().await? {
-        file.write_all(&piece.data).await?;
+        saved.write(&piece.data).await?;
     }
-    file.sync_all().await?;
-    Ok(())
+    saved.finish(None).await
 }

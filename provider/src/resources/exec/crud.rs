@@ -2,7 +2,7 @@
 
 use berth_proto::agent as wire;
 use tfplugin::timeouts::Timeouts;
-use tfplugin::{Context, Create, Plan, Resource, Schema, Update};
+use tfplugin::{Context, Create, IdentitySchema, Plan, Resource, Schema, Update};
 use wire::error_detail::Reason;
 
 use super::model::ExecModel;
@@ -11,6 +11,7 @@ use crate::attr::{Attr, List, entries};
 use crate::client::{By, Ran};
 use crate::config::Berth;
 use crate::report::{self, Diagnostic, Diagnostics, Kind, Path};
+use crate::resources::identity;
 use crate::resources::session::{self, Reach};
 
 /// `berth_exec`.
@@ -33,6 +34,10 @@ impl Resource for Exec {
 
     fn schema(&self) -> Schema {
         schema::schema()
+    }
+
+    fn identity(&self) -> Option<IdentitySchema> {
+        Some(identity::of_run())
     }
 
     fn validate(&self, config: &ExecModel) -> Diagnostics {
