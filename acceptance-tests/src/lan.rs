@@ -2,14 +2,13 @@
 //! leads there.
 
 use std::fs;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::{Error, command, wait};
+use crate::netns::Netns;
+use crate::{Error, command};
 
 /// What the host has of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,8 +23,7 @@ pub enum Door {
 pub struct Lan {
     door: Door,
     name: String,
-    /// It does nothing but hold the network namespace.
-    holder: Child,
+    netns: Netns,
     server: Option<Child>,
     dir: TempDir,
 }
@@ -37,26 +35,14 @@ impl Lan {
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("lan{:x}n{number}", std::process::id());
         let dir = tempfile::tempdir().map_err(Error::io("make a directory in", &std::env::temp_dir()))?;
-        // It dies with the test, also where that is killed.
-        let mut hold = Command::new("setpriv");
-        hold.args(["--pdeathsig", "KILL", "unshare", "--net", "sleep", "infinity"]).stdin(Stdio::null());
-        let holder = spawn(hold, "setpriv")?;
-        let lan = Self { door, name, holder, server: None, dir };
+        let netns = Netns::new()?;
+        let lan = Self { door, name, netns, server: None, dir };
         lan.connect()?;
         Ok(lan)
     }
 
     fn connect(&self) -> Result<(), Error> {
-        let pid = self.holder.id();
-        let own =
-            fs::read_link("/proc/self/ns/net").map_err(Error::io("read", &PathBuf::from("/proc/self/ns")))?;
-        wait::until("a network namespace", Duration::from_secs(5), || {
-            match fs::read_link(format!("/proc/{pid}/ns/net")) {
-                Ok(other) if other != own => Ok(()),
-                Ok(_) => Err("it is not made yet".to_owned()),
-                Err(error) => Err(error.to_string()),
-            }
-        })?;
+        let pid = self.netns.pid();
         let port = match self.door {
             Door::Bridge => format!("{}p", self.name),
             Door::Interface => self.name.clone(),
@@ -80,13 +66,7 @@ impl Lan {
 
     /// Runs a program of the host's in the network, which must succeed; gives what it printed.
     pub fn inside(&self, program: &[&str]) -> Result<String, Error> {
-        command::run(&mut self.command(program))
-    }
-
-    fn command(&self, program: &[&str]) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--net", "--target", &self.holder.id().to_string(), "--"]).args(program);
-        command
+        self.netns.run(program)
     }
 
     /// The router advertises 2001:db8:1::/64; nobody gives addresses.
@@ -113,7 +93,7 @@ impl Lan {
         let file = |name: &str| self.dir.path().join(name).display().to_string();
         let (leases, pid) =
             (format!("--dhcp-leasefile={}", file("leases")), format!("--pid-file={}", file("pid")));
-        let mut command = self.command(&["dnsmasq", "--keep-in-foreground", "--port=0", "--no-ping"]);
+        let mut command = self.netns.command(&["dnsmasq", "--keep-in-foreground", "--port=0", "--no-ping"]);
         command.args(["--conf-file=/dev/null", "--user=root", "--group=root"]);
         command.args(["--interface=lan0", "--bind-interfaces", "--log-facility=/dev/null"]);
         command.args(arguments).args([&leases, &pid]).stdin(Stdio::null());
@@ -153,8 +133,6 @@ impl Drop for Lan {
         // Perhaps it was unplugged; the pair goes with the namespace.
         let _ = command::capture(Command::new("ip").args(["link", "delete", &self.name]));
         let _ = command::capture(Command::new("ip").args(["link", "delete", &format!("{}p", self.name)]));
-        let _ = self.holder.kill();
-        let _ = self.holder.wait();
     }
 }
 

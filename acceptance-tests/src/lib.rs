@@ -10,6 +10,7 @@ pub mod error;
 pub mod images;
 pub mod lan;
 pub mod leftovers;
+pub mod netns;
 pub mod paths;
 pub mod postgres;
 pub mod processes;

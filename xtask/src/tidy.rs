@@ -11,7 +11,7 @@ use crate::step::{self, StepError, command, root};
 const LINES: usize = 500;
 
 /// What a crate of this workspace may depend on, beside crates of others'.
-const DEPENDENCIES: [(&str, &[&str]); 20] = [
+const DEPENDENCIES: [(&str, &[&str]); 21] = [
     ("berth-proto", &[]),
     ("tfplugin", &["berth-proto"]),
     ("terraform-provider-berth", &["berth-proto", "tfplugin"]),
@@ -21,7 +21,8 @@ const DEPENDENCIES: [(&str, &[&str]); 20] = [
     ("berth-image", &["berth-sys"]),
     ("berth-storage", &["berth-sys"]),
     ("berth-network", &["berth-sys"]),
-    ("berth-bridge", &["berth-network", "berth-sys"]),
+    ("berth-dhcp", &[]),
+    ("berth-bridge", &["berth-dhcp", "berth-network", "berth-sys"]),
     ("berth-runtime", &["berth-storage", "berth-sys", "berth-runtime"]),
     ("berth-process", &["berth-runtime", "berth-sys"]),
     ("berth-guest-protocol", &["berth-runtime"]),
@@ -30,7 +31,14 @@ const DEPENDENCIES: [(&str, &[&str]); 20] = [
     ("berth-tls-probe", &["berth-runtime"]),
     (
         "berth-supervisor",
-        &["berth-guest-protocol", "berth-process", "berth-runtime", "berth-storage", "berth-sys"],
+        &[
+            "berth-dhcp",
+            "berth-guest-protocol",
+            "berth-process",
+            "berth-runtime",
+            "berth-storage",
+            "berth-sys",
+        ],
     ),
     (
         "berth-agent",

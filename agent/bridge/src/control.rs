@@ -70,6 +70,10 @@ impl Connection {
                 self.came.extend(self.descriptors.pop().map(|descriptor| (socket, descriptor)));
                 None
             }
+            Request::Leases => {
+                self.descriptors.pop().into_iter().for_each(|directory| server.keep_leases(directory));
+                None
+            }
             Request::Configure(config) => Some(match server.configure(config, &mut self.came) {
                 Ok(()) => Response::Done,
                 Err(error) => Response::Refused { reason: error.to_string() },

@@ -1,4 +1,5 @@
-//! One a bridge: answers for the names of the instances that are on it, relays ports of `[::1]`, and outlives the agent.
+//! One a bridge: answers for the names of the instances that are on it, gives addresses to who is on it and is no instance
+//! where that is asked for, relays ports of `[::1]`, and outlives the agent.
 //!
 //! It begins as root in the host's network namespace, gives up all privileges and has from then on what the agent hands to
 //! it: sockets, and what to answer. It is single-threaded and static.
@@ -7,10 +8,12 @@
 //! control (the agent's words) -> server (one task a socket) -> answer  names it knows: pure
 //!                                                            -> forward names that the host's resolvers know
 //!                                                            -> relay   ports of [::1]
+//!                                                            -> dhcp    addresses: what is given is kept in a file
 //! ```
 
 mod answer;
 mod control;
+mod dhcp;
 mod forward;
 mod relay;
 mod server;

@@ -18,6 +18,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::answer::{Answer, Names, failure};
+use crate::dhcp::Dhcp;
 use crate::forward::Forwarder;
 use crate::relay;
 
@@ -35,6 +36,7 @@ const IDLE: Duration = Duration::from_secs(10);
 pub(crate) struct Server {
     names: RefCell<Rc<Names>>,
     forwarder: RefCell<Rc<Forwarder>>,
+    dhcp: RefCell<Dhcp>,
     targets: RefCell<HashMap<Socket, SocketAddr>>,
     tasks: RefCell<HashMap<Socket, Task>>,
 }
@@ -58,6 +60,11 @@ impl Server {
         self.targets.borrow().get(socket).copied()
     }
 
+    /// Where leases are kept from now on.
+    pub(crate) fn keep_leases(&self, directory: OwnedFd) {
+        self.dhcp.borrow_mut().keep(directory);
+    }
+
     /// Nothing listens any more.
     pub(crate) fn let_go(&self) {
         self.tasks.borrow_mut().clear();
@@ -76,6 +83,7 @@ impl Server {
             return Err(io::Error::new(io::ErrorKind::NotFound, text));
         }
         *self.targets.borrow_mut() = config.relays.iter().cloned().collect();
+        self.dhcp.borrow_mut().configure(&config);
         let mut started = Vec::new();
         for socket in config.sockets.iter().filter(|socket| !tasks.contains_key(socket)) {
             let Some(descriptor) = came.remove(socket) else { continue };
@@ -95,6 +103,7 @@ impl Server {
             Protocol::Udp => {
                 let bound = UdpSocket::from_std(descriptor.into())?;
                 match self.target(socket) {
+                    None if socket.is_of_dhcp() => tokio::task::spawn_local(server.give_addresses(bound)),
                     Some(_) => tokio::task::spawn_local(relay::datagrams(server, socket.clone(), bound)),
                     None => tokio::task::spawn_local(server.answer_datagrams(bound)),
                 }
@@ -134,6 +143,19 @@ impl Server {
                         drop(permit);
                     });
                 }
+            }
+        }
+    }
+
+    async fn give_addresses(self: Rc<Self>, socket: UdpSocket) {
+        let mut buffer = vec![0; QUESTION];
+        loop {
+            let Ok((length, SocketAddr::V4(client))) = socket.recv_from(&mut buffer).await else { continue };
+            let question = buffer.get(..length).unwrap_or_default();
+            let answer = self.dhcp.borrow_mut().answer(*client.ip(), question);
+            if let Some((reply, to)) = answer {
+                // One that is not sent is asked for again.
+                drop(socket.send_to(&reply, to).await);
             }
         }
     }

@@ -40,7 +40,7 @@ pub use invalid::{Invalid, Invalids};
 pub use mac::MacAddress;
 pub use mount::{Mount, MountDraft, MountSpec};
 pub use name::{Hostname, Name, RemoteName, VolumeName};
-pub use network::{KnownNetwork, NetworkDraft, NetworkKind, NetworkSpec};
+pub use network::{AddressRange, Dhcp, DhcpDraft, KnownNetwork, NetworkDraft, NetworkKind, NetworkSpec};
 pub use plan::{Desired, Observed, Step, Wanted, plan};
 pub use remote::{Password, PasswordChange, RemoteDraft, RemoteSecretChanges, RemoteSecrets, RemoteSpec};
 pub use state::{ExitRecord, Status, Timestamp, UidRange, Workload};

@@ -1,5 +1,7 @@
 //! Networks.
 
+pub mod dhcp;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,6 +14,8 @@ use crate::invalid::{Findings, Invalid, Invalids};
 use crate::name::{Hostname, Name, shown};
 use crate::state::Timestamp;
 use crate::value::text;
+
+pub use dhcp::{AddressRange, Dhcp, DhcpDraft};
 
 /// The network of an instance that names none. It is always there.
 pub const DEFAULT: &str = "default";
@@ -89,6 +93,9 @@ pub struct NetworkSpec {
     /// What is let out; `None`: all that is not forbidden elsewhere.
     #[serde(default)]
     pub egress: Option<Vec<AccessRule>>,
+    /// Addresses for who is on it and is not the agent's; `None`: nobody gives any.
+    #[serde(default)]
+    pub dhcp: Option<Dhcp>,
 }
 
 /// A network of this agent.
@@ -119,6 +126,23 @@ impl NetworkSpec {
     #[must_use]
     pub fn ipv4_gateway(&self) -> Option<Ipv4Addr> {
         self.ipv4_subnet.map(|subnet| subnet.hosts().next().unwrap_or(subnet.network()))
+    }
+
+    /// What its DHCP server gives, where it has one.
+    #[must_use]
+    pub fn dhcp_range(&self) -> Option<AddressRange> {
+        Some(self.dhcp?.range(self.ipv4_subnet?))
+    }
+
+    /// Its DHCP server gives what is the network's to give; to be asked once the subnet is known.
+    ///
+    /// # Errors
+    /// It would give what is not.
+    pub fn check_dhcp(&self) -> Result<(), Invalid> {
+        match (self.dhcp, self.ipv4_subnet, self.ipv4_gateway()) {
+            (Some(dhcp), Some(subnet), Some(gateway)) => dhcp.check(subnet, gateway),
+            _ => Ok(()),
+        }
     }
 
     /// The host's IPv6 address on it.
@@ -191,6 +215,7 @@ pub struct NetworkDraft {
     pub labels: BTreeMap<String, String>,
     pub ingress: Option<Vec<AccessRuleDraft>>,
     pub egress: Option<Vec<AccessRuleDraft>>,
+    pub dhcp: Option<DhcpDraft>,
 }
 
 impl NetworkDraft {
@@ -229,6 +254,7 @@ impl NetworkDraft {
         self.check_labels(findings);
         let ingress = access::check("ingress", self.ingress.as_deref(), findings);
         let egress = access::check("egress", self.egress.as_deref(), findings);
+        let dhcp = self.dhcp.as_ref().map(|dhcp| dhcp.check(findings));
         let kind = kind?;
         self.check_kind(kind, findings);
         let spec = NetworkSpec {
@@ -245,7 +271,9 @@ impl NetworkDraft {
             labels: self.labels.clone(),
             ingress,
             egress,
+            dhcp,
         };
+        findings.keep(&[], spec.check_dhcp());
         Some((spec, ipv6))
     }
 
@@ -287,6 +315,7 @@ impl NetworkDraft {
             ("dns_domain", !self.dns_domain.is_empty()),
             ("ingress", self.ingress.is_some()),
             ("egress", self.egress.is_some()),
+            ("dhcp", self.dhcp.is_some()),
         ];
         for (field, _) in only_of_bridges.into_iter().filter(|(_, given)| *given) {
             let summary = format!("A network of the type \"{}\" has no {field}", kind.as_str());
@@ -413,9 +442,10 @@ mod tests {
             ipv4_subnet: "10.1.2.0/24".to_owned(),
             nat: Some(true),
             isolated: true,
+            dhcp: Some(DhcpDraft::default()),
             ..NetworkDraft::default()
         };
-        assert_eq!(paths(&physical), ["parent", "ipv4_subnet", "nat", "isolated"]);
+        assert_eq!(paths(&physical), ["parent", "ipv4_subnet", "nat", "isolated", "dhcp"]);
         let good = NetworkDraft {
             name: "lan".to_owned(),
             kind: "macvlan".to_owned(),

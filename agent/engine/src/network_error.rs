@@ -1,6 +1,6 @@
 //! What can go wrong with a network, and what a user is told of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use thiserror::Error;
@@ -130,6 +130,16 @@ pub enum NetworkFault {
         /// Whose it is.
         holder: String,
     },
+    /// An address that the network's DHCP server has given to another.
+    #[error("{address} is leased to {mac}, which is not an instance")]
+    Leased {
+        /// The instance's interface.
+        interface: String,
+        /// What was asked for.
+        address: Ipv4Addr,
+        /// Who has it.
+        mac: String,
+    },
     /// An interface that could not be made.
     #[error("The interface \"{interface}\" could not be made")]
     Interface {
@@ -209,6 +219,7 @@ impl NetworkFault {
                 return vec![(*argument).to_owned(), rule.to_string(), "network".to_owned()];
             }
             Self::Taken { interface, argument, .. } => return of_interface(interface, argument),
+            Self::Leased { interface, .. } => return of_interface(interface, "ipv4_address"),
             Self::Interface { interface, .. } => return vec!["networks".to_owned(), interface.clone()],
             Self::InUse { .. } => return Vec::new(),
             Self::Overlap { argument, .. } | Self::NeedsReplace { argument, .. } => argument,
@@ -256,6 +267,10 @@ impl NetworkFault {
                 "Use another address of it, or leave it out and one is chosen".to_owned()
             }
             Self::Taken { .. } => "Use another, or leave it out and one is chosen".to_owned(),
+            Self::Leased { .. } => {
+                "Use one outside of the network's dhcp range, or wait for the lease to end: berth network inspect shows it"
+                    .to_owned()
+            }
             Self::Interface { .. } => crate::start_error::INTERFACE_ADVICE.to_owned(),
             Self::Parent { source: NetworkError::Vlan { advice, .. }, .. }
             | Self::ParentGone { source: NetworkError::Vlan { advice, .. }, .. } => advice.clone(),

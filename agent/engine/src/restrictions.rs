@@ -1,15 +1,16 @@
 //! Access rules as the host takes them: whom a rule names by a network or by labels is known by addresses, which change as
 //! instances come and go.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 
-use berth_domain::NetworkKind;
 use berth_domain::access::{AccessRule, Peer};
+use berth_domain::{MacAddress, NetworkKind};
 use ipnet::IpNet;
 
 use crate::engine::Inner;
 use crate::error::EngineError;
-use crate::ledger::{Interface, Phase, Record};
+use crate::ledger::{Interface, Phase, Record, WantedInterface};
 use crate::network_error::NetworkFault;
 use crate::ports::access::{Access, Passage, Restrictions};
 
@@ -68,9 +69,34 @@ impl Inner {
             (record.id, access(lists(&spec.ingress, &spec.egress)))
         });
         Restrictions {
+            held: self.held(&records),
             networks: networks.filter(|(_, access)| *access != Access::default()).collect(),
             instances: instances.filter(|(_, access)| *access != Access::default()).collect(),
         }
+    }
+
+    /// Has nobody else given what an instance was given now, which may be long before it starts.
+    pub(crate) async fn hold(&self, wanted: &BTreeMap<String, WantedInterface>) {
+        if wanted.values().all(|interface| interface.network.spec.dhcp.is_none()) {
+            return;
+        }
+        if let Err(error) = self.restrict().await {
+            // It is told again before the instance comes up.
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "a DHCP server does not know yet what an instance has");
+        }
+    }
+
+    /// What instances have on networks with a DHCP server.
+    fn held(&self, records: &[&Record]) -> BTreeMap<String, BTreeMap<MacAddress, Ipv4Addr>> {
+        let networks = self.networks.all().into_iter().filter(|network| network.spec.dhcp.is_some());
+        let held = networks.map(|network| {
+            let interfaces = records.iter().flat_map(|record| record.interfaces.values());
+            let here = interfaces.filter(|interface| interface.network == network.id);
+            let held = here.filter_map(|interface| Some((interface.mac, interface.ipv4?)));
+            (self.ports.network.host_name(&network), held.collect())
+        });
+        held.collect()
     }
 
     fn passage(&self, rule: &AccessRule, records: &[&Record]) -> Passage {

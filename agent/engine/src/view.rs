@@ -13,6 +13,7 @@ use berth_domain::{
 use ipnet::IpNet;
 
 use crate::ports::images::Freed;
+use crate::ports::network::Leases;
 use crate::ports::runtime::InterfaceState;
 
 /// How a thing is looked up.
@@ -180,6 +181,8 @@ pub struct NetworkView {
     pub bridge: Option<String>,
     /// Instances that are on it.
     pub used_by: Vec<InstanceId>,
+    /// What its DHCP server has given; in a list nobody asks.
+    pub leases: Leases,
 }
 
 /// A volume.

@@ -6,7 +6,8 @@ use berth_sys::netlink::{LinkKind, Netlink};
 use serde_json::Value;
 
 use crate::{
-    Prefix, firewall,
+    Prefix,
+    firewall::{self, DHCP},
     forwarding::Forwarding,
     nft::{Nft, NftError},
 };
@@ -208,9 +209,13 @@ fn legacy() -> Option<Finding> {
 enum Asked {
     /// What crosses a network's border.
     Forward,
-    /// What instances ask of the host: names.
+    /// What is asked of the host: names, and addresses where the agent gives any.
     Input,
 }
+
+/// What the host is asked for on its networks.
+const NAMES: u64 = 53;
+const ADDRESSES: u64 = 67;
 
 impl Asked {
     fn of(chain: &Value) -> Option<Self> {
@@ -237,13 +242,15 @@ struct BlockingChain {
     table: String,
     name: String,
     how: &'static str,
+    /// The ports of the host that it holds shut, where those are what it is asked about.
+    shut: Vec<u64>,
     /// A chain that its owner leaves to users, and that is looked at first.
     for_users: Option<&'static str>,
 }
 
 impl BlockingChain {
     fn finding(self, prefix: &Prefix) -> Finding {
-        let Self { asked, family, table, name, how, for_users } = self;
+        let Self { asked, family, table, name, how, shut, for_users } = self;
         let bridges = format!("{}*", prefix.table());
         let fix = if table == "firewalld" {
             format!(
@@ -252,18 +259,24 @@ impl BlockingChain {
             )
         } else {
             let chain = for_users.unwrap_or(&name);
-            let what = match asked {
-                Asked::Forward => "",
-                Asked::Input => "meta l4proto { tcp, udp } th dport 53 ",
+            let what: Vec<&str> = match asked {
+                Asked::Forward => vec![""],
+                Asked::Input => shut.iter().map(|port| opening(*port)).collect(),
             };
-            let insert = |side: &&str| {
+            let insert = |side: &&str, what: &str| {
                 format!("nft insert rule {family} {table} {chain} {side} \"{bridges}\" {what}accept")
             };
-            asked.sides().iter().map(insert).collect::<Vec<_>>().join("; ")
+            let inserts =
+                asked.sides().iter().flat_map(|side| what.iter().map(move |what| insert(side, what)));
+            inserts.collect::<Vec<_>>().join("; ")
         };
-        let whom = match asked {
-            Asked::Forward => "the agent's networks too",
-            Asked::Input => "what instances ask the host for names too",
+        let whom = match (asked, shut.as_slice()) {
+            (Asked::Forward, _) => "the agent's networks too",
+            (Asked::Input, [NAMES]) => "what instances ask the host for names too",
+            (Asked::Input, [ADDRESSES]) => "what is asked of the agent's DHCP servers too",
+            (Asked::Input, _) => {
+                "what instances ask the host for names, and its DHCP servers for addresses, too"
+            }
         };
         Finding {
             subject: Subject::ForeignFirewall,
@@ -274,8 +287,16 @@ impl BlockingChain {
     }
 }
 
+/// What a rule says that lets in what is asked at a port.
+fn opening(port: u64) -> &'static str {
+    if port == ADDRESSES { "udp dport 67 " } else { "meta l4proto { tcp, udp } th dport 53 " }
+}
+
 /// Those of others than agents, but for what has been told of this agent's bridges, whose names begin with `own`.
 fn blocking_chains(objects: &[Value], own: &str) -> Vec<BlockingChain> {
+    let serves = |rule: &Value| text(&rule["table"]) == own && text(&rule["comment"]).starts_with(DHCP);
+    let gives = objects.iter().filter_map(|object| object.get("rule")).any(serves);
+    let asked_for = if gives { &[NAMES, ADDRESSES][..] } else { &[NAMES] };
     let chains: Vec<&Value> = objects.iter().filter_map(|object| object.get("chain")).collect();
     let blocking = chains.iter().filter_map(|chain| {
         let asked = Asked::of(chain)?;
@@ -290,7 +311,16 @@ fn blocking_chains(objects: &[Value], own: &str) -> Vec<BlockingChain> {
             return None;
         };
         let knows = |side: &&str| rules().any(|rule| matches_link(rule, side, own));
-        if text(table).starts_with("berth") || asked.sides().iter().all(knows) {
+        let is_shut = |port: &u64| {
+            let opens = |rule: &Value| matches_link(rule, "iifname", own) && lets_in(rule, *port);
+            asked == Asked::Input && !rules().any(opens)
+        };
+        let shut: Vec<u64> = asked_for.iter().copied().filter(is_shut).collect();
+        let known = match asked {
+            Asked::Forward => asked.sides().iter().all(knows),
+            Asked::Input => shut.is_empty(),
+        };
+        if text(table).starts_with("berth") || known {
             return None;
         }
         let left_to_users = |other: &&&Value| {
@@ -303,6 +333,7 @@ fn blocking_chains(objects: &[Value], own: &str) -> Vec<BlockingChain> {
             table: text(table).to_owned(),
             name: text(name).to_owned(),
             how,
+            shut,
             for_users: docker.map(|_| "DOCKER-USER"),
         })
     });
@@ -321,6 +352,20 @@ fn matches_link(rule: &Value, side: &str, own: &str) -> bool {
     }
     let matches = rule["expr"].as_array().into_iter().flatten().map(|statement| &statement["match"]);
     matches.filter(|it| it["left"]["meta"]["key"] == side).any(|it| mentions(&it["right"], own))
+}
+
+/// Whether a rule is about a port of the host's, as far as it names any.
+fn lets_in(rule: &Value, port: u64) -> bool {
+    fn names(value: &Value, port: u64) -> bool {
+        if let Some([first, last]) = value["range"].as_array().map(Vec::as_slice) {
+            return first.as_u64() <= Some(port) && Some(port) <= last.as_u64();
+        }
+        let set = value["set"].as_array().into_iter().flatten();
+        value.as_u64() == Some(port) || set.into_iter().any(|one| names(one, port))
+    }
+    let matches = rule["expr"].as_array().into_iter().flatten().map(|statement| &statement["match"]);
+    let mut ports = matches.filter(|it| it["left"]["payload"]["field"] == "dport").map(|it| &it["right"]);
+    ports.all(|right| names(right, port))
 }
 
 /// A rule without a condition that drops or rejects.

@@ -29,7 +29,7 @@ pub(super) async fn run(cli: &Cli, verb: NetworkVerb) -> Result<(), CliError> {
         NetworkVerb::Inspect { name } => {
             let by = Some(wire::get_network_request::By::Name(name));
             let network = client.get_network(wire::GetNetworkRequest { by }).await?.into_inner();
-            output::json(&shown(&network))
+            output::json(&shown_in_full(&network))
         }
     }
 }
@@ -55,9 +55,35 @@ fn shown(network: &wire::Network) -> Value {
         "labels": show::sorted(&spec.labels),
         "ingress": rules(&spec.ingress),
         "egress": rules(&spec.egress),
+        "dhcp": spec.dhcp.as_ref().map(dhcp),
         "used_by": network.used_by,
         "generation": network.generation,
         "created_at": show::text(&network.created_at),
+    })
+}
+
+/// With what its DHCP server has given, which is not asked for in a list.
+fn shown_in_full(network: &wire::Network) -> Value {
+    let mut all = shown(network);
+    all["leases"] = network.leases.iter().map(lease).collect();
+    all["leases_exhausted"] = show::text(&network.leases_exhausted);
+    all
+}
+
+fn dhcp(dhcp: &wire::NetworkDhcp) -> Value {
+    let seconds = dhcp.lease_time_ms / 1000;
+    json!({
+        "ipv4_range": show::text(&dhcp.ipv4_range),
+        "lease_seconds": (seconds != 0).then_some(seconds),
+    })
+}
+
+fn lease(lease: &wire::NetworkLease) -> Value {
+    json!({
+        "ipv4_address": lease.ipv4_address,
+        "mac": lease.mac,
+        "hostname": show::text(&lease.hostname),
+        "expires": lease.expires,
     })
 }
 

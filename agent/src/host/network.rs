@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, NetworkKind, NetworkSpec, Protocol, network::overlap};
 use berth_engine::ports::access::Restrictions;
-use berth_engine::ports::network::{Dropped, Link, Network, NetworkError, Publication};
+use berth_engine::ports::network::{Dropped, Leases, Link, Network, NetworkError, Publication};
 use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
 use berth_network::forwarding::Forwarding;
 use berth_network::nft::{Nft, NftError};
@@ -21,12 +21,13 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 mod access;
 mod keep;
+mod leases;
 mod names;
 mod parent;
 
 pub(super) use names::{PROGRAM, Served};
 
-use super::published::{self, Links, Published, Record, Settings};
+use super::published::{self, Given, Links, Published, Record, Settings};
 use super::supervisor::Finder;
 use super::{HostError, Place, SHARED_DIR};
 
@@ -131,6 +132,18 @@ impl Inner {
         }
     }
 
+    /// Likewise, and leaves the table alone where it is that already: what is counted in it goes on.
+    fn settle(&self, now: &mut Now, record: Record) -> Result<(), NetworkError> {
+        if record.desired() != now.record.desired() || !self.is_as_recorded(now)? {
+            return self.apply(now, record);
+        }
+        if record != now.record {
+            record.save(&self.place.run).map_err(|error| host("record what is published", error))?;
+            now.record = record;
+        }
+        Ok(())
+    }
+
     /// Puts back what somebody took out of the tables; whether anything was amiss.
     fn mend(&self, now: &mut Now) -> Result<bool, NetworkError> {
         if now.record.networks.is_empty() || self.is_as_recorded(now)? {
@@ -185,12 +198,12 @@ impl Inner {
         let settings = Settings { nat: network.spec.nat, isolated: network.spec.isolated };
         record.set_network(name, subnet, subnet6, settings);
         record.domains.insert(name.to_owned(), network.spec.domain());
+        record.dhcp.remove(name);
+        record.dhcp.extend(Given::of(&network.spec).map(|given| (name.to_owned(), given)));
         if let Some((instance, links)) = links {
             record.add_links(&instance.to_string(), links);
         }
-        if record != now.record || !self.is_as_recorded(now)? {
-            self.apply(now, record)?;
-        }
+        self.settle(now, record)?;
         self.tell_helpers(now);
         Ok(())
     }
@@ -203,6 +216,7 @@ impl Inner {
             record.ports.clear();
             record.interfaces.clear();
             record.access.clear();
+            record.held.clear();
             now.held.clear();
         }
         let last = record.networks.is_empty();
@@ -343,12 +357,28 @@ impl Network for Networks {
 
     async fn restrict(&self, restrictions: &Restrictions) -> Result<(), NetworkError> {
         let access = access::recorded(restrictions);
+        let held = restrictions.held.clone();
         self.blocking(move |inner, now| {
             let mut record = now.record.clone();
             record.restrict(access);
-            if record == now.record { Ok(()) } else { inner.apply(now, record) }
+            record.hold(held);
+            if record != now.record {
+                inner.settle(now, record)?;
+                inner.tell_helpers(now);
+            }
+            Ok(())
         })
         .await
+    }
+
+    async fn leases(&self, network: &KnownNetwork) -> Result<Leases, NetworkError> {
+        let path = self.inner.leases_directory(&self.host_name(network));
+        self.blocking(move |_, _| leases::read(&path)).await
+    }
+
+    async fn forget(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
+        let path = self.inner.leases_directory(&self.host_name(network));
+        self.blocking(move |_, _| leases::forget(&path)).await
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {

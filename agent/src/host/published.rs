@@ -6,7 +6,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use berth_domain::MacAddress;
+use berth_domain::{AddressRange, MacAddress, NetworkSpec};
 use berth_network::Ipv4Net;
 use berth_network::firewall::{self, Access, Desired, HostPort, Network, Protocol, Target};
 use berth_sys::fs::{FsError, remove_written, write_whole};
@@ -39,6 +39,28 @@ pub(super) struct Record {
     /// What is let through to and from those that are restricted, by the id of the instance or the name of the bridge.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) access: BTreeMap<String, Access>,
+    /// What is given on bridges to who is no instance.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) dhcp: BTreeMap<String, Given>,
+    /// What instances have on these, whether they run or not.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) held: BTreeMap<String, BTreeMap<MacAddress, Ipv4Addr>>,
+}
+
+/// Addresses that are given on a bridge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Given {
+    pub(super) range: AddressRange,
+    pub(super) lease_seconds: u32,
+    pub(super) mtu: Option<u32>,
+}
+
+impl Given {
+    /// What a network asks for.
+    pub(super) fn of(spec: &NetworkSpec) -> Option<Self> {
+        let (range, lease_seconds) = (spec.dhcp_range()?, spec.dhcp?.lease_seconds());
+        Some(Self { range, lease_seconds, mtu: spec.mtu })
+    }
 }
 
 /// An instance's interfaces, by the names of the host's ends.
@@ -168,6 +190,8 @@ impl Record {
         self.networks6.remove(bridge);
         self.domains.remove(bridge);
         self.settings.remove(bridge);
+        self.dhcp.remove(bridge);
+        self.held.remove(bridge);
         for links in self.interfaces.values_mut() {
             links.retain(|_, link| link.bridge != bridge);
         }
@@ -179,6 +203,12 @@ impl Record {
     pub(super) fn restrict(&mut self, mut access: BTreeMap<String, Access>) {
         access.retain(|of, _| self.networks.contains_key(of) || self.interfaces.contains_key(of));
         self.access = access;
+    }
+
+    /// Instances have this on bridges that are there.
+    pub(super) fn hold(&mut self, mut held: BTreeMap<String, BTreeMap<MacAddress, Ipv4Addr>>) {
+        held.retain(|bridge, _| self.networks.contains_key(bridge));
+        self.held = held;
     }
 
     /// An instance has these interfaces, beside those that it had. One that is about to have other addresses has both.
@@ -256,7 +286,8 @@ impl Record {
             let Settings { nat, isolated } = self.settings.get(bridge).copied().unwrap_or_default();
             let access = self.access.get(bridge).cloned().unwrap_or_default();
             let ipv6 = self.networks6.get(bridge).copied();
-            Network { nat, isolated, access, ipv6, ..Network::new(bridge.clone(), *subnet) }
+            let dhcp = self.dhcp.contains_key(bridge);
+            Network { nat, isolated, dhcp, access, ipv6, ..Network::new(bridge.clone(), *subnet) }
         });
         let ports = self.ports.values().flatten();
         let interfaces = self.interfaces.iter().map(|(instance, links)| {
@@ -324,6 +355,22 @@ mod tests {
         assert_eq!(record.access.len(), 1);
         record.remove_network("berthabcd0");
         assert!(record.access.is_empty());
+    }
+
+    #[test]
+    fn what_is_given_is_recorded_with_what_is_not_to_be() {
+        let mut record: Record = serde_json::from_str(WRITTEN).unwrap();
+        let range = "10.1.2.128-10.1.2.254".parse().unwrap();
+        record.dhcp.insert("berthabcd0".to_owned(), Given { range, lease_seconds: 60, mtu: None });
+        let held = BTreeMap::from([(MacAddress([2, 0, 0, 0, 0, 1]), "10.1.2.3".parse().unwrap())]);
+        record.held.insert("berthabcd0".to_owned(), held);
+        let text = serde_json::to_string(&record).unwrap();
+        assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);
+        let more = r#""dhcp":{"berthabcd0":{"range":"10.1.2.128-10.1.2.254","lease_seconds":60,"mtu":null}},"held":{"berthabcd0":{"02:00:00:00:00:01":"10.1.2.3"}}}"#;
+        assert!(text.ends_with(more), "{text}");
+        assert!(record.desired().networks[0].dhcp);
+        record.remove_network("berthabcd0");
+        assert!(record.dhcp.is_empty() && record.held.is_empty());
     }
 
     #[test]

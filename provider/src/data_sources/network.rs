@@ -13,6 +13,7 @@ use crate::client::By;
 use crate::client::hosts::Connection;
 use crate::config::Berth;
 use crate::report::Diagnostics;
+use crate::resources::network::dhcp::{self, DhcpModel};
 
 model! {
     /// A network.
@@ -49,6 +50,24 @@ model! {
         labels: Map<String>,
         /// Ids of instances.
         used_by: List<String>,
+        /// As asked for.
+        dhcp: Attr<DhcpModel>,
+        /// By their addresses.
+        leases: List<LeaseModel>,
+    }
+}
+
+model! {
+    /// What its DHCP server gave.
+    pub struct LeaseModel {
+        /// What was given.
+        ipv4_address: Attr<String>,
+        /// To whom.
+        mac: Attr<String>,
+        /// What it calls itself.
+        hostname: Attr<String>,
+        /// RFC 3339.
+        expires: Attr<String>,
     }
 }
 
@@ -87,6 +106,8 @@ impl DataSource for Network {
                 "used_by",
                 Attribute::list(Type::String, "Ids of the instances that are on it.").computed(),
             )
+            .attribute("dhcp", server())
+            .attribute("leases", leases())
     }
 
     async fn read(
@@ -98,6 +119,39 @@ impl DataSource for Network {
         let question = async move |it: Arc<Connection>| it.agent.network(by).await;
         let network = look::ask(cx, &config.host, &config.timeouts, "Reading the network", question).await?;
         Ok(from_wire(network, config))
+    }
+}
+
+fn server() -> Attribute {
+    let text = |docs: &str| Attribute::string(docs).computed();
+    let arguments = [
+        (
+            "ipv4_range",
+            text("What it gives, where that was asked for; else the upper half of `ipv4_subnet`."),
+        ),
+        ("lease_time", text("For how long, where that was asked for; else an hour.")),
+    ];
+    Attribute::single("Its DHCP server, where it has one.", arguments).computed()
+}
+
+fn leases() -> Attribute {
+    let text = |docs: &str| Attribute::string(docs).computed();
+    let lease = [
+        ("ipv4_address", text("What was given.")),
+        ("mac", text("To whom.")),
+        ("hostname", text("What its holder calls itself, if it does.")),
+        ("expires", text("When it ends, if it is not renewed, as in RFC 3339.")),
+    ];
+    let docs = "What its DHCP server has given to who is no instance, by address, and is in force.";
+    Attribute::nested_list(docs, lease).computed()
+}
+
+fn lease(lease: wire::NetworkLease) -> LeaseModel {
+    LeaseModel {
+        ipv4_address: Attr::Known(lease.ipv4_address),
+        mac: Attr::Known(lease.mac),
+        hostname: non_empty(&lease.hostname),
+        expires: Attr::Known(lease.expires),
     }
 }
 
@@ -117,6 +171,8 @@ fn from_wire(network: wire::Network, config: NetworkDataModel) -> NetworkDataMod
         dns_domain: non_empty(&spec.dns_domain),
         labels: map(spec.labels),
         used_by: list(network.used_by),
+        dhcp: dhcp::from_wire(spec.dhcp.as_ref(), &Attr::Null),
+        leases: list(network.leases.into_iter().map(lease)),
         ..config
     }
 }

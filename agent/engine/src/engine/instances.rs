@@ -96,7 +96,7 @@ impl Inner {
         let host_ports: BTreeMap<String, u16> =
             claims::choose(&self.directory, &*self.ports.network, id, &spec, None).await?;
         let volumes = mounts::bind_volumes(self, id, &spec, None).await?;
-        let wanted = interfaces::wanted(self, &spec, None)?;
+        let wanted = interfaces::wanted(self, &spec, None).await?;
         let image = info.digest.clone();
         let version = Version {
             networks: interfaces::bound(&spec, &wanted),
@@ -131,6 +131,7 @@ impl Inner {
         }
         let handle = actor::spawn(self, record, InstanceState::absent(), Some(Arc::clone(info)), false);
         self.directory.insert(id, handle.clone());
+        self.hold(&wanted).await;
         Ok(handle)
     }
 

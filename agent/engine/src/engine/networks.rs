@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use berth_domain::network::{self, Wish};
-use berth_domain::{InstanceId, KnownNetwork, NetworkDraft, NetworkId, NetworkKind, NetworkSpec, Timestamp};
+use berth_domain::{
+    InstanceId, Invalids, KnownNetwork, NetworkDraft, NetworkId, NetworkKind, NetworkSpec, Timestamp,
+};
 use futures::future::join_all;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
@@ -13,7 +15,7 @@ use crate::event::{Action, Subject};
 use crate::instance::actor::{Handle, Operation};
 use crate::instance::interfaces;
 use crate::network_error::NetworkFault;
-use crate::ports::network::NetworkError;
+use crate::ports::network::{Leases, NetworkError};
 use crate::report::Reporter;
 use crate::restrictions;
 use crate::view::{By, NetworkView};
@@ -34,7 +36,16 @@ impl Inner {
             self.on_network(network.id).iter().map(|handle| handle.snapshot().record.id).collect();
         let bridge =
             (network.spec.kind == NetworkKind::Bridge).then(|| self.ports.network.host_name(network));
-        NetworkView { network: network.clone(), bridge, used_by }
+        NetworkView { network: network.clone(), bridge, used_by, leases: Leases::default() }
+    }
+
+    /// What its DHCP server has given, where it has one.
+    pub(crate) async fn leases(&self, network: &KnownNetwork) -> Result<Leases, EngineError> {
+        if network.spec.dhcp.is_none() {
+            return Ok(Leases::default());
+        }
+        let found = self.ports.network.leases(network).await;
+        found.map_err(|source| failed(network.spec.name.as_str(), source))
     }
 
     fn network(&self, id: NetworkId) -> Result<Arc<KnownNetwork>, EngineError> {
@@ -112,6 +123,7 @@ impl Inner {
         if spec.kind == NetworkKind::Bridge && spec.ipv4_subnet.is_none() {
             spec.ipv4_subnet = Some(self.free_subnet(spec.name.as_str()).await?);
         }
+        spec.check_dhcp().map_err(Invalids::from)?;
         if spec.kind == NetworkKind::Bridge && matches!(ipv6, Wish::Any | Wish::Auto) {
             spec.ipv6_subnet = self.free_subnet6(spec.name.as_str(), &ipv6).await?;
         }
@@ -153,6 +165,7 @@ impl Inner {
         }
         self.network_name_is_free(&spec, Some(id))?;
         spec.ipv4_subnet = spec.ipv4_subnet.or(old.ipv4_subnet);
+        spec.check_dhcp().map_err(Invalids::from)?;
         match ipv6 {
             Wish::Any => spec.ipv6_subnet = old.ipv6_subnet,
             Wish::Auto => {
@@ -196,6 +209,10 @@ impl Inner {
             return Err(error);
         }
         drop(attached);
+        if network.spec.dhcp.is_none() && before.spec.dhcp.is_some() {
+            let forgotten = self.ports.network.forget(&network).await;
+            forgotten.map_err(|source| failed(network.spec.name.as_str(), source))?;
+        }
         self.bus.emit(Subject::Network, &network.id, network.spec.name.as_str(), Action::Updated, "");
         let renamed = network.spec.domain() != before.spec.domain();
         if moved || renamed {
@@ -215,6 +232,10 @@ impl Inner {
     /// Makes the host's side of a network what the ledger says, where it has one; and what rules say of it.
     async fn show_network(&self, network: &KnownNetwork, is_there: bool) -> Result<(), EngineError> {
         if is_there {
+            if network.spec.dhcp.is_some() {
+                // Who is to give addresses knows first which are instances'.
+                self.restrict().await?;
+            }
             let ensured = self.ports.network.ensure(network).await;
             ensured.map_err(|source| failed(network.spec.name.as_str(), source))?;
         }
@@ -245,6 +266,7 @@ impl Inner {
         if network.spec.is_made() {
             self.ports.network.release(&network).await.map_err(|source| failed(name, source))?;
         }
+        self.ports.network.forget(&network).await.map_err(|source| failed(name, source))?;
         self.ledger.delete_network(KnownNetwork::clone(&network)).await?;
         self.networks.remove(id);
         self.restrict().await?;
@@ -277,7 +299,8 @@ impl Engine {
             By::Name(name) => self.inner.networks.find(name),
         };
         let network = found.ok_or_else(|| EngineError::not_found(Kind::Network, by))?;
-        Ok(self.inner.network_view(&network))
+        let leases = self.inner.leases(&network).await?;
+        Ok(NetworkView { leases, ..self.inner.network_view(&network) })
     }
 
     /// All networks, by name.

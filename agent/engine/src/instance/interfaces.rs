@@ -1,7 +1,7 @@
 //! The interfaces of an instance: which networks its spec means, and how it is attached to them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use berth_domain::interface::{self, InterfaceSpec};
 use berth_domain::{InstanceKind, InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
@@ -15,11 +15,24 @@ use crate::network_error::NetworkFault;
 use crate::ports::network::Link;
 use crate::ports::runtime::{Attachment, InterfaceState};
 
-/// What the interfaces of a spec ask for. A network that a version before meant already by the same words is the same,
+/// What the interfaces of a spec ask for, with what others have leases of. A network that a version before meant already by the same words is the same,
 /// whatever its name is now.
 ///
 /// A choice takes turns with the deletion of networks, and its turn ends when its result is in the directory.
-pub(crate) fn wanted(
+pub(crate) async fn wanted(
+    inner: &Inner,
+    spec: &InstanceSpec,
+    before: Option<&Version>,
+) -> Result<BTreeMap<String, WantedInterface>, EngineError> {
+    let mut wanted = asked(inner, spec, before)?;
+    for interface in wanted.values_mut() {
+        let leases = inner.leases(&interface.network).await?.all;
+        interface.leased = leases.into_iter().map(|lease| (lease.address, lease.mac)).collect();
+    }
+    Ok(wanted)
+}
+
+fn asked(
     inner: &Inner,
     spec: &InstanceSpec,
     before: Option<&Version>,
@@ -33,7 +46,8 @@ pub(crate) fn wanted(
             return Err(NetworkFault::NotForMachines { interface: name, network }.into());
         }
         let (ipv4, ipv6, mac) = (asked.ipv4_address, asked.ipv6_address, asked.mac);
-        wanted.insert(name, WantedInterface { network, ipv4, ipv6, mac });
+        let leased = BTreeMap::new();
+        wanted.insert(name, WantedInterface { network, ipv4, ipv6, mac, leased });
     }
     if !spec.ports.is_empty() && !wanted.values().any(|it| it.network.spec.kind == NetworkKind::Bridge) {
         return Err(NetworkFault::NoWayForPorts.into());
@@ -79,6 +93,11 @@ impl Inner {
                 let (interface, holder) = (refused.interface.clone(), holder.clone());
                 let value = mac.or(ipv6).or(ipv4).unwrap_or_default();
                 NetworkFault::Taken { interface, argument, value, holder }.into()
+            }
+            Missing::Leased { mac } => {
+                let (interface, mac) = (refused.interface.clone(), mac.to_string());
+                NetworkFault::Leased { interface, address: asked.ipv4.unwrap_or(Ipv4Addr::UNSPECIFIED), mac }
+                    .into()
             }
         }
     }

@@ -108,7 +108,7 @@ impl Actor {
         let host_ports =
             claims::choose(directory, network, self.record.id, &current.spec, Some(&before)).await?;
         let volumes = mounts::bind_volumes(&self.inner, self.record.id, &current.spec, Some(&before)).await?;
-        let wanted = interfaces::wanted(&self.inner, &self.record.current.spec, Some(&before))?;
+        let wanted = interfaces::wanted(&self.inner, &self.record.current.spec, Some(&before)).await?;
         let current = &mut self.record.current;
         current.networks = interfaces::bound(&current.spec, &wanted);
         current.volumes = volumes;
@@ -133,6 +133,7 @@ impl Actor {
         let saved = self.inner.ledger.save_with_interfaces(self.record.clone(), wanted.clone()).await?;
         self.record.interfaces = saved.map_err(|refused| self.inner.refused(&refused, &wanted))?;
         self.publish();
+        self.inner.hold(&wanted).await;
         Ok(())
     }
 
@@ -202,7 +203,7 @@ impl Actor {
         self.settings = None;
         // What it had waits for it.
         let current = &self.record.current;
-        let wanted = interfaces::wanted(&self.inner, &current.spec, Some(current));
+        let wanted = interfaces::wanted(&self.inner, &current.spec, Some(current)).await;
         let committed = match wanted {
             Ok(wanted) => self.commit_with(wanted).await,
             Err(error) => Err(error),

@@ -43,6 +43,8 @@ pub struct WantedInterface {
     pub ipv6: Option<Ipv6Addr>,
     /// `None`: the one it had, or one that is chosen.
     pub mac: Option<MacAddress>,
+    /// What the network's DHCP server has given to others.
+    pub leased: BTreeMap<Ipv4Addr, MacAddress>,
 }
 
 /// What an interface could not be given.
@@ -65,6 +67,11 @@ pub enum Missing {
         argument: &'static str,
         /// Its name.
         holder: String,
+    },
+    /// The IPv4 address is leased.
+    Leased {
+        /// To whom.
+        mac: MacAddress,
     },
 }
 
@@ -142,7 +149,7 @@ pub(super) fn bind(
         let slot = old.map(|old| old.slot).or_else(|| (0..).find(|slot| !slots.contains(slot)));
         let slot = slot.unwrap_or_default();
         slots.insert(slot);
-        if let Err(what) = one.hold(slot)? {
+        if let Err(what) = one.hold(slot, old.and_then(|old| old.ipv4))? {
             return Ok(Err(Refused { interface: interface.clone(), what }));
         }
     }
@@ -159,7 +166,8 @@ struct One<'a> {
 }
 
 impl One<'_> {
-    fn hold(&self, slot: u8) -> Result<Result<(), Missing>, LedgerError> {
+    /// `now` is the address that the instance has.
+    fn hold(&self, slot: u8, now: Option<Ipv4Addr>) -> Result<Result<(), Missing>, LedgerError> {
         let before = self.before()?;
         let mac = self.wanted.mac.or(before.as_ref().map(|had| had.mac));
         let mac = mac.unwrap_or_else(|| MacAddress::of_interface(self.instance, slot));
@@ -175,10 +183,15 @@ impl One<'_> {
                 if let Some(holder) = self.holder("ipv4", &wanted.to_string())? {
                     return Ok(Err(Missing::Taken { argument: "ipv4_address", holder }));
                 }
-                Some(wanted)
+                match self.leased(&wanted, mac).filter(|_| now != Some(wanted)) {
+                    Some(mac) => return Ok(Err(Missing::Leased { mac })),
+                    None => Some(wanted),
+                }
             }
             (None, Some(subnet)) => {
-                let had = before.as_ref().and_then(|had| had.ipv4).filter(|ipv4| subnet.contains(ipv4));
+                let others = |ipv4: &Ipv4Addr| now != Some(*ipv4) && self.leased(ipv4, mac).is_some();
+                let fits = |ipv4: &Ipv4Addr| subnet.contains(ipv4) && !others(ipv4);
+                let had = before.as_ref().and_then(|had| had.ipv4).filter(fits);
                 match had.map_or_else(|| self.choose(), |had| Ok(Some(had)))? {
                     Some(ipv4) => Some(ipv4),
                     None => return Ok(Err(Missing::Address)),
@@ -242,7 +255,13 @@ impl One<'_> {
         Ok(holder)
     }
 
-    /// The lowest free address, else the one that was released longest ago.
+    /// Who else has a lease of an address.
+    fn leased(&self, address: &Ipv4Addr, own: MacAddress) -> Option<MacAddress> {
+        self.wanted.leased.get(address).copied().filter(|mac| *mac != own)
+    }
+
+    /// The lowest free address that the network's DHCP server does not give, else one that it has not given, else the one
+    /// that was released longest ago.
     fn choose(&self) -> Result<Option<Ipv4Addr>, LedgerError> {
         let failed = failed("read the addresses");
         let network = self.wanted.network.id.to_string();
@@ -252,9 +271,17 @@ impl One<'_> {
         let taken = rows.collect::<rusqlite::Result<HashSet<String>>>().map_err(failed)?;
         let spec = &self.wanted.network.spec;
         let gateway = spec.ipv4_gateway();
-        let free = |host: &Ipv4Addr| Some(*host) != gateway && !taken.contains(&host.to_string());
-        if let Some(free) = spec.ipv4_subnet.and_then(|subnet| subnet.hosts().find(free)) {
-            return Ok(Some(free));
+        let leased = &self.wanted.leased;
+        let free = |host: &Ipv4Addr| {
+            Some(*host) != gateway && !leased.contains_key(host) && !taken.contains(&host.to_string())
+        };
+        let range = spec.dhcp_range();
+        let own = |host: &Ipv4Addr| range.is_none_or(|range| !range.contains(host)) && free(host);
+        let lowest = spec
+            .ipv4_subnet
+            .and_then(|subnet| subnet.hosts().find(own).or_else(|| subnet.hosts().find(free)));
+        if lowest.is_some() {
+            return Ok(lowest);
         }
         let sql = "SELECT ipv4 FROM address WHERE network = ?1 AND instance IS NULL AND ipv4 IS NOT NULL
                    ORDER BY released_at LIMIT 1";

@@ -1,9 +1,10 @@
 //! What is let through to instances and from them, with everyone's addresses.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
-use berth_domain::InstanceId;
 use berth_domain::access::{AccessProtocol, PortRange};
+use berth_domain::{InstanceId, MacAddress};
 use ipnet::IpNet;
 
 /// What is let through; nothing is held back where a list is absent.
@@ -33,4 +34,7 @@ pub struct Restrictions {
     pub networks: BTreeMap<String, Access>,
     /// At all interfaces of instances.
     pub instances: BTreeMap<InstanceId, Access>,
+    /// What instances have on networks with a DHCP server, whether they run or not, by the name that each has on the host:
+    /// nobody else is given it.
+    pub held: BTreeMap<String, BTreeMap<MacAddress, Ipv4Addr>>,
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use async_trait::async_trait;
-use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, NetworkSpec, Protocol};
+use berth_domain::{InstanceId, KnownNetwork, MacAddress, Name, NetworkSpec, Protocol, Timestamp};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use thiserror::Error;
 
@@ -66,6 +66,28 @@ pub struct Dropped {
     pub egress: u64,
 }
 
+/// What a network's DHCP server has given to who is not the agent's.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Leases {
+    /// Those that are in force, by their addresses.
+    pub all: Vec<Lease>,
+    /// Since when there was nothing left to give to who asked.
+    pub exhausted: Option<Timestamp>,
+}
+
+/// A lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What was given.
+    pub address: Ipv4Addr,
+    /// To whom.
+    pub mac: MacAddress,
+    /// What it calls itself.
+    pub hostname: Option<String>,
+    /// When it ends, if it is not renewed.
+    pub expires: Timestamp,
+}
+
 /// Networks on the host.
 #[async_trait]
 pub trait Network: Send + Sync + 'static {
@@ -104,8 +126,15 @@ pub trait Network: Send + Sync + 'static {
     /// The instance's interfaces and published ports are exactly these; existing connections of ports that stay go on.
     async fn publish(&self, publication: &Publication) -> Result<(), NetworkError>;
 
-    /// Exactly this is restricted, of the networks and instances that are on the host. Open connections go on.
+    /// Exactly this is restricted, of the networks and instances that are on the host, and nobody is given what is held.
+    /// Open connections go on.
     async fn restrict(&self, restrictions: &Restrictions) -> Result<(), NetworkError>;
+
+    /// What the network's DHCP server has given; nothing where it has none.
+    async fn leases(&self, network: &KnownNetwork) -> Result<Leases, NetworkError>;
+
+    /// What its DHCP server has given is remembered no more, as the network is no more. Fine where nothing is.
+    async fn forget(&self, network: &KnownNetwork) -> Result<(), NetworkError>;
 
     /// No port of the instance is published, and none of its interfaces known. Fine where that is so.
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError>;

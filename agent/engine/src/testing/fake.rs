@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::Faults;
 use crate::ports::Ports;
 use crate::ports::access::Restrictions;
-use crate::ports::network::{Link, PublishedPort};
+use crate::ports::network::{Lease, Leases, Link, PublishedPort};
 use crate::ports::runtime::{InterfaceState, RuntimeEvent, Settings, StartRequest};
 
 /// Registries, a store, supervisors and a network, in memory.
@@ -41,6 +41,7 @@ pub(super) struct State {
     pub(super) published: BTreeMap<InstanceId, Vec<PublishedPort>>,
     pub(super) links: BTreeMap<InstanceId, Vec<Link>>,
     pub(super) restrictions: Restrictions,
+    pub(super) leases: BTreeMap<NetworkId, Leases>,
     pub(super) busy: BTreeSet<u16>,
     /// Images whose health checks fail.
     pub(super) sick: BTreeSet<Digest>,
@@ -147,6 +148,11 @@ impl FakeHost {
     /// From now on the host has no IPv6.
     pub fn without_ipv6(&self) {
         self.state().no_ipv6 = true;
+    }
+
+    /// The network's DHCP server has given this.
+    pub fn lease(&self, network: NetworkId, lease: Lease) {
+        self.state().leases.entry(network).or_default().all.push(lease);
     }
 
     /// The networks that the host has now.

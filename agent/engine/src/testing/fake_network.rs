@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::fake::FakeHost;
 use crate::ports::access::Restrictions;
-use crate::ports::network::{Dropped, Link, Network, NetworkError, Publication};
+use crate::ports::network::{Dropped, Leases, Link, Network, NetworkError, Publication};
 
 impl FakeHost {
     async fn at_network(&self, call: &str, when: &str) -> Result<(), NetworkError> {
@@ -98,6 +98,16 @@ impl Network for FakeHost {
         self.at_network("restrict", "before").await?;
         self.state().restrictions = restrictions.clone();
         self.at_network("restrict", "after").await
+    }
+
+    async fn leases(&self, network: &KnownNetwork) -> Result<Leases, NetworkError> {
+        Ok(self.state().leases.get(&network.id).cloned().unwrap_or_default())
+    }
+
+    async fn forget(&self, network: &KnownNetwork) -> Result<(), NetworkError> {
+        self.at_network("forget network", "before").await?;
+        self.state().leases.remove(&network.id);
+        self.at_network("forget network", "after").await
     }
 
     async fn withdraw(&self, instance: InstanceId) -> Result<(), NetworkError> {

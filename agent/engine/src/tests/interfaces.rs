@@ -329,3 +329,68 @@ fn an_address_is_written_as_its_network_needs_it() {
         assert!(error.to_string().contains(words), "{error}");
     }
 }
+
+#[test]
+fn what_is_leased_to_others_is_no_instance_s_and_the_other_way_round() {
+    use crate::ports::network::Lease;
+    use berth_domain::{DhcpDraft, Timestamp};
+
+    let world = World::new();
+    let life = world.boot();
+    let draft = |range: &str, subnet: &str| NetworkDraft {
+        name: "back".to_owned(),
+        ipv4_subnet: subnet.to_owned(),
+        dhcp: Some(DhcpDraft { ipv4_range: range.to_owned(), lease_time_ms: 0 }),
+        ..NetworkDraft::default()
+    };
+    let made = life.run(life.engine.create_network(&draft("10.1.0.2-10.1.0.4", "10.1.0.0/29"))).unwrap();
+    let id = made.network.id;
+    let mac = "02:00:00:00:00:99".parse().unwrap();
+    let lease = |address: &str| Lease {
+        address: address.parse().unwrap(),
+        mac,
+        hostname: None,
+        expires: Timestamp(u64::MAX),
+    };
+    world.host.lease(id, lease("10.1.0.3"));
+    let found = life.run(life.engine.get_network(crate::view::By::Id(id))).unwrap();
+    assert_eq!(found.leases.all, [lease("10.1.0.3")]);
+    // Instances are given what the server does not give; then what it has not given.
+    let one = life.create(with("one", &[("eth0", on("back"))])).unwrap();
+    assert_eq!(addresses(&one), ["eth0 10.1.0.5/29"]);
+    let error = life.create(with("two", &[("eth0", at("back", "10.1.0.3"))])).unwrap_err();
+    assert!(error.to_string().contains("leased to 02:00:00:00:00:99"), "{error}");
+    assert_eq!(error.report().attribute, ["networks", "eth0", "ipv4_address"]);
+    // One that does not run holds its address all the same.
+    let stopped = InstanceDraft { running: false, ..with("two", &[("eth0", at("back", "10.1.0.4"))]) };
+    let two = life.create(stopped).unwrap();
+    let others: Vec<_> =
+        ["three", "four"].map(|name| life.create(with(name, &[("eth0", on("back"))]))).into();
+    let given: Vec<_> = others.iter().map(|made| addresses(made.as_ref().unwrap())).collect();
+    assert_eq!(given, [["eth0 10.1.0.6/29"], ["eth0 10.1.0.2/29"]]);
+    assert!(matches!(life.create(with("five", &[("eth0", on("back"))])), Err(EngineError::Exhausted { .. })));
+    let held = world.host.restrictions().held["fake-back"].clone();
+    assert_eq!(held.len(), 4);
+    assert_eq!(held[&two.mac_addresses["eth0"]].to_string(), "10.1.0.4");
+    // Where the two have met all the same, the instance can be changed as ever.
+    world.host.lease(id, lease("10.1.0.4"));
+    let changed = InstanceDraft {
+        description: Some("kept".to_owned()),
+        running: false,
+        ..with("two", &[("eth0", at("back", "10.1.0.4"))])
+    };
+    assert_eq!(addresses(&update(&life, &two, changed).unwrap()), ["eth0 10.1.0.4/29"]);
+    // What is not the network's is not given, whether the subnet was chosen or is another.
+    for (range, subnet) in [("10.1.0.2-10.1.0.9", "10.1.0.0/29"), ("10.1.0.2-10.1.0.4", "10.2.0.0/29")] {
+        let error = life.run(life.engine.update_network(id, &draft(range, subnet))).unwrap_err();
+        assert_eq!(error.report().attribute, ["dhcp", "ipv4_range"], "{range}");
+    }
+    let elsewhere = NetworkDraft { name: "other".to_owned(), ..draft("10.1.0.2-10.1.0.4", "") };
+    let error = life.run(life.engine.create_network(&elsewhere)).unwrap_err();
+    assert_eq!(error.report().attribute, ["dhcp", "ipv4_range"]);
+    // What was given is forgotten with the server.
+    let without = NetworkDraft { dhcp: None, ..draft("", "") };
+    life.run(life.engine.update_network(id, &without)).unwrap();
+    life.run(life.engine.update_network(id, &draft("", ""))).unwrap();
+    assert_eq!(life.run(life.engine.get_network(crate::view::By::Id(id))).unwrap().leases.all, []);
+}

@@ -26,6 +26,8 @@ pub struct Network {
     /// published port: those lead into it from the host itself alone. Its instances reach each other and the host at
     /// the network's gateway address, where its names are. That is what Docker calls an internal network.
     pub isolated: bool,
+    /// Those on it may ask the host for an address, each for itself.
+    pub dhcp: bool,
     /// What may cross the network's border. What its own instances send each other is theirs to say, as is what the
     /// host itself sends.
     pub access: Access,
@@ -36,7 +38,7 @@ impl Network {
     #[must_use]
     pub fn new(bridge: String, subnet: Ipv4Net) -> Self {
         let access = Access::default();
-        Self { bridge, ipv4: Some(subnet), ipv6: None, nat: true, isolated: false, access }
+        Self { bridge, ipv4: Some(subnet), ipv6: None, nat: true, isolated: false, dhcp: false, access }
     }
 
     pub(super) fn subnets(&self) -> impl Iterator<Item = IpNet> {

@@ -107,6 +107,10 @@ fn encoded(kind: &str, value: &Value) -> Option<Vec<u8>> {
             _ => None,
         },
         "inet_service" => Some(u16::try_from(value.as_u64()?).ok()?.to_be_bytes().into()),
+        "few bits" => {
+            let number = u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()?;
+            number.to_be_bytes().strip_prefix(&[0, 0]).map(<[u8]>::to_vec)
+        }
         "bits" => {
             Some(u128::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()?.to_be_bytes().into())
         }
@@ -179,6 +183,10 @@ impl LookedAt {
                     let offset = u32::try_from(of.get("offset")?.as_u64()?).ok()?;
                     (Field::TransportHeader(offset / 8, 16), "bits", 4)
                 }
+                (None, None, Some("th")) if of.get("len")?.as_u64()? == 48 => {
+                    let offset = u32::try_from(of.get("offset")?.as_u64()?).ok()?;
+                    (Field::TransportHeader(offset / 8, 6), "few bits", 4)
+                }
                 _ => return None,
             },
             _ => return None,
@@ -211,7 +219,7 @@ impl LookedAt {
             [] => None,
             [(first, last)] if first == last => Some(Statement::Is { field, value: first.clone(), not }),
             // Raw bits have no type that a set could be of.
-            _ if not || kind == "bits" => None,
+            _ if not || kind.ends_with("bits") => None,
             _ => Some(Statement::Among { field, kind: number, ranges }),
         }
     }
@@ -285,8 +293,9 @@ mod tests {
         let access = Access { ingress: Some(vec![rule]), egress: Some(vec![AccessRule::default()]) };
         let port = HostPort { address: "0.0.0.0".parse().unwrap(), protocol: Protocol::Tcp, port: 80 };
         let target = Target { address: "10.1.2.2".parse().unwrap(), port: 8080 };
+        let network = Network::new("b".to_owned(), "10.1.2.0/24".parse().unwrap());
         Desired {
-            networks: vec![Network::new("b".to_owned(), "10.1.2.0/24".parse().unwrap())],
+            networks: vec![Network { dhcp: true, ..network }],
             interfaces: vec![interface(2, access.clone()), interface(3, access)],
             ports: BTreeMap::from([(port, target)]),
         }

@@ -15,6 +15,8 @@ use super::{
     table::Table,
 };
 
+/// What marks the rules of a network with a DHCP server.
+pub(crate) const DHCP: &str = "asked for an address";
 const PUBLISHED: &str = "published";
 const PUBLISHED6: &str = "published6";
 const LINK_LOCAL: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10);
@@ -187,6 +189,13 @@ fn guard(table: &mut Table, network: &Network) {
     let drops = |statement| vec![from(), statement, count(), drop()];
     // Not counted: kernels speak IPv6 wherever nobody told them not to.
     let ignored = |family: &str| vec![from(), equal(meta("nfproto"), family), drop()];
+    if network.dhcp {
+        // Who asks has no address yet.
+        let nobody = [("saddr", "0.0.0.0"), ("daddr", "255.255.255.255")];
+        let nobody = nobody.map(|(side, address)| equal(payload("ip", side), address));
+        let asking = [vec![from()], nobody.into(), asks_for_an_address().into(), vec![accept()]].concat();
+        table.rule("guard", DHCP, asking);
+    }
     match network.ipv4 {
         Some(subnet) => {
             table.rule("guard", "no foreign source", drops(is_not(payload("ip", "saddr"), prefix(subnet))))
@@ -202,6 +211,10 @@ fn guard(table: &mut Table, network: &Network) {
     }
     let to_loopback = equal(payload("ip", "daddr"), prefix(LOOPBACK));
     table.rule("guard", "no way to the host's loopback", drops(to_loopback));
+}
+
+fn asks_for_an_address() -> [Value; 2] {
+    [equal(payload("udp", "sport"), 68), equal(payload("udp", "dport"), 67)]
 }
 
 /// First of all, so that what is open goes too: isolation says who is there, not who may begin.
@@ -238,7 +251,8 @@ fn ask_lists(table: &mut Table, network: &Network, listed: Listed) {
     }
 }
 
-/// What an instance sends to the host is restricted by what may go out, but for names and neighbour discovery.
+/// What an instance sends to the host is restricted by what may go out, but for names, neighbour discovery and, where there is
+/// a server, DHCP.
 fn input(table: &mut Table, network: &Network, listed: Listed) {
     let of_network = Direction::Egress.of(&network.access).is_some();
     let of_interfaces = listed.has(Direction::Egress);
@@ -255,6 +269,9 @@ fn input(table: &mut Table, network: &Network, listed: Listed) {
         accept(),
     ];
     table.rule("input", "names", names);
+    if network.dhcp {
+        table.rule("input", DHCP, [vec![from()], asks_for_an_address().into(), vec![accept()]].concat());
+    }
     let kinds =
         set(["nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert", "mld2-listener-report"]);
     let neighbours = vec![from(), equal(payload("icmpv6", "type"), kinds), accept()];

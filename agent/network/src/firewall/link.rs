@@ -6,7 +6,7 @@ use super::{
     access::{self, Direction, Listed},
     desired::{Desired, Interface},
     json::{
-        accept, concat, count, drop, equal, go_to, is_not, jump, matching, meta, payload, set,
+        accept, concat, count, drop, equal, give_back, go_to, is_not, jump, matching, meta, payload, set,
         transport_bits, verdict,
     },
     table::Table,
@@ -28,6 +28,7 @@ pub(super) fn table(name: &str, desired: &Desired, listed: Listed) -> Table {
     table.base("guard", "filter", "prerouting", -300);
     table.rule("guard", "ports of instances", vec![equal(iifname(), "@ports"), jump("own")]);
     own(&mut table);
+    askers(&mut table, desired);
     ipv4(&mut table);
     ipv6(&mut table);
     neighbours(&mut table, &desired.interfaces);
@@ -103,6 +104,32 @@ fn own(table: &mut Table) {
 
 fn udp(field: &str, port: u16) -> Value {
     equal(payload("udp", field), port)
+}
+
+/// An instance asks a DHCP server for itself alone: the server knows who asks by what the question says.
+fn askers(table: &mut Table, desired: &Desired) {
+    if desired.networks.iter().all(|network| !network.dhcp) {
+        return;
+    }
+    // What a first fragment seems to say need not be in it, but behind it in the frame.
+    let fragment = json!({ "&": [payload("ip", "frag-off"), 0x3fff] });
+    refused(table, "ipv4", "no parts of DHCP", vec![udp("dport", 67), is_not(fragment, 0)]);
+    let served = |interface: &&Interface| {
+        desired.networks.iter().any(|network| network.dhcp && network.bridge == interface.bridge)
+    };
+    let mut elements = Vec::new();
+    for interface in desired.interfaces.iter().filter(served) {
+        let chain = format!("asks_{}", interface.name);
+        let [a, b, c, d, e, f] = interface.mac.0;
+        let own = format!("{:#014x}", u64::from_be_bytes([0, 0, a, b, c, d, e, f]));
+        // Behind UDP's own header.
+        let own = equal(transport_bits(8 * (8 + 28), 48), own);
+        table.rule(&chain, "for itself", vec![own, give_back()]);
+        refused(table, &chain, "no foreign MAC in DHCP", vec![]);
+        elements.push(json!([interface.name, jump(&chain)]));
+    }
+    table.map("askers", json!("ifname"), "verdict", elements);
+    table.rule("ipv4", "who asks for an address", vec![udp("dport", 67), verdict(iifname(), "askers")]);
 }
 
 fn ipv4(table: &mut Table) {

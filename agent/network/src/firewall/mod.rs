@@ -9,7 +9,8 @@
 //!
 //! ```text
 //! inet
-//! prerouting, raw     guard        from a bridge: only its network's addresses, nothing to 127.0.0.0/8
+//! prerouting, raw     guard        from a bridge: only its network's addresses, or none yet where DHCP is served; nothing
+//!                                  to 127.0.0.0/8
 //! prerouting, dstnat  prerouting   to a local address but 127.0.0.0/8   -> published, published6
 //! output, dstnat      output       to a local address                   -> published, published6
 //!                     published    maps (address, protocol, port) and (protocol, port) to instances
@@ -20,7 +21,8 @@
 //!                                  to the network it came from through a published port
 //! bridge
 //! prerouting, dstnat  guard        from an instance's port -> own: its MAC and addresses alone, in Ethernet, ARP, IP and
-//!                                  neighbour discovery; no DHCP answer, no router advertisement; else counted and dropped
+//!                                  neighbour discovery, and in what it asks of a DHCP server; no DHCP answer, no router
+//!                                  advertisement; else counted and dropped
 //! forward, filter     forward      between ports of a bridge, where lists are: what begins a connection is asked about
 //! ```
 //!
@@ -57,6 +59,7 @@ use crate::{
     nft::{Nft, NftError},
 };
 use access::{Direction, Listed};
+pub(crate) use inet::DHCP;
 use kernel::Kernel;
 use table::Table;
 
@@ -236,9 +239,16 @@ fn changed(name: &str, from: &Desired, desired: &Desired) -> [(Table, Vec<Value>
 /// it need not be written to be found equal.
 fn differing(from: &Desired, desired: &Desired) -> (Desired, Desired) {
     let without = |these: &Desired, others: &Desired| {
+        let dhcp = |desired: &Desired, bridge: &str| {
+            desired.networks.iter().any(|network| network.dhcp && network.bridge == bridge)
+        };
+        // What an interface is in the tables says its network too.
+        let same = |interface: &Interface| dhcp(these, &interface.bridge) == dhcp(others, &interface.bridge);
         let known: HashMap<&str, &Interface> =
             others.interfaces.iter().map(|interface| (interface.name.as_str(), interface)).collect();
-        let new = |interface: &&Interface| known.get(interface.name.as_str()) != Some(interface);
+        let new = |interface: &&Interface| {
+            known.get(interface.name.as_str()) != Some(interface) || !same(interface)
+        };
         Desired {
             networks: these.networks.clone(),
             interfaces: these.interfaces.iter().filter(new).cloned().collect(),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use berth_sys::socket::send_with_descriptors;
 use nix::sys::socket::{self, AddressFamily, Backlog, SockFlag, SockType, SockaddrStorage, sockopt};
 
-use super::{Config, Request, Response, Socket, VERSION};
+use super::{Config, LeasesError, Request, Response, Socket, VERSION};
 use crate::firewall::Protocol;
 
 /// It answers from memory: one that takes longer does not work.
@@ -49,6 +49,9 @@ pub enum HelperError {
         #[source]
         source: io::Error,
     },
+    /// What it gives cannot be kept.
+    #[error(transparent)]
+    Leases(#[from] LeasesError),
     /// It would not.
     #[error("the helper refused: {reason}")]
     Refused {
@@ -136,6 +139,17 @@ impl Helper {
     #[must_use]
     pub fn sockets(&self) -> &BTreeSet<Socket> {
         &self.sockets
+    }
+
+    /// Tells it where to keep what it gives: it has no way of its own to any file.
+    ///
+    /// # Errors
+    /// Where it does not listen.
+    pub fn keep_leases(
+        &self,
+        directory: impl FnOnce() -> Result<OwnedFd, LeasesError>,
+    ) -> Result<(), HelperError> {
+        self.send(&Request::Leases, &[directory()?.as_fd()])
     }
 
     /// Makes it do this and nothing else. The sockets that it does not have yet are made, and nothing is changed where one
@@ -265,8 +279,12 @@ fn bind(socket: &Socket) -> io::Result<OwnedFd> {
     if let Some(device) = &socket.device {
         socket::setsockopt(&made, sockopt::BindToDevice, &device.into())?;
     }
-    if socket.protocol == Protocol::Tcp {
+    // Another DHCP server has the port on other devices, or on all of them, and says likewise that it may be shared.
+    if socket.protocol == Protocol::Tcp || socket.is_of_dhcp() {
         socket::setsockopt(&made, sockopt::ReuseAddr, &true)?;
+    }
+    if socket.is_of_dhcp() {
+        socket::setsockopt(&made, sockopt::Broadcast, &true)?;
     }
     socket::bind(made.as_raw_fd(), &storage)?;
     if socket.protocol == Protocol::Tcp {

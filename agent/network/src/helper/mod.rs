@@ -1,35 +1,42 @@
-//! The helper of a bridge: the process `berth-bridge`, which answers for the names of those who are on it, and relays the
-//! published ports that the kernel does not translate.
+//! The helper of a bridge: the process `berth-bridge`, which answers for the names of those who are on it, gives addresses to
+//! those of them who are not the agent's where that is asked for, and relays the published ports that the kernel does not
+//! translate.
 //!
 //! It outlives the agent: the next one finds it by its control socket and goes on with it. The agent makes the sockets
 //! that it answers at and hands them over, so that it needs no privilege of the host's.
 //!
 //! ```text
 //! agent -> {"socket": …} + descriptor, once for each that it does not have
+//!       -> "leases" + descriptor         the directory where it keeps what it has given
 //!       -> {"configure": …}             what it answers from now on
 //!       <- "done" | {"refused": …}
 //! ```
 
 mod client;
+mod leases;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::{Deserialize, Serialize};
 
 pub use client::{Helper, HelperError, Started};
+pub use leases::{Lease, Leases, LeasesError};
 
 use crate::firewall::Protocol;
 
 /// Of the conversation and of what a helper does: one of another version is replaced.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest line that either side takes.
 pub const MAX_LINE: usize = 64 << 20;
 
 /// The port of names.
 pub const NAMES_PORT: u16 = 53;
+
+/// The port of those who want an address.
+pub const DHCP_PORT: u16 = 67;
 
 /// A socket that the helper is given.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,6 +48,27 @@ pub struct Socket {
     /// The only device whose packets it gets.
     #[serde(default)]
     pub device: Option<String>,
+}
+
+impl Socket {
+    /// Where those on a bridge ask for an address.
+    #[must_use]
+    pub fn of_dhcp(bridge: &str) -> Self {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, DHCP_PORT));
+        Self { address, protocol: Protocol::Udp, device: Some(bridge.to_owned()) }
+    }
+
+    /// Whether addresses are asked for there.
+    #[must_use]
+    pub fn is_of_dhcp(&self) -> bool {
+        self.device.is_some() && self.protocol == Protocol::Udp && self.address.port() == DHCP_PORT
+    }
+
+    /// Whether names are asked for there.
+    #[must_use]
+    pub fn is_of_names(&self) -> bool {
+        self.device.is_some() && self.address.port() == NAMES_PORT
+    }
 }
 
 /// The names of one network.
@@ -68,6 +96,28 @@ pub struct Config {
     pub sockets: BTreeSet<Socket>,
     /// Those of the sockets that lead to an instance, and where.
     pub relays: Vec<(Socket, SocketAddr)>,
+    /// What it gives to those who ask for an address, where it is to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dhcp: Option<Dhcp>,
+}
+
+/// Addresses for those on the bridge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dhcp {
+    /// The network.
+    pub subnet: Ipv4Net,
+    /// The bridge's own address, which is their router and answers for names.
+    pub gateway: Ipv4Addr,
+    /// The first address that is given.
+    pub first: Ipv4Addr,
+    /// The last.
+    pub last: Ipv4Addr,
+    /// How long a lease is.
+    pub lease_seconds: u32,
+    /// The largest packet, where that is not what everybody takes it for.
+    pub mtu: Option<u32>,
+    /// What instances have, by their hardware addresses: each is told its own, and nobody else is given it.
+    pub instances: BTreeMap<String, BTreeSet<Ipv4Addr>>,
 }
 
 /// What the agent says.
@@ -78,6 +128,8 @@ pub enum Request {
     Status,
     /// The descriptor that comes with this is such a socket.
     Socket(Socket),
+    /// The descriptor that comes with this is the directory where leases are kept.
+    Leases,
     /// Do this from now on.
     Configure(Config),
     /// Let go of everything and end.
@@ -121,6 +173,12 @@ mod tests {
         let line = r#"{"configure":{"zones":[{"domain":"default.berth","subnets":["10.1.2.0/24"],"names":{"web":["10.1.2.3"]}}],"also":{"10.1.2.3":[0]},"forward":true,"sockets":[],"relays":[]}}"#;
         let request: Request = serde_json::from_str(line).unwrap();
         assert_eq!(serde_json::to_string(&request).unwrap(), line);
-        assert_eq!(serde_json::from_str::<Request>("\"status\"").unwrap(), Request::Status);
+        let dhcp = r#","dhcp":{"subnet":"10.1.2.0/24","gateway":"10.1.2.1","first":"10.1.2.128","last":"10.1.2.254","lease_seconds":3600,"mtu":null,"instances":{"02:00:00:00:00:07":["10.1.2.3"]}}}}"#;
+        let line = format!("{}{dhcp}", line.trim_end_matches("}}"));
+        let request: Request = serde_json::from_str(&line).unwrap();
+        assert_eq!(serde_json::to_string(&request).unwrap(), line);
+        for (word, request) in [("\"status\"", Request::Status), ("\"leases\"", Request::Leases)] {
+            assert_eq!(serde_json::from_str::<Request>(word).unwrap(), request);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! What `berth check` says, and that what it advises helps.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
 
 use berth_network::check::{Finding, Severity, Subject, check};
 
@@ -101,7 +102,7 @@ fn nothing_blocks(world: &World) {
 
 #[test]
 fn a_host_that_answers_nobody_is_named_and_the_advice_lets_names_be_asked_for() {
-    let world = World::new();
+    let mut world = World::new();
     let web = world.instance(2);
     let gateway = world.agent.bridge.gateway.addr();
     let [names, other] = [53, 80].map(|port| format!("{gateway}:{port}"));
@@ -115,6 +116,26 @@ fn a_host_that_answers_nobody_is_named_and_the_advice_lets_names_be_asked_for() 
     world.host.sh(finding.fix.as_ref().unwrap());
     assert!(web.netns.ask(&names).is_ok());
     web.netns.hears_nothing_from(&other);
+    nothing_blocks(&world);
+    // Who gives addresses is to be asked for them too.
+    world.agent.desired.networks[0].dhcp = true;
+    world.agent.apply(&world.host);
+    let server = world.host.run(|| UdpSocket::bind("0.0.0.0:67").unwrap());
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let ask = || {
+        let question = "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('', 68)); s.sendto(b'x', ('{}', 67))";
+        let question = question.replace("{}", &gateway.to_string());
+        web.netns.sh(&format!("python3 -c \"import socket; {question}\""));
+    };
+    ask();
+    assert!(server.recv(&mut [0; 8]).is_err(), "it is blocked");
+    let findings = find(&world, Subject::ForeignFirewall);
+    let [finding] = findings.as_slice() else { panic!("{findings:#?}") };
+    assert!(finding.detail.contains("DHCP") && !finding.detail.contains("names"), "{}", finding.detail);
+    world.host.sh(finding.fix.as_ref().unwrap());
+    server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    ask();
+    assert_eq!(server.recv(&mut [0; 8]).unwrap(), 1);
     nothing_blocks(&world);
 }
 

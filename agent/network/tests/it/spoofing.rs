@@ -82,6 +82,63 @@ fn what_is_foreign_is_dropped_and_counted_and_what_is_own_passes() {
     assert!(other.netns.ask("10.77.1.1:5432").is_ok(), "the gateway is who it was");
 }
 
+/// A question to a DHCP server, as far as it goes: the first `length` bytes of who asks.
+fn dhcp_question(ether: &str, source: [u8; 4], asks: &str, length: usize, fragments: bool) -> String {
+    let body = format!("01010600{}{}", "00".repeat(24), &asks[..length * 2]);
+    let (udp, flags) = (8 + body.len() / 2, if fragments { "2000" } else { "0000" });
+    let ip = format!("4500{:04x}0000{flags}4011", 20 + udp);
+    format!("{ALL}{ether}0800{ip}0000{}ffffffff00440043{udp:04x}0000{body}", hex(&source))
+}
+
+#[test]
+fn an_address_is_asked_for_by_who_is_to_have_it() {
+    let (mut world, hostile, other) = guarded();
+    let interfaces = world.agent.desired.interfaces.clone();
+    let (own, foreign) = (mac(&interfaces[0]), mac(&interfaces[1]));
+    let nobody = [0; 4];
+    let attempts = [
+        dhcp_question(&own, nobody, &foreign, 6, false),
+        dhcp_question(&own, nobody, &foreign, 6, true),
+        dhcp_question(&own, [10, 77, 1, 2], "020000000001", 6, false),
+        dhcp_question(&own, nobody, &own, 4, true),
+        // The rest of its own stands behind the packet.
+        dhcp_question(&own, nobody, &own, 4, true) + &own[8..],
+    ];
+    // Where nobody gives addresses, nobody looks; the interfaces stay as they are when somebody begins to.
+    send_frames(&hostile, &attempts);
+    assert_eq!(refused(&world, &hostile), 0);
+    let before = world.agent.desired.clone();
+    world.agent.desired.networks[0].dhcp = true;
+    world.host.run(|| world.agent.firewall.change(&before, &world.agent.desired).unwrap());
+    let observed = world.host.run(|| world.agent.firewall.observe(&world.agent.desired).unwrap());
+    assert_eq!(observed, berth_network::firewall::State::AsDesired);
+    let start = refused(&world, &hostile);
+    for (number, frame) in attempts.iter().enumerate() {
+        send_frames(&hostile, std::slice::from_ref(frame));
+        assert_eq!(refused(&world, &hostile), start + number as u64 + 1, "attempt {number}");
+    }
+    send_frames(&hostile, &[dhcp_question(&own, nobody, &own, 6, false)]);
+    assert_eq!(refused(&world, &hostile), start + attempts.len() as u64, "for itself it may ask");
+    // Who has no address reaches the host with its question and with nothing else.
+    let server = world.host.run(|| UdpSocket::bind("0.0.0.0:67").unwrap());
+    server.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut question = dhcp_question(&own, nobody, &own, 6, false);
+    let words: u32 =
+        (28..68).step_by(4).map(|at| u32::from_str_radix(&question[at..at + 4], 16).unwrap()).sum();
+    let checksum = !((words & 0xffff) + (words >> 16)) & 0xffff;
+    question.replace_range(48..52, &format!("{checksum:04x}"));
+    send_frames(&hostile, std::slice::from_ref(&question));
+    assert!(server.recv(&mut [0; 400]).unwrap() >= 34);
+    send_frames(&hostile, &[question.replace("00440043", "00440044")]);
+    assert_eq!(refused(&world, &hostile) - start, attempts.len() as u64 + 1);
+    world.agent.desired.networks[0].dhcp = false;
+    world.agent.apply(&world.host);
+    drop(other);
+    server.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    send_frames(&hostile, &[question]);
+    assert!(server.recv(&mut [0; 400]).is_err(), "nobody asks where nobody gives");
+}
+
 #[test]
 fn a_neighbour_is_not_robbed_of_its_packets() {
     let (world, hostile, other) = guarded();

@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use berth_domain::{AccessRule, AccessRuleDraft, InterfaceDraft, InterfaceSpec, NetworkDraft};
+use berth_domain::{
+    AccessRule, AccessRuleDraft, Dhcp, DhcpDraft, InterfaceDraft, InterfaceSpec, NetworkDraft,
+};
+use berth_engine::ports::network::Lease;
 use berth_engine::ports::runtime::InterfaceState;
 use berth_engine::view::NetworkView;
 use berth_proto::agent as wire;
@@ -29,6 +32,9 @@ pub(in crate::api) fn draft(spec: Option<wire::NetworkSpec>) -> Result<NetworkDr
         labels: spec.labels.into_iter().collect(),
         ingress: rule_drafts(spec.ingress),
         egress: rule_drafts(spec.egress),
+        dhcp: spec
+            .dhcp
+            .map(|dhcp| DhcpDraft { ipv4_range: dhcp.ipv4_range, lease_time_ms: dhcp.lease_time_ms }),
     })
 }
 
@@ -90,7 +96,26 @@ pub(in crate::api) fn show(view: NetworkView) -> wire::Network {
             labels: spec.labels.into_iter().collect(),
             ingress: rules(spec.ingress.as_deref()),
             egress: rules(spec.egress.as_deref()),
+            dhcp: spec.dhcp.map(dhcp),
         }),
+        leases: view.leases.all.into_iter().map(network_lease).collect(),
+        leases_exhausted: text(view.leases.exhausted.map(rfc3339)),
+    }
+}
+
+fn dhcp(dhcp: Dhcp) -> wire::NetworkDhcp {
+    wire::NetworkDhcp {
+        ipv4_range: dhcp.ipv4_range.map(|range| range.to_string()).unwrap_or_default(),
+        lease_time_ms: dhcp.lease_seconds.map(|seconds| u64::from(seconds) * 1000).unwrap_or_default(),
+    }
+}
+
+fn network_lease(lease: Lease) -> wire::NetworkLease {
+    wire::NetworkLease {
+        ipv4_address: lease.address.to_string(),
+        mac: lease.mac.to_string(),
+        hostname: lease.hostname.unwrap_or_default(),
+        expires: rfc3339(lease.expires),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The helpers of the bridges, which answer for names: each is told what the record says.
+//! The helpers of the bridges, which answer for names and give addresses: each is told what the record says.
 //!
 //! Where one cannot be, as another listens at port 53 of every address, instances have the host's resolvers, as they have
 //! without a bridge; the next that is started there tries again.
@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::error::Error;
 use std::fs;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -14,7 +15,9 @@ use std::time::{Duration, Instant};
 
 use berth_network::bridge;
 use berth_network::firewall::Protocol;
-use berth_network::helper::{Config, Helper, HelperError, NAMES_PORT, Socket, Zone};
+use berth_network::helper::{
+    Config, Dhcp, Helper, HelperError, Leases, LeasesError, NAMES_PORT, Socket, Zone,
+};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
 
@@ -61,7 +64,7 @@ pub(super) struct Helpers {
 
 struct Known {
     helper: Helper,
-    /// What it was told last.
+    /// What it was told last, and could be made to do.
     told: Option<Config>,
     number: u64,
 }
@@ -131,18 +134,12 @@ impl Inner {
         if known.told.as_ref() == Some(config) {
             return Ok(());
         }
-        if let Err(error) = known.helper.configure(config) {
-            if matches!(&error, HelperError::Bind { socket, .. } if socket.device.is_some()) {
-                // Ports have nothing to do with who has that of names.
-                let mut ports = config.clone();
-                ports.sockets.retain(|socket| socket.device.is_none());
-                known.helper.configure(&ports)?;
-            }
-            return Err(error.into());
-        }
-        known.told = Some(config.clone());
+        let leases = self.leases_directory(bridge);
+        let config = known.configure(bridge, config.clone(), || Leases::directory(&leases))?;
         let domain = config.zones.first().map(|zone| zone.domain.clone()).unwrap_or_default();
-        let addresses: BTreeSet<_> = config.sockets.iter().map(|socket| socket.address.ip()).collect();
+        let names = config.sockets.iter().filter(|socket| socket.is_of_names());
+        let addresses: BTreeSet<_> = names.map(|socket| socket.address.ip()).collect();
+        known.told = Some(config);
         self.served.set(bridge, Some(Server { domain, addresses: addresses.into_iter().collect() }));
         Ok(())
     }
@@ -187,6 +184,42 @@ impl Inner {
             let error: &dyn Error = &error;
             tracing::warn!(bridge, error, "who answered for names did not end as it should");
         }
+    }
+}
+
+impl Known {
+    /// Has it do all of this that can be; gives what it does. Where addresses cannot be given, all else goes on, and the next
+    /// time it is tried again.
+    fn configure(
+        &mut self,
+        bridge: &str,
+        mut config: Config,
+        leases: impl FnOnce() -> Result<OwnedFd, LeasesError>,
+    ) -> Result<Config, HelperError> {
+        let none_given = |config: &mut Config, error: &HelperError| {
+            let error: &dyn Error = error;
+            tracing::warn!(bridge, error, "nobody is given an address by DHCP");
+            config.dhcp = None;
+            config.sockets.retain(|socket| !socket.is_of_dhcp());
+        };
+        let begins = config.dhcp.is_some() && self.told.as_ref().is_none_or(|told| told.dhcp.is_none());
+        if begins && let Err(error) = self.helper.keep_leases(leases) {
+            none_given(&mut config, &error);
+        }
+        let done = match self.helper.configure(&config) {
+            Err(HelperError::Bind { socket, source }) if socket.is_of_dhcp() => {
+                none_given(&mut config, &HelperError::Bind { socket, source });
+                self.helper.configure(&config)
+            }
+            done => done,
+        };
+        if matches!(&done, Err(HelperError::Bind { socket, .. }) if socket.is_of_names()) {
+            // Ports and addresses have nothing to do with who has that of names.
+            let mut others = config.clone();
+            others.sockets.retain(|socket| !socket.is_of_names());
+            self.helper.configure(&others)?;
+        }
+        done.map(|()| config)
     }
 }
 
@@ -275,8 +308,35 @@ fn config(record: &Record, bridge: &str) -> Option<Config> {
             here().for_each(|address| also.entry(*address).or_default().push(place));
         }
     }
+    let dhcp = dhcp(record, bridge);
+    sockets.extend(dhcp.iter().map(|_| Socket::of_dhcp(bridge)));
     let forward = !record.settings.get(bridge).copied().unwrap_or_default().isolated;
-    Some(Config { zones, also, forward, sockets, relays })
+    Some(Config { zones, also, forward, sockets, relays, dhcp })
+}
+
+/// What is given on the bridge, and what is not, as instances have it: by the ledger, and now.
+fn dhcp(record: &Record, bridge: &str) -> Option<Dhcp> {
+    let (given, subnet) = (record.dhcp.get(bridge)?, *record.networks.get(bridge)?);
+    let mut instances: BTreeMap<String, BTreeSet<Ipv4Addr>> = BTreeMap::new();
+    for (mac, address) in record.held.get(bridge).into_iter().flatten() {
+        instances.entry(mac.to_string()).or_default().insert(*address);
+    }
+    for link in record.interfaces.values().flat_map(BTreeMap::values).filter(|link| link.bridge == bridge) {
+        let v4 = link.addresses.iter().filter_map(|address| match address {
+            IpAddr::V4(v4) => Some(*v4),
+            IpAddr::V6(_) => None,
+        });
+        instances.entry(link.mac.to_string()).or_default().extend(v4);
+    }
+    Some(Dhcp {
+        subnet,
+        gateway: bridge::gateway(subnet).addr(),
+        first: given.range.first,
+        last: given.range.last,
+        lease_seconds: given.lease_seconds,
+        mtu: given.mtu,
+        instances,
+    })
 }
 
 /// The ports that lead to instances on the bridge by this process.
@@ -311,6 +371,7 @@ fn zone(record: &Record, bridge: &str) -> Option<Zone> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::published::Given;
 
     #[test]
     fn who_is_on_two_bridges_may_ask_about_both_on_either() {
@@ -338,5 +399,18 @@ mod tests {
         assert_eq!(asked, BTreeSet::from(["10.1.0.1:53".to_owned()]));
         assert!(!config(&record, "b1").unwrap().forward);
         assert_eq!(config(&record, "b2"), None, "an agent that knew no names has left it");
+        // What instances have is not given, whether they run or not.
+        assert_eq!(first.dhcp, None);
+        let mut record = record;
+        let range = "10.1.0.2-10.1.0.99".parse().unwrap();
+        record.dhcp.insert("b0".to_owned(), Given { range, lease_seconds: 60, mtu: None });
+        let stopped = BTreeMap::from([("02:00:00:00:00:02".parse().unwrap(), "10.1.0.9".parse().unwrap())]);
+        record.held.insert("b0".to_owned(), stopped);
+        let first = config(&record, "b0").unwrap();
+        assert!(first.sockets.contains(&Socket::of_dhcp("b0")));
+        let dhcp = first.dhcp.unwrap();
+        assert_eq!(dhcp.gateway.to_string(), "10.1.0.1");
+        let held: Vec<_> = dhcp.instances.values().flatten().map(ToString::to_string).collect();
+        assert_eq!(held, ["10.1.0.2", "10.1.0.3", "10.1.0.9"]);
     }
 }

@@ -1,21 +1,24 @@
-//! DHCP messages (RFC 2131, 2132, 3442) and the packets that carry them. What comes may say anything.
+//! What is asked of a server, what it says (RFC 2132, 3442), and the packets that carry both. What comes may say anything.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
+use berth_dhcp::{CLIENT_PORT, Message, SERVER_PORT, Sender, address, option};
 use berth_runtime::lease::{Lease, LeaseRoute};
 
-pub const DISCOVER: u8 = 1;
-pub const OFFER: u8 = 2;
-pub const REQUEST: u8 = 3;
-pub const ACK: u8 = 5;
-pub const NAK: u8 = 6;
-pub const RELEASE: u8 = 7;
+pub use berth_dhcp::kind::{ACK, DISCOVER, NAK, OFFER, RELEASE, REQUEST};
 
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
-const HEADER: usize = 236;
-/// Subnet, routers, resolvers, domain, MTU, lease, T1, T2, classless routes.
-const WANTED: [u8; 9] = [121, 1, 3, 6, 15, 26, 51, 58, 59];
+/// What is asked for of a server.
+const WANTED: [u8; 9] = [
+    option::ROUTES,
+    option::SUBNET_MASK,
+    option::ROUTER,
+    option::DNS,
+    option::DOMAIN,
+    option::MTU,
+    option::LEASE_TIME,
+    option::RENEW_TIME,
+    option::REBIND_TIME,
+];
 /// A lease that is shorter would be nothing but asking.
 const SHORTEST: u32 = 10;
 const MOST_ROUTES: usize = 64;
@@ -37,40 +40,24 @@ pub struct Query {
 impl Query {
     /// As it is sent.
     pub fn write(&self) -> Vec<u8> {
-        let mut out = vec![1, 1, 6, 0];
-        out.extend(self.xid.to_be_bytes());
-        out.extend(self.seconds.to_be_bytes());
-        out.extend([0, 0]);
-        out.extend(self.own.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
-        out.extend([0; 12]);
-        out.extend(self.mac);
-        out.resize(HEADER, 0);
-        out.extend(MAGIC);
-        let mut option = |code: u8, value: &[u8]| {
-            if let Ok(length @ 1..) = u8::try_from(value.len()) {
-                out.extend([code, length]);
-                out.extend(value);
-            }
-        };
-        option(53, &[self.kind]);
         let mut client = vec![1];
         client.extend(self.mac);
-        option(61, &client);
-        if let Some(address) = self.requested {
-            option(50, &address.octets());
+        let octets = |address: Option<Ipv4Addr>| address.map(|it| it.octets().to_vec()).unwrap_or_default();
+        let own = self.own.unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let (kind, xid, seconds, mac) = (self.kind, self.xid, self.seconds, self.mac);
+        let message = Message { kind, xid, seconds, mac, own, ..Message::default() }
+            .with(option::CLIENT, client)
+            .with(option::REQUESTED_ADDRESS, octets(self.requested))
+            .with(option::SERVER, octets(self.server));
+        if self.kind == RELEASE {
+            return message.write();
         }
-        if let Some(server) = self.server {
-            option(54, &server.octets());
-        }
-        if self.kind != RELEASE {
-            option(57, &1472u16.to_be_bytes());
-            option(55, &WANTED);
-            option(12, self.hostname.as_deref().unwrap_or_default().as_bytes());
-        }
-        out.push(255);
-        // Some relays drop what is shorter than a BOOTP message.
-        out.resize(out.len().max(300), 0);
-        out
+        let name = self.hostname.as_deref().filter(|name| name.len() < 256).unwrap_or_default();
+        message
+            .with(option::LARGEST_MESSAGE, 1472u16.to_be_bytes())
+            .with(option::WANTED, WANTED)
+            .with(option::HOSTNAME, name)
+            .write()
     }
 }
 
@@ -81,47 +68,29 @@ pub struct Reply {
     pub xid: u32,
     pub mac: [u8; 6],
     pub address: Ipv4Addr,
-    options: BTreeMap<u8, Vec<u8>>,
+    message: Message,
 }
 
 impl Reply {
     /// `None` where it is no server's message.
-    pub fn read(message: &[u8]) -> Option<Self> {
-        let header = message.get(..HEADER)?;
-        if header.get(..3)? != [2, 1, 6] || message.get(HEADER..HEADER + 4)? != MAGIC {
-            return None;
-        }
-        let options = options(message.get(HEADER + 4..)?)?;
-        let kind = match options.get(&53)?.as_slice() {
-            [kind] => *kind,
-            _ => return None,
-        };
-        Some(Self {
-            kind,
-            xid: u32::from_be_bytes(header.get(4..8)?.try_into().ok()?),
-            mac: header.get(28..34)?.try_into().ok()?,
-            address: address(header.get(16..20)?)?,
-            options,
-        })
+    pub fn read(bytes: &[u8]) -> Option<Self> {
+        let message = Message::read(bytes).filter(|message| message.sender == Sender::Server)?;
+        Some(Self { kind: message.kind, xid: message.xid, mac: message.mac, address: message.given, message })
     }
 
     /// Who said it.
     pub fn server(&self) -> Option<Ipv4Addr> {
-        self.options.get(&54).and_then(|value| address(value)).filter(|server| usable(*server))
+        self.message.address(option::SERVER).filter(|server| usable(*server))
     }
 
     /// What the server says of why.
     pub fn text(&self) -> Option<String> {
-        let text = String::from_utf8_lossy(self.options.get(&56)?);
+        let text = String::from_utf8_lossy(self.message.options.get(&option::TEXT)?);
         Some(text.chars().filter(|letter| !letter.is_control()).take(200).collect())
     }
 
-    fn number(&self, option: u8) -> Option<u32> {
-        Some(u32::from_be_bytes(self.options.get(&option)?.as_slice().try_into().ok()?))
-    }
-
     fn addresses(&self, option: u8) -> Vec<Ipv4Addr> {
-        let value = self.options.get(&option).map(Vec::as_slice).unwrap_or_default();
+        let value = self.message.option(option);
         value.chunks_exact(4).filter_map(address).filter(|one| usable(*one)).collect()
     }
 
@@ -133,23 +102,24 @@ impl Reply {
             return Err(format!("{address} is no address for a host"));
         }
         let prefix_len = self.prefix_len(address)?;
-        let seconds = self.number(51).ok_or("it does not say for how long")?;
+        let seconds = self.message.number(option::LEASE_TIME).ok_or("it does not say for how long")?;
         if seconds < SHORTEST {
             return Err(format!("a lease of {seconds} s is too short to be used"));
         }
         let half = seconds / 2;
         let most = u32::try_from(u64::from(seconds) * 7 / 8).unwrap_or(seconds);
-        let (renew, rebind) = match (self.number(58).unwrap_or(half), self.number(59).unwrap_or(most)) {
+        let told = |option, default| self.message.number(option).unwrap_or(default);
+        let (renew, rebind) = match (told(option::RENEW_TIME, half), told(option::REBIND_TIME, most)) {
             (renew, rebind) if renew > 0 && renew < rebind && rebind < seconds => (renew, rebind),
             _ => (half, most),
         };
-        let domain = self.options.get(&15).and_then(|value| domain(value));
-        let mtu = self.options.get(&26).and_then(|value| value.as_slice().try_into().ok());
+        let domain = domain(self.message.option(option::DOMAIN));
+        let mtu = self.message.option(option::MTU).try_into().ok();
         Ok(Lease {
             address,
             prefix_len,
             routes: self.routes(address),
-            dns: self.addresses(6).into_iter().take(3).collect(),
+            dns: self.addresses(option::DNS).into_iter().take(3).collect(),
             domain,
             mtu: mtu.map(u16::from_be_bytes).map(u32::from).filter(|mtu| *mtu >= 576),
             server,
@@ -163,7 +133,7 @@ impl Reply {
     }
 
     fn prefix_len(&self, own: Ipv4Addr) -> Result<u8, String> {
-        let mask = match self.options.get(&1) {
+        let mask = match self.message.options.get(&option::SUBNET_MASK) {
             Some(value) => address(value).ok_or("its network mask is cut short")?.to_bits(),
             // As before there were masks.
             None => match own.octets()[0] {
@@ -185,10 +155,10 @@ impl Reply {
 
     /// Classless routes, or else the first router.
     fn routes(&self, own: Ipv4Addr) -> Vec<LeaseRoute> {
-        if let Some(value) = self.options.get(&121) {
+        if let Some(value) = self.message.options.get(&option::ROUTES) {
             return classless(value, own);
         }
-        let router = self.addresses(3).into_iter().find(|router| *router != own);
+        let router = self.addresses(option::ROUTER).into_iter().find(|router| *router != own);
         let default = |gateway| LeaseRoute {
             destination: Ipv4Addr::UNSPECIFIED,
             prefix_len: 0,
@@ -236,27 +206,6 @@ fn usable(address: Ipv4Addr) -> bool {
     first != 0 && first != 127 && first < 224
 }
 
-fn address(value: &[u8]) -> Option<Ipv4Addr> {
-    Some(Ipv4Addr::from(<[u8; 4]>::try_from(value).ok()?))
-}
-
-/// Option by option; one that comes in parts is put together (RFC 3396).
-fn options(mut rest: &[u8]) -> Option<BTreeMap<u8, Vec<u8>>> {
-    let mut options: BTreeMap<u8, Vec<u8>> = BTreeMap::new();
-    loop {
-        match rest {
-            [] | [255, ..] => return Some(options),
-            [0, more @ ..] => rest = more,
-            [code, length, more @ ..] => {
-                let length = usize::from(*length);
-                options.entry(*code).or_default().extend(more.get(..length)?);
-                rest = more.get(length..)?;
-            }
-            [_] => return None,
-        }
-    }
-}
-
 /// A message from a client without an address to all, as UDP over IPv4.
 pub fn packet(message: &[u8]) -> Vec<u8> {
     let length = |more: usize| u16::try_from(message.len() + more).unwrap_or(u16::MAX).to_be_bytes();
@@ -265,7 +214,8 @@ pub fn packet(message: &[u8]) -> Vec<u8> {
     out.extend([0, 0, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255, 255, 255]);
     let checksum = checksum(&out);
     out[10..12].copy_from_slice(&checksum);
-    out.extend([0, 68, 0, 67]);
+    out.extend(CLIENT_PORT.to_be_bytes());
+    out.extend(SERVER_PORT.to_be_bytes());
     out.extend(length(8));
     // No checksum, which UDP over IPv4 may do without: the link has one.
     out.extend([0, 0]);
@@ -290,5 +240,6 @@ pub fn payload(packet: &[u8]) -> Option<&[u8]> {
     }
     let udp = packet.get(header..total)?;
     let length = usize::from(u16::from_be_bytes(udp.get(4..6)?.try_into().ok()?));
-    if udp.get(..4)? != [0, 67, 0, 68] { None } else { udp.get(8..length) }
+    let port = |from: usize| Some(u16::from_be_bytes(udp.get(from..from + 2)?.try_into().ok()?));
+    if (port(0)?, port(2)?) != (SERVER_PORT, CLIENT_PORT) { None } else { udp.get(8..length) }
 }

@@ -2,6 +2,7 @@
 
 use berth_proto::agent as wire;
 
+use super::dhcp;
 use super::model::NetworkModel;
 use crate::attr::{Attr, keep_spelling, map, non_empty};
 use crate::resources::access;
@@ -26,6 +27,7 @@ pub fn to_spec(model: &NetworkModel, defaults: &Labels) -> wire::NetworkSpec {
         labels: labels::effective(&model.labels, defaults).into_iter().collect(),
         ingress: access::to_wire(&model.ingress),
         egress: access::to_wire(&model.egress),
+        dhcp: dhcp::to_wire(&model.dhcp),
     }
 }
 
@@ -63,6 +65,7 @@ pub fn from_wire(network: &wire::Network, prior: Option<&NetworkModel>, defaults
         labels: labels::read(&spec.labels, own, before, defaults),
         ingress: access::from_wire(spec.ingress.as_ref(), Some(&kept.ingress)),
         egress: access::from_wire(spec.egress.as_ref(), Some(&kept.egress)),
+        dhcp: dhcp::from_wire(spec.dhcp.as_ref(), &kept.dhcp),
         timeouts: kept.timeouts,
         id: Attr::Known(network.id.clone()),
         bridge: non_empty(&network.bridge),

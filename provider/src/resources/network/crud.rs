@@ -7,7 +7,7 @@ use wire::error_detail::Reason;
 
 use super::convert::{from_wire, to_spec};
 use super::model::NetworkModel;
-use super::{plan, schema};
+use super::{dhcp, plan, schema};
 use crate::attr::Part;
 use crate::client::{AgentError, By};
 use crate::config::Berth;
@@ -22,7 +22,7 @@ fn kind(argument: &str) -> Kind {
     match argument {
         "labels" => Kind::Map,
         "ingress" | "egress" => Kind::ListOfObjects,
-        "timeouts" => Kind::Object,
+        "dhcp" | "timeouts" => Kind::Object,
         _ => Kind::Plain,
     }
 }
@@ -53,6 +53,10 @@ impl Resource for Network {
                 session::same_host(plan.client, one, other)
             }),
         };
+        // By now the subnet is known that was chosen before.
+        let mut found = Vec::new();
+        dhcp::validate(&planned.model, &mut found);
+        session::refuse(found)?;
         planned.replaced_by.into_iter().for_each(|path| plan.replace(path));
         plan.planned = planned.model;
         Ok(())

@@ -2,6 +2,7 @@
 
 pub mod convert;
 pub mod crud;
+pub mod dhcp;
 pub mod model;
 pub mod plan;
 pub mod schema;

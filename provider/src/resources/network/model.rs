@@ -2,6 +2,7 @@
 
 use tfplugin::timeouts::Timeouts;
 
+use super::dhcp::DhcpModel;
 use crate::attr::{Attr, Map, model};
 use crate::resources::access::Rules;
 
@@ -36,6 +37,8 @@ model! {
         ingress: Rules,
         /// What is let out.
         egress: Rules,
+        /// Addresses for who is no instance.
+        dhcp: Attr<DhcpModel>,
         /// How long operations may take.
         timeouts: Attr<Timeouts>,
         /// A UUID made by the agent.

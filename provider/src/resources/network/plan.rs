@@ -1,6 +1,7 @@
 //! What an apply would do to a network, and what can be said of its arguments: pure.
 
 use super::convert::to_spec;
+use super::dhcp;
 use super::model::NetworkModel;
 use crate::attr::{Attr, settle};
 use crate::client::hosts::Setting;
@@ -45,6 +46,7 @@ pub fn validate(model: &NetworkModel) -> Vec<Diagnostic> {
     check_kind(model, &mut found);
     access::validate("ingress", &model.ingress, &mut found);
     access::validate("egress", &model.egress, &mut found);
+    dhcp::validate(model, &mut found);
     for (key, value) in model.labels.known().into_iter().flatten() {
         if value.is_null() {
             let summary = format!("{} of labels is null", capital(&format!("{key:?}")));
@@ -101,6 +103,7 @@ fn check_kind(model: &NetworkModel, found: &mut Vec<Diagnostic>) {
                 ("dns_domain", model.dns_domain.known().is_some()),
                 ("ingress", model.ingress.known().is_some()),
                 ("egress", model.egress.known().is_some()),
+                ("dhcp", model.dhcp.known().is_some()),
             ];
             for (argument, _) in only_of_bridges.into_iter().filter(|(_, given)| *given) {
                 let summary = format!("A network of the type \"{kind}\" has no {argument}");
@@ -151,6 +154,7 @@ pub fn update(
         },
         ingress: access::settle(&prior.ingress, &config.ingress),
         egress: access::settle(&prior.egress, &config.egress),
+        dhcp: dhcp::settle(&prior.dhcp, &config.dhcp),
         effective_labels: labels::planned(&config.labels, defaults),
         ..config.clone()
     };

@@ -4,6 +4,7 @@ use tfplugin::timeouts;
 use tfplugin::value::Type;
 use tfplugin::{Attribute, Schema};
 
+use super::dhcp;
 use crate::resources::access;
 use crate::resources::session::{DEFAULT_TIMEOUT, host_attribute};
 
@@ -107,4 +108,5 @@ fn settings(schema: Schema) -> Schema {
         .attribute("labels", Attribute::map(Type::String, "Labels. In place."))
         .attribute("ingress", access::attribute("What may reach its instances.", "source"))
         .attribute("egress", access::attribute("What its instances may reach.", "destination"))
+        .attribute("dhcp", dhcp::attribute())
 }

@@ -3,6 +3,7 @@
 use berth_proto::agent as wire;
 
 use super::convert::{from_wire, to_spec};
+use super::dhcp::DhcpModel;
 use super::model::NetworkModel;
 use super::plan::{create, needs_agent, update, validate};
 use crate::attr::{Attr, list};
@@ -22,6 +23,10 @@ fn config() -> NetworkModel {
         name: Attr::from("web"),
         ipv6_subnet: Attr::from("FD00:1::/64"),
         ingress: list([rule]),
+        dhcp: Attr::Known(DhcpModel {
+            ipv4_range: Attr::from("10.8.1.9 - 10.8.1.20"),
+            lease_time: Attr::from("90s"),
+        }),
         ..NetworkModel::default()
     }
 }
@@ -140,8 +145,41 @@ fn mistakes_are_told_with_their_arguments() {
     let paths: Vec<_> = validate(&bad).into_iter().map(|found| found.path).collect();
     assert_eq!(paths, expected);
     assert!(validate(&config()).is_empty());
-    let physical =
-        NetworkModel { r#type: Attr::from("physical"), nat: Attr::Known(true), ..NetworkModel::default() };
+    let physical = NetworkModel {
+        r#type: Attr::from("physical"),
+        nat: Attr::Known(true),
+        dhcp: Attr::Known(DhcpModel::default()),
+        ..NetworkModel::default()
+    };
     let paths: Vec<_> = validate(&physical).into_iter().map(|found| found.path).collect();
-    assert_eq!(paths, ["parent", "nat"].map(Path::at));
+    assert_eq!(paths, ["parent", "nat", "dhcp"].map(Path::at));
+}
+
+#[test]
+fn a_server_s_mistakes_are_told_where_they_are_known() {
+    let network = |range: Attr<String>, time: Attr<String>, subnet: Attr<String>| NetworkModel {
+        ipv4_subnet: subnet,
+        dhcp: Attr::Known(DhcpModel { ipv4_range: range, lease_time: time }),
+        ..config()
+    };
+    let subnet = || Attr::from("10.8.1.0/24");
+    for (range, time, words) in [
+        ("10.8.1.20-10.8.1.9", "1h", "ends before it begins"),
+        ("10.8.1.20", "1h", "not a range"),
+        ("10.8.1.1-10.8.1.9", "1h", "the host's own"),
+        ("10.8.0.9-10.8.1.9", "1h", "10.8.0.9 is no address"),
+        ("10.8.1.9-10.8.1.255", "1h", "10.8.1.255 is no address"),
+        ("10.8.1.9-10.8.1.20", "59s", "out of range"),
+        ("10.8.1.9-10.8.1.20", "1m0.5s", "out of range"),
+        ("10.8.1.9-10.8.1.20", "60", "no unit"),
+    ] {
+        let [found] = &validate(&network(range.into(), time.into(), subnet()))[..] else {
+            panic!("{range} {time}")
+        };
+        assert!(found.summary.contains(words), "{range} {time}: {}", found.summary);
+        assert_eq!(found.path.to_string().split('.').next(), Some("dhcp"));
+    }
+    for subnet in [Attr::Null, Attr::Unknown, Attr::from("10.8.0.0/16")] {
+        assert!(validate(&network("10.8.1.1-10.8.1.9".into(), Attr::Unknown, subnet)).is_empty());
+    }
 }
