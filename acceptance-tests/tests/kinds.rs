@@ -56,13 +56,12 @@ const SEEN: [(&str, Look); 7] = [
 ];
 
 /// What differs, by the guide's first column, and how that is shown.
-const DIFFERENT: [(&str, Shown); 13] = [
+const DIFFERENT: [(&str, Shown); 12] = [
     ("isolation", Shown::Here(cases::kernels_differ)),
     ("time to the first output", Shown::Elsewhere("cargo xtask bench vm")),
     ("`limits.memory`", Shown::Here(cases::memory_is_its_own)),
     ("`limits.cpu`", Shown::Here(cases::processors_are_its_own)),
     ("`limits.pids`", Shown::Refused("limits = { pids = 10 }", "its own kernel's to count")),
-    ("changes of `networks`", Shown::Here(cases::interfaces_need_a_boot)),
     (
         "`devices`",
         Shown::Refused(
@@ -146,7 +145,7 @@ mod cases {
 "#;
 
     /// What is changed while both run: each before and after.
-    const CHANGED: [(&str, &str, &str); 5] = [
+    const CHANGED: [(&str, &str, &str); 6] = [
         ("limits", r#"{ cpu = "1", memory = "320MiB" }"#, r#"{ cpu = "2", memory = "512MiB" }"#),
         (
             "mounts",
@@ -167,11 +166,18 @@ mod cases {
         ),
         ("extra_hosts", r#"{ db = "192.0.2.9" }"#, r#"{ db = "192.0.2.10" }"#),
         ("labels", r#"{ tier = "front" }"#, r#"{ tier = "back" }"#),
+        (
+            "networks",
+            r#"{ eth0 = { network = "default" } }"#,
+            r#"{
+    eth0 = { network = "default" }
+    eth1 = { network = "default" }
+  }"#,
+        ),
     ];
 
     /// What each says when that was changed.
-    const AFTER: &str =
-        "cat /late/note /etc/note; busybox grep -c 192.0.2.10 /etc/hosts; ls /mem | busybox wc -l";
+    const AFTER: &str = "cat /late/note /etc/note; busybox grep -c 192.0.2.10 /etc/hosts; ls /mem | busybox wc -l; ls /sys/class/net";
 
     pub struct World {
         registry: Registry,
@@ -261,7 +267,7 @@ mod cases {
         assert!(!planned.contains("will be restarted"), "{planned}");
         world.project.apply_settled();
         assert_eq!(processes(), before);
-        let expected = "of the volume\nanother\n1\n0".to_owned();
+        let expected = "of the volume\nanother\n1\n0\neth0\neth1\nlo".to_owned();
         assert_eq!(world.both(AFTER), [expected.clone(), expected]);
         KINDS.into_iter().for_each(|kind| assert_eq!(world.page(kind), "page one\n"));
     }
@@ -362,17 +368,6 @@ mod cases {
 
     pub fn processors_are_its_own(world: &World) {
         assert_eq!(world.sh(MACHINE, "busybox grep -c ^processor /proc/cpuinfo"), (0, "2".to_owned()));
-    }
-
-    pub fn interfaces_need_a_boot(world: &World) {
-        let more = "  networks = { eth0 = { network = \"default\" }, eth1 = { network = \"default\" } }\n";
-        world.write(true, "");
-        let path = world.project.dir().join("main.tf");
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replace("  stop_timeout", &format!("{more}  stop_timeout"))).unwrap();
-        let planned = world.project.plan().unwrap();
-        let told = planned.diagnostics.iter().filter(|it| format!("{it:?}").contains("will be restarted"));
-        assert_eq!(told.count(), 1, "{:#?}", planned.diagnostics);
     }
 
     pub fn a_machine_s_pid_is_qemu_s(world: &World) {

@@ -41,16 +41,22 @@ mod cases {
         /// The instance `web` of a kind and a tag of the tiny image, and a container beside it on the same bridge, with
         /// the same volume.
         fn write(&self, kind: &str, tag: &str, arguments: &str) {
+            self.write_on(kind, tag, arguments, "");
+        }
+
+        /// As [`Self::write`]; `networks` are of both.
+        fn write_on(&self, kind: &str, tag: &str, arguments: &str, networks: &str) {
             let instance = |name: &str, kind: &str, tag: &str, arguments: &str| {
                 format!(
                     "resource \"berth_instance\" \"{name}\" {{\n  name = \"{name}\"\n  type = \"{kind}\"\n  \
                      image = \"${{berth_remote.local.name}}:berth/tiny:{tag}\"\n  on_image_change = \"rebuild\"\n  \
                      mounts = {{ data = {{ type = \"volume\", source = berth_volume.data.name, target = \"/data\" }} }}\n  \
-                     stop_timeout = \"5s\"\n  {arguments}\n}}\n"
+                     stop_timeout = \"5s\"\n  {networks}\n  {arguments}\n}}\n"
                 )
             };
             let arguments = format!("ports = {{ http = {{ container_port = 8080 }} }}\n  {arguments}");
-            let volume = "resource \"berth_volume\" \"data\" {\n  name = \"data\"\n}\n";
+            let volume = "resource \"berth_volume\" \"data\" {\n  name = \"data\"\n}\n\
+                          resource \"berth_network\" \"back\" {\n  name = \"back\"\n}\n";
             let instances =
                 instance("web", kind, tag, &arguments) + &instance("beside", "container", "1", "");
             self.write_all(&(volume.to_owned() + &instances));
@@ -86,6 +92,7 @@ mod cases {
     }
 
     const SERVES: &str = "wait_for = { condition = \"port\", port = 8080 }";
+    const TWO: &str = "networks = {\n    eth0 = { network = \"default\" }\n    eth1 = { network = berth_network.back.name }\n  }";
     const LIMITED: &str = "limits = { memory = \"128MiB\", cpu = \"1\" }";
 
     pub fn one_word_makes_it_a_machine(terraform: &Terraform) {
@@ -113,12 +120,22 @@ mod cases {
         assert_eq!(world.inside("web", "exit 7").0, 7);
         it_shares_a_bridge_and_a_volume_with_a_container(&world);
 
-        // The agent dies, and finds it again.
+        // Another interface is plugged in; the agent dies, and finds it again.
+        world.write_on("virtual-machine", "1", SERVES, TWO);
+        world.project.apply_settled();
+        it_is_reached_on_both(&world);
         world.agent.kill().unwrap();
         world.agent.restart().unwrap();
         assert_eq!(world.instance("web")["pid"], machine["pid"]);
-        assert_eq!(world.page("/"), "page one\n");
+        it_is_reached_on_both(&world);
         world.project.assert_empty_plan();
+        // It is pulled out again.
+        world.write("virtual-machine", "1", SERVES);
+        world.project.apply_settled();
+        assert_eq!(world.inside("web", "busybox ls /sys/class/net"), (0, "eth0\nlo\n".to_owned()));
+        assert_eq!(world.page("/"), "page one\n");
+        let after = world.instance("web");
+        assert_eq!((&after["pid"], &after["restarts"]), (&machine["pid"], &0.into()));
 
         it_boots_again_and_is_rebuilt(&world, &machine);
         world.project.destroy_ok();
@@ -127,6 +144,20 @@ mod cases {
         let mark = agent.mark().clone();
         agent.stop().unwrap();
         assert_eq!(mark.leftovers().unwrap(), Vec::<String>::new());
+    }
+
+    fn it_is_reached_on_both(world: &World) {
+        let ask = |interface: &str| {
+            let address = world.instance("web")["addresses"][interface][0].as_str().unwrap().to_owned();
+            let address = address.split('/').next().unwrap();
+            let ask = format!(
+                "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 10 {address} 8080 | busybox tail -n 1"
+            );
+            world.inside("beside", &ask)
+        };
+        let page = (0, "page one\n".to_owned());
+        assert_eq!((ask("eth0"), ask("eth1")), (page.clone(), page));
+        assert_eq!(world.page("/"), "page one\n");
     }
 
     fn it_shares_a_bridge_and_a_volume_with_a_container(world: &World) {

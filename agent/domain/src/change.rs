@@ -107,8 +107,6 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
     let name =
         if old.hostname.is_some() && new.hostname.is_some() { Effect::InPlace } else { Effect::Restart };
     let is_machine = new.kind == InstanceKind::VirtualMachine;
-    // Its interfaces are as they are until it boots again.
-    let networks = if is_machine { Effect::Restart } else { Effect::InPlace };
     let boots = is_machine && machine::needs_boot(&old.limits, &new.limits);
     let limits = if boots { Effect::Restart } else { Effect::InPlace };
     let table = [
@@ -129,7 +127,7 @@ pub fn changes(old: &InstanceSpec, new: &InstanceSpec) -> Vec<(Argument, Effect)
         (A::Running, Effect::InPlace, old.running != new.running),
         (A::Restart, Effect::InPlace, old.restart != new.restart),
         (A::Ports, Effect::InPlace, old.ports != new.ports),
-        (A::Networks, networks, old.networks != new.networks),
+        (A::Networks, Effect::InPlace, old.networks != new.networks),
         (A::ExtraHosts, Effect::InPlace, old.extra_hosts != new.extra_hosts),
         (A::Ingress, Effect::InPlace, old.ingress != new.ingress),
         (A::Egress, Effect::InPlace, old.egress != new.egress),

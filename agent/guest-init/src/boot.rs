@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use crate::network::Network;
 use crate::resources::Resources;
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
@@ -34,12 +35,23 @@ fn at<E: Into<io::Error>>(what: &'static str, path: impl Into<PathBuf>) -> impl 
     move |error| BootError { what, path: path.into(), source: error.into() }
 }
 
+/// What was opened before the root is another.
+pub struct Booted {
+    /// To the host.
+    pub port: OwnedFd,
+    /// Processors and memory.
+    pub resources: Resources,
+    /// Interfaces.
+    pub network: Network,
+}
+
 /// Mounts what the kernel offers, loads the modules, and waits for the port.
-pub fn boot() -> Result<(OwnedFd, Resources), BootError> {
+pub fn boot() -> Result<Booted, BootError> {
     for (path, kind) in [("/proc", "proc"), ("/sys", "sysfs"), ("/dev", "devtmpfs")] {
         mount(kind, path).map_err(at("mount", path))?;
     }
     let resources = Resources::at_boot().map_err(at("look at", "/sys/devices/system/cpu"))?;
+    let network = Network::open().map_err(at("open", "/proc/sys/net"))?;
     // Before the modules: what they make is noticed.
     let watch = Inotify::init(InitFlags::IN_CLOEXEC).map_err(at("watch", "/dev"))?;
     watch.add_watch("/dev", AddWatchFlags::IN_CREATE).map_err(at("watch", "/dev"))?;
@@ -54,7 +66,7 @@ pub fn boot() -> Result<(OwnedFd, Resources), BootError> {
         watch.read_events().map_err(at("watch", "/dev"))?;
     };
     let port = OpenOptions::new().read(true).write(true).custom_flags(nix::libc::O_NONBLOCK).open(&name);
-    Ok((port.map_err(at("open", name))?.into(), resources))
+    Ok(Booted { port: port.map_err(at("open", name))?.into(), resources, network })
 }
 
 fn mount(kind: &str, path: &str) -> io::Result<()> {

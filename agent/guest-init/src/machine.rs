@@ -1,4 +1,4 @@
-//! Becoming the machine that the host asks for: root file system, devices, network, names.
+//! Becoming the machine that the host asks for: root file system, devices, names.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,13 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use berth_guest_protocol::ROOT_TAG;
-use berth_guest_protocol::message::{GuestInterface, GuestSpec};
+use berth_guest_protocol::message::GuestSpec;
 use berth_process::failure::{errno_at, launch_error};
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_sys::mount::{FsOption, add_flags, attach, attach_on, clone_tree, new_filesystem};
-use berth_sys::netlink::{MacAddress, Netlink, NetlinkError};
 use rustix::mount::MountAttrFlags;
+
+use crate::network::Network;
 
 /// Where the root file system is mounted until it is the root.
 const NEW_ROOT: &str = "/root";
@@ -32,9 +33,9 @@ const LINKS: [(&str, &str); 5] = [
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// Becomes the machine. After an error there is nothing to be done but to say so and end.
-pub fn become_machine(spec: &GuestSpec) -> Result<(), LaunchError> {
+pub fn become_machine(spec: &GuestSpec, network: &mut Network) -> Result<(), LaunchError> {
     nix::unistd::sethostname(&spec.hostname).map_err(errno_at(Stage::Hostname, &spec.hostname))?;
-    connect(&spec.interfaces)?;
+    network.connect(&spec.interfaces)?;
     let devices = device_nodes()?;
     enter_root()?;
     arrange_dev(&devices, spec.shm_bytes)?;
@@ -128,49 +129,4 @@ fn make_read_only(path: &Path) -> Result<(), LaunchError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         result => result.map_err(launch_error(Stage::Mount, path)),
     }
-}
-
-fn network_error(name: &str) -> impl FnOnce(NetlinkError) -> LaunchError {
-    let path = PathBuf::from(name);
-    move |error| {
-        let errno = error.errno().map_or(0, |errno| errno as i32);
-        LaunchError { stage: Stage::Network, errno, path }
-    }
-}
-
-fn connect(interfaces: &[GuestInterface]) -> Result<(), LaunchError> {
-    let mut netlink = Netlink::open().map_err(network_error("netlink"))?;
-    netlink.set_up("lo").map_err(network_error("lo"))?;
-    // Out of the way first: what one is called now may be what another is to be called.
-    for (index, interface) in interfaces.iter().enumerate() {
-        let found = find(&mut netlink, interface)?;
-        let passing = format!("berth{index}");
-        netlink.set_name(&found, &passing).map_err(network_error(&interface.name))?;
-    }
-    for (index, interface) in interfaces.iter().enumerate() {
-        let name = interface.name.as_str();
-        netlink.set_name(&format!("berth{index}"), name).map_err(network_error(name))?;
-        netlink.set_mtu(name, interface.mtu).map_err(network_error(name))?;
-        for (address, prefix) in &interface.addresses {
-            netlink.add_address(name, *address, *prefix).map_err(network_error(name))?;
-        }
-        netlink.set_up(name).map_err(network_error(name))?;
-        for gateway in &interface.gateways {
-            netlink.add_default_route(*gateway, name).map_err(network_error(name))?;
-        }
-    }
-    // As in a container.
-    for (file, value) in [("ip_unprivileged_port_start", "0"), ("ping_group_range", "0 2147483647")] {
-        let path = Path::new("/proc/sys/net/ipv4").join(file);
-        fs::write(&path, value).map_err(launch_error(Stage::Network, path))?;
-    }
-    Ok(())
-}
-
-fn find(netlink: &mut Netlink, interface: &GuestInterface) -> Result<String, LaunchError> {
-    let missing =
-        || LaunchError { stage: Stage::Network, errno: nix::libc::ENODEV, path: (&interface.mac).into() };
-    let mac: MacAddress = interface.mac.parse().map_err(|_| missing())?;
-    let links = netlink.links().map_err(network_error(&interface.name))?;
-    links.into_iter().find(|link| link.mac == Some(mac)).map(|link| link.name).ok_or_else(missing)
 }

@@ -10,6 +10,7 @@
 
 mod boot;
 mod machine;
+mod network;
 mod resources;
 mod serve;
 mod session;
@@ -24,7 +25,7 @@ fn main() {
         return;
     }
     match boot::boot() {
-        Ok((port, resources)) => serve::serve(port, resources),
+        Ok(booted) => serve::serve(booted),
         Err(error) => {
             // The console is all that there is to be heard by.
             let _ = writeln!(std::io::stderr(), "berth-guest-init: {error}");

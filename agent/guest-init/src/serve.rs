@@ -20,7 +20,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use crate::boot::Booted;
 use crate::machine::become_machine;
+use crate::network::Network;
 use crate::resources::{INTERVAL_MS, Resources};
 use crate::session::Session;
 
@@ -35,6 +37,7 @@ struct Server {
     resources: Resources,
     /// What the host has asked for and is not so yet, under its number.
     wanted: Option<(u32, Wanted)>,
+    network: Network,
     /// The machine's end.
     over: bool,
 }
@@ -43,16 +46,18 @@ struct Server {
 enum Token {
     Port,
     Signals,
+    /// A device came or went.
+    Links,
     Input(u16),
     Output(u16, Stream),
 }
 
 /// Serves the port until the workload has ended and the host has been told.
-pub fn serve(port: OwnedFd, resources: Resources) {
+pub fn serve(booted: Booted) {
     let Ok(signals) = child_signals() else { return };
-    let link = Guest::new();
-    let mut server =
-        Server { port, link, signals, sessions: BTreeMap::new(), resources, wanted: None, over: false };
+    let Booted { port, resources, network } = booted;
+    let (link, sessions) = (Guest::new(), BTreeMap::new());
+    let mut server = Server { port, link, signals, sessions, resources, wanted: None, network, over: false };
     while !server.over {
         server.turn();
     }
@@ -85,6 +90,8 @@ impl Server {
                     while let Ok(Some(_)) = self.signals.read_signal() {}
                     self.reap();
                 }
+                // What has come is looked at below.
+                Token::Links => {}
                 Token::Input(number) => {
                     if let Some(session) = self.sessions.get_mut(&number) {
                         session.write(&mut self.link);
@@ -106,6 +113,9 @@ impl Server {
         if let Some((number, _)) = self.wanted.take_if(|(_, wanted)| self.resources.settle(*wanted)) {
             self.link.say(&ToHost::Has { number });
         }
+        if let Some((number, outcome)) = self.network.settle() {
+            self.link.say(&ToHost::Connected { number, error: outcome.err() });
+        }
     }
 
     fn wait(&mut self) -> Vec<(Token, PollFlags)> {
@@ -116,6 +126,7 @@ impl Server {
         }
         tokens.push((Token::Port, self.port.as_fd(), port));
         tokens.push((Token::Signals, self.signals.as_fd(), PollFlags::POLLIN));
+        tokens.extend(self.network.waits_for().map(|fd| (Token::Links, fd, PollFlags::POLLIN)));
         let is_full = self.link.output().len() > MAX_BACKLOG;
         let mut ended = false;
         for (number, session) in &self.sessions {
@@ -218,6 +229,7 @@ impl Server {
             // The link has taken it.
             ToGuest::Credit { .. } => {}
             ToGuest::Resources { number, resources } => self.wanted = Some((number, resources)),
+            ToGuest::Interfaces { number, interfaces } => self.network.ask(number, interfaces),
             ToGuest::Forget => self.resources.forget(),
             ToGuest::Stats => self.link.say(&ToHost::Stats(stats())),
             ToGuest::Shutdown => self.over = true,
@@ -226,7 +238,8 @@ impl Server {
 
     fn start(&mut self, spec: &GuestSpec) {
         let started = if spec.version == VERSION {
-            let ready = self.resources.await_all(spec.resources).and_then(|()| become_machine(spec));
+            let ready = self.resources.await_all(spec.resources);
+            let ready = ready.and_then(|()| become_machine(spec, &mut self.network));
             ready.and_then(|()| Session::start(WORKLOAD, &spec.process, None, false))
         } else {
             Err(LaunchError { stage: Stage::Spec, errno: 0, path: "the guest's protocol".into() })

@@ -84,8 +84,12 @@ fn answer(host: &mut Host, event: Event, unread: &mut BTreeMap<(u16, Stream), us
         Event::Exited { session, .. } | Event::Failed { session, .. } => {
             unread.retain(|(known, _), _| *known != session);
         }
-        Event::Stats(_) => host.stats(),
+        Event::Stats(_) => {
+            host.stats();
+            host.interfaces(Vec::new());
+        }
         Event::Has => host.resources(Resources::default()),
+        Event::Connected(_) => host.interfaces(Vec::new()),
     }
 }
 
@@ -162,7 +166,7 @@ impl Wire {
         let amount = usize::from(much) * usize::from(much) * 4;
         let session = self.sessions.get(usize::from(much) % self.sessions.len().max(1)).copied();
         let session = session.unwrap_or(WORKLOAD);
-        match what % 9 {
+        match what % 10 {
             0 => {
                 if let Ok(Some(session)) = self.host.exec(program(), None) {
                     self.sessions.push(session);
@@ -183,6 +187,7 @@ impl Wire {
                 }
             }
             7 => self.host.signal(session, 9),
+            8 => self.host.interfaces(Vec::new()),
             _ => self.host.stats(),
         }
     }
@@ -250,6 +255,10 @@ impl Wire {
                 }
                 Frame::Message(ToGuest::Start(_)) => WORKLOAD,
                 Frame::Message(ToGuest::Exec { session, .. }) => session,
+                Frame::Message(ToGuest::Interfaces { number, .. }) => {
+                    self.guest.say(&ToHost::Connected { number, error: None });
+                    continue;
+                }
                 Frame::Message(_) => continue,
             };
             self.running.push(session);

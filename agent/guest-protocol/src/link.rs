@@ -11,7 +11,7 @@ use berth_runtime::spec::ProcessSpec;
 
 use crate::flow::{ReceiveCredit, SendCredit};
 use crate::frame::{self, Decoder, Frame, FrameError, Stream};
-use crate::message::{GuestSpec, Resources, Size, Stats, ToGuest, ToHost};
+use crate::message::{GuestInterface, GuestSpec, Resources, Size, Stats, ToGuest, ToHost};
 use crate::{VERSION, WORKLOAD};
 
 /// The most programs at a time.
@@ -93,6 +93,8 @@ pub enum Event {
     Stats(Stats),
     /// It has what was asked for by [`Host::resources`] last.
     Has,
+    /// It has the interfaces that were asked for by [`Host::interfaces`] last, or why not.
+    Connected(Result<(), LaunchError>),
 }
 
 #[derive(Debug)]
@@ -113,6 +115,8 @@ pub struct Host {
     next: u16,
     /// How often resources were asked for.
     asked: u32,
+    /// How often interfaces were.
+    rewired: u32,
     out: Vec<u8>,
 }
 
@@ -132,6 +136,7 @@ impl Host {
             greeted: false,
             next: WORKLOAD,
             asked: 0,
+            rewired: 0,
             out: Vec::new(),
         }
     }
@@ -197,6 +202,13 @@ impl Host {
             }
             // Asked for something else meanwhile.
             ToHost::Has { number } => Ok((number == self.asked).then_some(Event::Has)),
+            ToHost::Connected { number, .. } if number > self.rewired || number == 0 => {
+                Err(LinkError::Turn { what: "that it has interfaces which it was not asked for" })
+            }
+            ToHost::Connected { number, error } => {
+                let outcome = error.map_or(Ok(()), Err);
+                Ok((number == self.rewired).then_some(Event::Connected(outcome)))
+            }
         }
     }
 
@@ -283,6 +295,13 @@ impl Host {
         self.send_short(&ToGuest::Resources { number: self.asked, resources });
     }
 
+    /// Asks for these interfaces and no others; [`Event::Connected`] comes when the guest has them, or cannot.
+    pub fn interfaces(&mut self, interfaces: Vec<GuestInterface>) {
+        self.rewired = self.rewired.saturating_add(1);
+        // There are few of them.
+        self.send_short(&ToGuest::Interfaces { number: self.rewired, interfaces });
+    }
+
     /// Tells that what is mounted in the root file system has changed.
     pub fn forget(&mut self) {
         self.send_short(&ToGuest::Forget);
@@ -320,7 +339,7 @@ impl Host {
     }
 
     fn send_short(&mut self, message: &ToGuest) {
-        // Numbers alone: never too long.
+        // Numbers and names: never too long.
         let _ = self.send(message);
     }
 

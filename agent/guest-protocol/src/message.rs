@@ -55,6 +55,13 @@ pub enum ToGuest {
         /// All that there is to be.
         resources: Resources,
     },
+    /// Have these interfaces, and no others; answered when it is so, or cannot be. The device of one that is new may be on its way.
+    Interfaces {
+        /// Of the host's choice, for the answer.
+        number: u32,
+        /// All that there are to be.
+        interfaces: Vec<GuestInterface>,
+    },
     /// Keep nothing that was read of directories: what is mounted in the root file system is other things now.
     Forget,
     /// Kill all and turn the power off.
@@ -107,6 +114,13 @@ pub enum ToHost {
         /// Of the question.
         number: u32,
     },
+    /// To `Interfaces`.
+    Connected {
+        /// Of the question.
+        number: u32,
+        /// Why it has not all of them as they are to be.
+        error: Option<LaunchError>,
+    },
 }
 
 /// What a machine is made of, and can be changed while it runs.
@@ -150,6 +164,8 @@ pub struct GuestInterface {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Routers to everywhere else.
     pub gateways: Vec<IpAddr>,
+    /// Whether it takes addresses and routes from the network's router advertisements.
+    pub ipv6_autoconf: bool,
 }
 
 /// A terminal's size.

@@ -5,6 +5,7 @@ use berth_guest_protocol::frame::{Decoder, Frame, FrameError, MAX_DATA, MAX_TO_H
 use berth_guest_protocol::link::{Event, Guest, Host, LinkError};
 use berth_guest_protocol::message::{GuestSpec, Resources, ToGuest, ToHost};
 use berth_guest_protocol::{VERSION, WORKLOAD};
+use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::ProcessSpec;
 use proptest::prelude::*;
 
@@ -80,6 +81,24 @@ fn what_a_guest_has_is_heard_of_the_last_question_alone() {
     assert_eq!(host.feed(&has(1)), Ok(vec![]), "that was another question");
     assert_eq!(host.feed(&has(2)), Ok(vec![Event::Has]));
     assert_eq!(host.feed(&has(3)), unasked);
+}
+
+#[test]
+fn interfaces_are_answered_for_the_last_question_alone() {
+    let mut host = started();
+    let connected = |number, error| message(&ToHost::Connected { number, error });
+    let unasked = Err(LinkError::Turn { what: "that it has interfaces which it was not asked for" });
+    assert_eq!(started().feed(&connected(0, None)), unasked);
+    assert_eq!(started().feed(&connected(1, None)), unasked);
+    host.interfaces(Vec::new());
+    host.interfaces(Vec::new());
+    let why = LaunchError { stage: Stage::Network, errno: 19, path: "02:00:00:00:00:07".into() };
+    assert_eq!(host.feed(&connected(1, Some(why.clone()))), Ok(vec![]), "that was another question");
+    assert_eq!(host.feed(&connected(2, Some(why.clone()))), Ok(vec![Event::Connected(Err(why))]));
+    assert_eq!(host.feed(&connected(2, None)), Ok(vec![Event::Connected(Ok(()))]));
+    // What was asked for of the processors is another count.
+    host.resources(Resources::default());
+    assert_eq!(host.feed(&connected(3, None)), unasked);
 }
 
 #[test]

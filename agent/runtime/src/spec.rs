@@ -100,6 +100,9 @@ pub struct VmSpec {
     /// The most processors that it can have without another boot; less than it has: they stay as many.
     #[serde(default)]
     pub max_cpus: u32,
+    /// Whether its interfaces are where they can be plugged in and pulled out while it runs.
+    #[serde(default)]
+    pub has_slots: bool,
     /// Milliseconds that it may take until the workload's program is executed.
     pub boot_timeout_ms: u64,
 }

@@ -95,6 +95,7 @@ impl Guests {
             cpus,
             max_memory_bytes,
             max_cpus: u32::try_from(machine::MAX_PLUGGED_CPUS).unwrap_or(u32::MAX).max(cpus),
+            has_slots: true,
             // Under translation, on a host that is busy.
             boot_timeout_ms: if kvm { 30_000 } else { 120_000 },
         })

@@ -18,7 +18,7 @@ use nix::sched::CloneFlags;
 use crate::container::attach::Ground;
 use crate::failure::{errno_at, launch_error};
 use crate::interfaces::{self, Interfaces};
-use crate::machine::taps::{self, Tap};
+use crate::machine::taps::Taps;
 
 /// What the supervisor holds for its instance.
 pub struct Host {
@@ -29,7 +29,7 @@ pub struct Host {
     /// Where the root file system is mounted, in this process's mount namespace only.
     pub rootfs: PathBuf,
     /// The interfaces of a machine.
-    pub taps: Vec<Tap>,
+    pub taps: Taps,
     interfaces: Interfaces,
     /// This process's own network namespace, from which a machine is reached.
     outside: Option<OwnedFd>,
@@ -59,7 +59,7 @@ impl Host {
         let rootfs = mount_rootfs(spec, &namespaces)?;
         hand_over_files(spec)?;
         let cgroup = make_cgroup(&spec.cgroup)?;
-        let (interfaces, taps) = (Interfaces::default(), Vec::new());
+        let (interfaces, taps) = (Interfaces::default(), Taps::default());
         let mut host = Self { namespaces, cgroup, rootfs, taps, interfaces, outside: None };
         match host.prepare_devices(spec).and_then(|()| host.connect(spec)) {
             Ok(()) => Ok(host),
@@ -88,8 +88,7 @@ impl Host {
             let own = "/proc/self/ns/net";
             let outside = fs::File::open(own).map_err(launch_error(Stage::Network, own))?;
             self.outside = Some(outside.into());
-            self.taps = taps::create(&spec.networks)?;
-            return Ok(());
+            return self.taps.change(&spec.networks);
         }
         inside(&self.namespaces.network, || interfaces::prepare(spec.ids))
             .map_err(launch_error(Stage::Network, "the network namespace"))??;
@@ -101,16 +100,10 @@ impl Host {
         self.outside.as_ref().unwrap_or(&self.namespaces.network)
     }
 
-    /// Makes the interfaces these: all of it, or nothing. Those of a machine stay as they are.
-    pub fn change_interfaces(
-        &mut self,
-        wanted: &[InterfaceSpec],
-        present: &[InterfaceSpec],
-    ) -> Result<(), LaunchError> {
+    /// Makes the interfaces these: all of it, or nothing. No QEMU has those of a machine at this time.
+    pub fn change_interfaces(&mut self, wanted: &[InterfaceSpec]) -> Result<(), LaunchError> {
         if self.outside.is_some() {
-            let path = "the interfaces of a running virtual machine".into();
-            let refused = LaunchError { stage: Stage::Network, errno: libc::EOPNOTSUPP, path };
-            return if wanted == present { Ok(()) } else { Err(refused) };
+            return self.taps.change(wanted);
         }
         self.interfaces.change(wanted, &self.namespaces.network)
     }

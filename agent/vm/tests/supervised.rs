@@ -20,48 +20,14 @@ use berth_runtime::exit;
 use berth_runtime::health::{HealthSpec, Probe, State};
 use berth_runtime::launch::Stage;
 use berth_runtime::mount::{MountSource, MountSpec};
-use berth_runtime::spec::{InterfaceKind, InterfaceSpec, LaunchSpec, RestartPolicy, VmSpec};
-use berth_sys::netlink::{BridgeSpec, Netlink};
-use machines::machine;
-use nix::sched::{CloneFlags, unshare};
+use berth_runtime::spec::{LaunchSpec, RestartPolicy, VmSpec};
+use machines::{bridges, interface, machine};
 use support::{Instance, texts};
 
-const BRIDGE: &str = "bridge0";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
-const GATEWAY: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
 /// Under emulation, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// From here on this thread, and the supervisor that it spawns, are on a host of their own: it has one bridge.
-fn enter_own_host() -> Netlink {
-    unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    let mut netlink = Netlink::open().unwrap();
-    netlink.set_up("lo").unwrap();
-    netlink.create_bridge(&BridgeSpec { name: BRIDGE, mac: None, mtu: None }).unwrap();
-    netlink.add_address(BRIDGE, GATEWAY.into(), 24).unwrap();
-    netlink
-}
-
-fn interface() -> InterfaceSpec {
-    InterfaceSpec {
-        name: "eth0".into(),
-        host_name: "vbtest0".into(),
-        kind: InterfaceKind::Bridge,
-        bridge: BRIDGE.into(),
-        vlan: None,
-        mac: "02:00:00:00:00:07".into(),
-        ipv4_address: Some(ADDRESS),
-        ipv4_prefix: 24,
-        ipv4_gateway: Some(GATEWAY),
-        ipv6_address: None,
-        ipv6_prefix: 0,
-        ipv6_gateway: None,
-        dhcp: None,
-        ipv6_autoconf: false,
-        mtu: Some(1400),
-    }
-}
 
 fn page() -> std::io::Result<String> {
     let mut stream = TcpStream::connect((ADDRESS, 80))?;
@@ -97,14 +63,14 @@ fn volume(instance: &Instance) -> (PathBuf, MountSpec) {
 
 #[tokio::test]
 async fn a_machine_serves_is_entered_and_ends_in_order() {
-    let mut netlink = enter_own_host();
+    let mut netlink = bridges();
     let before: Vec<_> = netlink.links().unwrap().into_iter().map(|link| link.name).collect();
     let instance = Instance::new();
     let (data, mount) = volume(&instance);
     let script = "echo up on $(hostname); echo err >&2; mkdir -p /www; echo the page > /www/new; httpd -p 80 -h /www; \
                   busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
     let mut spec = machine(&instance, &["sh", "-c", script]);
-    spec.networks.push(interface());
+    spec.networks.push(interface(0, ADDRESS.octets()));
     spec.mounts.push(mount);
     let probe = Probe::Exec { argv: ["cat", "/www/page"].map(Into::into).into() };
     spec.health =

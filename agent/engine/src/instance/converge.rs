@@ -227,6 +227,7 @@ impl Actor {
             Ok(()) => self.note_written().await,
             // It ended in this moment: the next look at it finds out.
             Err(RuntimeError::NotRunning) => Ok(()),
+            Err(RuntimeError::NeedsRestart) => self.want_restart().await,
             Err(RuntimeError::Mount(fault)) => Err(fault.into()),
             Err(RuntimeError::Interface { interface, source }) => {
                 Err(NetworkFault::Interface { interface, source }.into())
@@ -235,6 +236,14 @@ impl Actor {
                 Err(self.runtime_failed("apply its limits, restart policy and health check", source))
             }
         }
+    }
+
+    /// What runs is an old one from now on: the plan after this one starts it anew.
+    async fn want_restart(&mut self) -> Result<(), EngineError> {
+        self.reporter.line("it cannot be changed while it runs");
+        self.record.current.revision = self.record.generation;
+        self.record.current.exit = None;
+        self.commit().await
     }
 
     async fn note_written(&mut self) -> Result<(), EngineError> {

@@ -396,6 +396,9 @@ pub enum RuntimeError {
     /// It does not run.
     #[error("The instance is not running")]
     NotRunning,
+    /// What runs cannot be changed so, and nothing of it was: started anew, it is what is wanted.
+    #[error("The instance must be started anew")]
+    NeedsRestart,
     /// Something that cannot be mounted.
     #[error(transparent)]
     Mount(MountFault),

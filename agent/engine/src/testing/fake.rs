@@ -45,6 +45,8 @@ pub(super) struct State {
     pub(super) busy: BTreeSet<u16>,
     /// Images whose health checks fail.
     pub(super) sick: BTreeSet<Digest>,
+    /// Those whose interfaces stay as they are while they run.
+    pub(super) rigid: BTreeSet<InstanceId>,
     pub(super) next_pid: u32,
 }
 
@@ -104,6 +106,11 @@ impl FakeHost {
     /// An image of the store is not whole any more.
     pub fn damage(&self, image: &Digest) {
         self.state().damaged.insert(image.clone());
+    }
+
+    /// What runs of it keeps its interfaces until it is started anew, as what an agent before this one has started.
+    pub fn stiffen(&self, instance: InstanceId) {
+        self.state().rigid.insert(instance);
     }
 
     /// Health checks of this image fail from now on.

@@ -277,6 +277,7 @@ impl Runtime for FakeHost {
         let started = {
             let mut state = self.state();
             state.next_pid += 1;
+            state.rigid.remove(&request.instance);
             let started = Started { pid: state.next_pid, at: Timestamp::now() };
             let instance = state.instances.entry(request.instance).or_default();
             // What a real host would refuse with a message of its own, a test wants to see at once.
@@ -331,10 +332,14 @@ impl Runtime for FakeHost {
         self.at("apply", "before").await?;
         {
             let mut state = self.state();
+            let rigid = state.rigid.contains(&instance);
             let found = state.instances.get_mut(&instance);
             let live = found.filter(|found| found.workload.as_ref().is_some_and(Workload::is_live));
             let request = live.and_then(|found| found.request.as_mut()).ok_or(RuntimeError::NotRunning)?;
             check(&contents.mounts).map_err(RuntimeError::Mount)?;
+            if rigid && request.contents.interfaces != contents.interfaces {
+                return Err(RuntimeError::NeedsRestart);
+            }
             request.settings = settings.clone();
             request.contents = contents.clone();
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use berth_domain::{InstanceDraft, InterfaceDraft, NetworkDraft};
+use berth_domain::{InstanceDraft, InterfaceDraft, NetworkDraft, Status};
 
 use crate::network_error::NetworkFault;
 use crate::ports::runtime::InterfaceState;
@@ -74,6 +74,27 @@ fn interfaces_come_and_go_while_it_runs_and_get_their_addresses_again() {
     let none = update(&life, &made, with("web", &[])).unwrap();
     assert_eq!((none.pid, none.ipv4, none.addresses), (made.pid, None, BTreeMap::new()));
     assert!(world.host.networks().is_empty());
+}
+
+#[test]
+fn what_cannot_be_plugged_in_while_it_runs_comes_with_a_restart() {
+    let world = World::new();
+    let life = world.boot();
+    network(&life, "back", "10.1.0.0/24");
+    let made = life.create(with("web", &[("eth0", on("default"))])).unwrap();
+    world.host.stiffen(made.id);
+    let labelled = InstanceDraft {
+        labels: BTreeMap::from([("a".to_owned(), "b".to_owned())]),
+        ..with("web", &[("eth0", on("default"))])
+    };
+    assert_eq!(update(&life, &made, labelled).unwrap().pid, made.pid);
+    let two = update(&life, &made, with("web", &[("eth0", on("default")), ("eth1", on("back"))])).unwrap();
+    assert_ne!(two.pid, made.pid);
+    assert_eq!((two.addresses.len(), two.status), (2, Status::Running));
+    assert_eq!(two.addresses["eth0"], made.addresses["eth0"]);
+    assert_eq!(world.host.running()[&made.id].contents.interfaces.len(), 2);
+    let one = update(&life, &made, with("web", &[("eth0", on("default"))])).unwrap();
+    assert_eq!(one.pid, two.pid, "what was started now takes changes");
 }
 
 #[test]

@@ -163,7 +163,9 @@ pub(super) fn interface_of(interfaces: &[InterfaceSpec], error: &LaunchError) ->
         }
         _ => interface.host_name == path,
     });
-    found.map(|interface| interface.name.clone()).unwrap_or(path)
+    // A machine's is called by its name, and perhaps more is said of it.
+    let name = || path.split_once(": ").map_or(path.as_str(), |(name, _)| name).to_owned();
+    found.map_or_else(name, |interface| interface.name.clone())
 }
 
 pub(super) fn limit(cgroup: &mut CgroupSpec, limits: &Limits, is_machine: bool) {

@@ -331,9 +331,12 @@ impl Runtime for Supervisors {
             (vm.cpus, vm.memory_bytes) = (size.cpus, size.memory_bytes);
             size
         });
-        // Those of a machine are as they were until it boots again.
-        if spec.vm.is_none() {
-            spec.networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
+        let networks = launch::interfaces(&self.place, instance, &spec.hostname, &contents.interfaces);
+        if spec.vm.as_ref().is_none_or(|vm| vm.has_slots) {
+            spec.networks = networks;
+        } else if spec.networks != networks && !contents.settled {
+            // A machine of an agent before this one: its interfaces are as they are until it boots again.
+            return Err(RuntimeError::NeedsRestart);
         }
         let (run, wanted) = (home.run.clone(), contents.writes.clone());
         // What an agent laid out that was killed before it could ask for it. A workload that runs waits for nothing; what one

@@ -34,6 +34,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 
 use self::console::Console;
 use self::plug::Plug;
+pub use self::plug::Refusal;
 pub use self::pump::{Flow, Pump};
 use self::start::{Parts, Processes};
 use crate::container::init::Init;
@@ -79,7 +80,7 @@ impl Machine {
         let (console, writer) = Console::new().map_err(at())?;
         let (share_console, share_writer) = Console::new().map_err(at())?;
         let (monitor, monitored) = UnixStream::pair().map_err(at())?;
-        let plug = Plug::new(vm, monitor).map_err(at())?;
+        let plug = Plug::new(vm, &host.taps, monitor).map_err(at())?;
         let inherited = [channel.into(), monitored.into()];
         let parts = Parts::open(spec, vm, host, inherited, [writer, share_writer])?;
         let Processes { init, virtiofsd, qemu } = start::start(spec, vm, host, &parts)?;
@@ -261,7 +262,8 @@ fn guest_spec(spec: &LaunchSpec) -> GuestSpec {
     }
 }
 
-fn guest_interface(interface: &InterfaceSpec) -> GuestInterface {
+/// An interface, as a guest is told of it.
+pub fn guest_interface(interface: &InterfaceSpec) -> GuestInterface {
     let v4 = interface.ipv4_address.map(|address| (IpAddr::from(address), interface.ipv4_prefix));
     let v6 = interface.ipv6_address.map(|address| (IpAddr::from(address), interface.ipv6_prefix));
     let gateways = interface.ipv4_gateway.map(IpAddr::from).into_iter();
@@ -271,6 +273,7 @@ fn guest_interface(interface: &InterfaceSpec) -> GuestInterface {
         mtu: interface.mtu.unwrap_or(1500),
         addresses: v4.into_iter().chain(v6).collect(),
         gateways: gateways.chain(interface.ipv6_gateway.map(IpAddr::from)).collect(),
+        ipv6_autoconf: interface.ipv6_autoconf,
     }
 }
 

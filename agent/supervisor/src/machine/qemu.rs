@@ -4,6 +4,7 @@ use std::os::fd::RawFd;
 
 use berth_guest_protocol::{PORT, ROOT_TAG};
 use berth_runtime::spec::VmSpec;
+use serde_json::{Value, json};
 
 use super::size::{self, Memory};
 
@@ -22,6 +23,10 @@ const TRANSLATION_MIB: u32 = 128;
 /// What QEMU calls the memory that can be plugged in.
 pub const PLUGGED: &str = "plugged";
 
+/// What interfaces are plugged into: a bridge of 31 places, which costs a boot what a few ports would, and of which a guest
+/// hears by ACPI.
+const BUS: &str = "interfaces";
+
 /// What the root file system is to it.
 pub const SHARE_DEVICE: &str = "vhost-user-fs-pci";
 
@@ -33,8 +38,31 @@ pub struct Inherited {
     pub channel: RawFd,
     /// To virtiofsd.
     pub share: RawFd,
-    /// The taps, each with the guest's MAC address on it.
-    pub taps: Vec<(RawFd, String)>,
+    /// The taps, each with its place and with the guest's MAC address on it.
+    pub taps: Vec<(RawFd, u32, String)>,
+}
+
+/// What QEMU calls the end of a tap.
+pub fn netdev(slot: u32) -> String {
+    format!("net{slot}")
+}
+
+/// What it calls the interface in front of it.
+pub fn card(slot: u32) -> String {
+    format!("card{slot}")
+}
+
+/// The place of an interface that it calls so.
+pub fn slot_of(card: &str) -> Option<u32> {
+    card.strip_prefix("card")?.parse().ok()
+}
+
+/// An interface that is plugged in while the guest runs.
+pub fn card_arguments(slot: u32, mac: &str) -> Value {
+    json!({
+        "driver": "virtio-net-pci", "id": card(slot), "netdev": netdev(slot), "mac": mac, "romfile": "", "bus": BUS,
+        "addr": format!("{slot:#x}"), "disable-legacy": "on",
+    })
 }
 
 /// The kind of a machine's processors.
@@ -76,10 +104,16 @@ pub fn arguments(vm: &VmSpec, id: &str, inherited: &Inherited) -> Vec<String> {
     add("-device", format!("virtserialport,chardev=channel,name={PORT}"));
     add("-chardev", format!("socket,id=share,fd={}", inherited.share));
     add("-device", format!("{SHARE_DEVICE},chardev=share,tag={ROOT_TAG}"));
-    for (index, (fd, mac)) in inherited.taps.iter().enumerate() {
-        add("-netdev", format!("tap,id=net{index},fd={fd}"));
+    if vm.has_slots {
+        add("-device", format!("pcie-pci-bridge,id={BUS}"));
+    }
+    for (fd, slot, mac) in &inherited.taps {
+        let (card, netdev) = (card(*slot), netdev(*slot));
+        add("-netdev", format!("tap,id={netdev},fd={fd}"));
+        let place =
+            if vm.has_slots { format!(",bus={BUS},addr={slot:#x},disable-legacy=on") } else { String::new() };
         // Without the option ROM: nothing boots from a network.
-        add("-device", format!("virtio-net-pci,netdev=net{index},mac={mac},romfile="));
+        add("-device", format!("virtio-net-pci,id={card},netdev={netdev},mac={mac},romfile={place}"));
     }
     if Memory::of(vm).room > 0 {
         // The last, so that the guest finds the others where they are in a machine without it.
@@ -132,13 +166,14 @@ pub mod tests {
             cpus: 2,
             max_memory_bytes: 1 << 30,
             max_cpus: 16,
+            has_slots: true,
             boot_timeout_ms: 1,
         }
     }
 
     #[test]
     fn a_machine_has_its_memory_its_processors_and_one_card_an_interface() {
-        let taps = vec![(7, "02:00:00:00:00:07".to_owned()), (8, "02:00:00:00:00:08".to_owned())];
+        let taps = vec![(7, 1, "02:00:00:00:00:07".to_owned()), (8, 17, "02:00:00:00:00:08".to_owned())];
         let line =
             arguments(&vm(false), "web", &Inherited { monitor: 4, channel: 5, share: 6, taps }).join(" ");
         for part in [
@@ -151,7 +186,8 @@ pub mod tests {
             "socket,id=monitor,fd=4 -mon chardev=monitor,mode=control",
             "socket,id=channel,fd=5",
             "socket,id=share,fd=6",
-            "tap,id=net1,fd=8 -device virtio-net-pci,netdev=net1,mac=02:00:00:00:00:08,romfile=",
+            "-device pcie-pci-bridge,id=interfaces -netdev tap,id=net1,fd=7",
+            "tap,id=net17,fd=8 -device virtio-net-pci,id=card17,netdev=net17,mac=02:00:00:00:00:08,romfile=,bus=interfaces,addr=0x11,",
             "-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
         ] {
             assert!(line.contains(part), "no {part:?} in {line}");

@@ -242,7 +242,7 @@ impl Start<'_> {
         nix::unistd::setresuid(uid, uid, uid).map_err(privileges())?;
         nix::sys::prctl::set_no_new_privs().map_err(privileges())?;
         let taps = self.host.taps.iter();
-        let taps = taps.map(|tap| (tap.fd.as_raw_fd(), tap.mac.clone())).collect();
+        let taps = taps.map(|tap| (tap.fd.as_raw_fd(), tap.slot, tap.spec.mac.clone())).collect();
         let Parts { channel, share, monitor, .. } = self.parts;
         let inherited = Inherited {
             monitor: monitor.as_raw_fd(),

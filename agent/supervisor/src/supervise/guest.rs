@@ -85,6 +85,7 @@ impl Supervisor {
             }
             GuestEvent::Exited { session, code, .. } => self.guest_program_ended(session, code),
             GuestEvent::Has => self.guest_has_resources(),
+            GuestEvent::Connected(outcome) => self.guest_is_connected(outcome),
             GuestEvent::Stats(stats) => self.guest_uses(stats),
             // It is seen where input is asked for.
             GuestEvent::InputTaken { .. } => {}

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use berth_runtime::control::Event;
 use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::InterfaceSpec;
-use berth_sys::netlink::{AddressChanges, Netlink};
+use berth_sys::netlink::{Changes, Netlink};
 
 use super::Supervisor;
 use crate::dhcp::Client;
@@ -16,7 +16,7 @@ const TELL_AGAIN: Duration = Duration::from_secs(1);
 
 /// What routers and the instance itself do to its addresses.
 pub(super) struct Addresses {
-    pub(super) changes: AddressChanges,
+    pub(super) changes: Changes,
     /// When to look what has become of them.
     pub(super) due: Option<Instant>,
     told: Vec<InterfaceStatus>,
@@ -35,7 +35,7 @@ impl Supervisor {
         let listens = self.spec.networks.iter().any(|interface| interface.ipv6_autoconf);
         if listens && self.addresses.is_none() {
             let changes =
-                inside(&self.host.namespaces.network, AddressChanges::open).ok().and_then(Result::ok);
+                inside(&self.host.namespaces.network, Changes::of_addresses).ok().and_then(Result::ok);
             let now = Instant::now();
             // Without it, what comes is seen when somebody asks.
             self.addresses =

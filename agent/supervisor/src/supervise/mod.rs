@@ -8,6 +8,7 @@
 
 mod guest;
 mod health;
+mod hotplug;
 mod leases;
 mod mounts;
 mod requests;
@@ -28,6 +29,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::health::Watch;
+use self::hotplug::Hotplug;
 use self::leases::Addresses;
 use self::resize::Resizing;
 use self::workload::{Running, Waiting};
@@ -54,6 +56,7 @@ pub struct Supervisor {
     leases: Vec<Client>,
     addresses: Option<Addresses>,
     resizing: Option<Resizing>,
+    hotplug: Option<Hotplug>,
     restarts: u32,
     /// Failures in a row, for the delay.
     in_a_row: u32,
@@ -122,6 +125,7 @@ impl Supervisor {
             leases: Vec::new(),
             addresses: None,
             resizing: None,
+            hotplug: None,
             restarts: 0,
             in_a_row: 0,
             starting: None,
@@ -147,6 +151,7 @@ impl Supervisor {
             }
             self.after_deadlines();
             self.resize_due();
+            self.hotplug_due();
             if let Some(machine) = self.machine() {
                 machine.write();
             }
@@ -231,7 +236,8 @@ impl Supervisor {
         };
         let lease = self.leases.iter().filter_map(Client::due).min();
         let addresses = self.addresses.as_ref().and_then(|addresses| addresses.due);
-        let deadline = deadline.into_iter().chain(lease).chain(addresses).chain(self.resize_deadline()).min();
+        let changes = self.resize_deadline().into_iter().chain(self.hotplug_deadline());
+        let deadline = deadline.into_iter().chain(lease).chain(addresses).chain(changes).min();
         let Some(deadline) = deadline else { return PollTimeout::NONE };
         // Rounded up: waking a moment too early would only spin.
         let wait = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);

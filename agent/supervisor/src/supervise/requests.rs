@@ -9,7 +9,8 @@ use berth_process::program::Stdio;
 use berth_process::rlimits;
 use berth_runtime::control::{Event, Request, Response, State, Status, Update};
 use berth_runtime::file::FileWrite;
-use berth_runtime::spec::{ProcessSpec, VERSION};
+use berth_runtime::launch::LaunchError;
+use berth_runtime::spec::{InterfaceSpec, ProcessSpec, VERSION};
 use berth_sys::cgroup::CgroupError;
 use berth_sys::process::signal_pidfd;
 use nix::sys::signal::Signal;
@@ -115,10 +116,10 @@ impl Supervisor {
             networks.iter().filter(|one| self.spec.networks.iter().any(|had| had.is_same(one))).collect();
         let stay: Vec<String> = stay.into_iter().map(|one| one.name.clone()).collect();
         self.give_leases_back(|name| !stay.iter().any(|one| one == name));
-        let changed = self.host.change_interfaces(&networks, &self.spec.networks).and_then(|()| {
+        let changed = self.change_interfaces(&networks).and_then(|()| {
             // Last, since what was written cannot be unwritten.
             self.change_contents(update.mounts, update.writes)
-                .inspect_err(|_| drop(self.host.change_interfaces(&self.spec.networks, &networks)))
+                .inspect_err(|_| drop(self.change_interfaces(&self.spec.networks.clone())))
         });
         if let Err(error) = changed {
             self.take_leases();
@@ -142,6 +143,14 @@ impl Supervisor {
             }
         }
         Response::Done
+    }
+
+    /// Those of a machine that runs have been changed before.
+    fn change_interfaces(&mut self, wanted: &[InterfaceSpec]) -> Result<(), LaunchError> {
+        if self.running_machine().is_some() {
+            return Ok(());
+        }
+        self.host.change_interfaces(wanted)
     }
 
     /// `None` where the answer is not known yet.

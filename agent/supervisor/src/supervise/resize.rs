@@ -36,8 +36,13 @@ impl Supervisor {
         let before = self.size();
         let wanted = update.machine.filter(|wanted| before.is_some_and(|before| before != *wanted));
         let (Some(wanted), Some(before), Workload::Running(_)) = (wanted, before, &self.workload) else {
-            return Some(self.update(update));
+            return self.begin_rewiring(index, update);
         };
+        if self.changes_guest_interfaces(&update)
+            && let Some(refused) = self.cannot_hotplug(&update)
+        {
+            return Some(refused);
+        }
         if let Some(refused) = self.cannot_resize(wanted) {
             return Some(refused);
         }
@@ -55,6 +60,22 @@ impl Supervisor {
         None
     }
 
+    fn begin_rewiring(&mut self, index: usize, update: Update) -> Option<Response> {
+        if !self.changes_guest_interfaces(&update) {
+            return Some(self.update(update));
+        }
+        if let Some(refused) = self.cannot_hotplug(&update) {
+            return Some(refused);
+        }
+        self.begin_hotplug(update, None);
+        self.connections[index].awaits_update = true;
+        None
+    }
+
+    pub(super) fn is_resizing(&self) -> bool {
+        self.resizing.is_some()
+    }
+
     fn size(&self) -> Option<MachineSize> {
         let vm = self.spec.vm.as_ref()?;
         Some(MachineSize { cpus: vm.cpus, memory_bytes: vm.memory_bytes })
@@ -62,12 +83,12 @@ impl Supervisor {
 
     fn cannot_resize(&mut self, wanted: MachineSize) -> Option<Response> {
         let refused = |reason: &str| Some(Response::Refused { reason: reason.into() });
-        let is_resizing = self.resizing.is_some();
+        let is_busy = self.is_resizing() || self.hotplug.is_some();
         let Some(machine) = self.machine() else { return refused("it is no virtual machine") };
         if !machine.is_up() {
             return refused("the machine is booting");
         }
-        if is_resizing || !machine.plug.monitor.is_idle() {
+        if is_busy || !machine.plug.monitor.is_idle() {
             return refused("another change of the machine is under way");
         }
         let limit = machine.plug.resources(wanted).err()?.to_owned();
@@ -83,7 +104,7 @@ impl Supervisor {
     }
 
     /// To QEMU and to the guest.
-    fn tell_size(&mut self, size: MachineSize) {
+    pub(super) fn tell_size(&mut self, size: MachineSize) {
         let Some(machine) = self.machine() else { return };
         // What it had it can have again, and all else was looked at before.
         let Ok(resources) = machine.plug.resources(size) else { return };
@@ -104,13 +125,9 @@ impl Supervisor {
         self.resizing = Some(resizing);
     }
 
-    /// QEMU's monitor has something to say, or takes more.
-    pub(super) fn monitor_spoke(&mut self) {
-        let Some(machine) = self.machine() else { return };
-        machine.plug.monitor.write();
-        if let Some(limit) = machine.plug.refused()
-            && let Some(resizing) = self.resizing.take()
-        {
+    /// QEMU has refused what a limit asks for.
+    pub(super) fn size_refused(&mut self, limit: &str) {
+        if let Some(resizing) = self.resizing.take() {
             self.resize_failed(&resizing, limit, libc::EOPNOTSUPP);
         }
     }
@@ -118,6 +135,10 @@ impl Supervisor {
     /// The guest has what it was told to have last.
     pub(super) fn guest_has_resources(&mut self) {
         let Some(Resizing { update, before, .. }) = self.resizing.take() else { return };
+        if self.changes_guest_interfaces(&update) {
+            self.begin_hotplug(update, Some(before));
+            return;
+        }
         let response = self.update(update);
         if response != Response::Done {
             self.tell_size(before);
@@ -155,7 +176,7 @@ impl Supervisor {
         self.resizing.as_ref().map(|resizing| resizing.until)
     }
 
-    fn answer_update(&mut self, response: &Response) {
+    pub(super) fn answer_update(&mut self, response: &Response) {
         for connection in &mut self.connections {
             if std::mem::take(&mut connection.awaits_update) {
                 connection.send(response);

@@ -296,6 +296,7 @@ impl Supervisor {
             }
         }
         self.resize_ended();
+        self.hotplug_ended();
         let Workload::Running(running) = &mut self.workload else { return };
         let ended = reap(running.child.pid);
         if let Some(check) = &mut self.check {

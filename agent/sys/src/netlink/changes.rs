@@ -1,4 +1,4 @@
-//! Being told that addresses change.
+//! Being told that addresses or links change.
 
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -7,30 +7,45 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::error::{Cause, NetlinkError, Operation};
 
 /// `RTMGRP_IPV4_IFADDR` and `RTMGRP_IPV6_IFADDR`.
-const GROUPS: u32 = 0x10 | 0x100;
+const ADDRESSES: u32 = 0x10 | 0x100;
 
-/// A socket that becomes ready when an address of its network namespace comes or goes.
+/// `RTMGRP_LINK`.
+const LINKS: u32 = 0x1;
+
+/// A socket that becomes ready when something of its network namespace comes or goes.
 #[derive(Debug)]
-pub struct AddressChanges(Socket);
+pub struct Changes(Socket);
 
-impl AddressChanges {
-    /// Of the calling thread's network namespace, from now on.
+impl Changes {
+    /// Of addresses in the calling thread's network namespace, from now on.
     ///
     /// # Errors
     /// If the kernel gives no socket.
-    pub fn open() -> Result<Self, NetlinkError> {
+    pub fn of_addresses() -> Result<Self, NetlinkError> {
+        Self::open(ADDRESSES)
+    }
+
+    /// Of links in the calling thread's network namespace, from now on.
+    ///
+    /// # Errors
+    /// If the kernel gives no socket.
+    pub fn of_links() -> Result<Self, NetlinkError> {
+        Self::open(LINKS)
+    }
+
+    fn open(groups: u32) -> Result<Self, NetlinkError> {
         let exchange = |error| NetlinkError::new(Operation::Open, "a netlink socket", Cause::Exchange(error));
         let mut socket = Socket::new(NETLINK_ROUTE).map_err(exchange)?;
-        socket.bind(&SocketAddr::new(0, GROUPS)).map_err(exchange)?;
+        socket.bind(&SocketAddr::new(0, groups)).map_err(exchange)?;
         socket.set_non_blocking(true).map_err(exchange)?;
         Ok(Self(socket))
     }
 
-    /// Takes what has come, so that the socket is ready again only for what comes later. What changed is for the
-    /// addresses themselves to say: more changes than fit are told as one.
+    /// Takes what has come, so that the socket is ready again only for what comes later. What changed is for what
+    /// there is now to say: more changes than fit are told as one.
     pub fn drain(&self) {
         let mut buffer = [0_u8; 8192];
-        // A few at a time: whoever changes addresses without end must not keep the caller from everything else.
+        // A few at a time: whoever changes things without end must not keep the caller from everything else.
         for _ in 0..64 {
             match self.0.recv(&mut &mut buffer[..], 0) {
                 Ok(_) => {}
@@ -41,7 +56,7 @@ impl AddressChanges {
     }
 }
 
-impl AsFd for AddressChanges {
+impl AsFd for Changes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }

@@ -23,7 +23,7 @@ mod vlan;
 
 pub use netlink_packet_route::link::InfoKind as LinkKind;
 
-pub use changes::AddressChanges;
+pub use changes::Changes;
 pub use error::{Cause, NetlinkError, Operation};
 pub use ruleset::{Removed, RulesetWatch};
 pub use socket::Netlink;

@@ -322,7 +322,7 @@ fn mac_addresses_are_read_strictly() {
 fn changes_of_addresses_are_told_once() {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     let netns = Netns::new();
-    let changes = netns.run(|| AddressChanges::open().unwrap());
+    let changes = netns.run(|| Changes::of_addresses().unwrap());
     let told = |limit: u16| {
         let mut polled = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
         poll(&mut polled, PollTimeout::from(limit)).unwrap() == 1

@@ -211,7 +211,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
         ("health_check", old.health_check != new.health_check || model.health_check.has_unknown()),
         ("boot", old.boot != new.boot || model.boot.has_unknown()),
     ];
-    // A machine's interfaces are as they are until it boots again.
+    // What a machine cannot be given while it runs.
     let is_machine = model.r#type.as_str() == Some(MACHINE);
     let of = |boots: bool| if is_machine && boots { Effect::Restart } else { Effect::InPlace };
     let plugged = [
@@ -220,7 +220,7 @@ fn changes(prior: &InstanceModel, model: &InstanceModel, defaults: &Setting<Labe
             of(model.limits.has_unknown() || needs_boot(old.limits.as_ref(), new.limits.as_ref())),
             old.limits != new.limits || model.limits.has_unknown(),
         ),
-        ("networks", of(true), old.networks != new.networks || model.networks.has_unknown()),
+        ("networks", Effect::InPlace, old.networks != new.networks || model.networks.has_unknown()),
         ("mounts", Effect::InPlace, old.mounts != new.mounts || model.mounts.has_unknown()),
     ];
     let state_only = [
