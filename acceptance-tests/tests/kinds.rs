@@ -56,7 +56,7 @@ const SEEN: [(&str, Look); 7] = [
 ];
 
 /// What differs, by the guide's first column, and how that is shown.
-const DIFFERENT: [(&str, Shown); 12] = [
+const DIFFERENT: [(&str, Shown); 11] = [
     ("isolation", Shown::Here(cases::kernels_differ)),
     ("time to the first output", Shown::Elsewhere("cargo xtask bench vm")),
     ("`limits.memory`", Shown::Here(cases::memory_is_its_own)),
@@ -69,7 +69,6 @@ const DIFFERENT: [(&str, Shown); 12] = [
             "no devices of the host's",
         ),
     ),
-    ("networks", Shown::Elsewhere("agent/vm: a_machine_serves_is_entered_and_ends_in_order")),
     (
         "mounts below `/dev`, `/proc`, `/sys`",
         Shown::Refused(

@@ -30,6 +30,7 @@ mod cases {
     }
 
     const ON_LAN: &str = "networks = { eth0 = { network = berth_network.lan.name } }";
+    const MACHINE: &str = "type = \"virtual-machine\"";
     const WAIT: &str = "wait_for = { condition = \"address\" }";
 
     impl World {
@@ -93,6 +94,24 @@ mod cases {
             assert!(self.lan.leases().contains(&format!("{mac} {address} web ")), "{}", self.lan.leases());
         }
 
+        fn until_given_back(&self) {
+            wait::until("the lease being given back", Duration::from_secs(5), || {
+                let leases = self.lan.leases();
+                if leases.contains(" web ") { Err(leases) } else { Ok(()) }
+            })
+            .unwrap();
+        }
+
+        /// A guest is told of a lease a moment after the host has it.
+        fn until_inside(&self) {
+            let address = self.state()["ipv4_address"].as_str().unwrap().to_owned();
+            wait::until("the address inside", Duration::from_secs(10), || {
+                let shown = self.sh("busybox ip -4 -o address show dev eth0 scope global");
+                if shown.contains(&address) { Ok(()) } else { Err(shown) }
+            })
+            .unwrap();
+        }
+
         fn assert_page(&self) {
             let url = format!("http://{}:8080/", self.state()["ipv4_address"].as_str().unwrap());
             assert_eq!(self.lan.inside(&["curl", "-sS", "--max-time", "5", &url]).unwrap(), "page one\n");
@@ -130,26 +149,41 @@ mod cases {
         let listed = world.agent.berth_ok(&["instance", "ls"]).unwrap();
         assert!(listed.contains(before.as_str().unwrap()), "{listed}");
         world.project.destroy_ok();
-        wait::until("the lease being given back", Duration::from_secs(5), || {
-            let leases = world.lan.leases();
-            if leases.contains(" web ") { Err(leases) } else { Ok(()) }
-        })
-        .unwrap();
+        world.until_given_back();
         assert_eq!(world.agent.mark().links(), [] as [String; 0]);
     }
 
     pub fn an_instance_beside_an_interface_has_a_lease(terraform: &Terraform) {
         // The host does not reach an instance beside its interface; whether its port is open is seen all the same.
         let port = "wait_for = { condition = \"port\", port = 8080 }";
-        for (kind, wait) in [("physical", WAIT), ("macvlan", port)] {
+        for (kind, arguments) in
+            [("physical", [WAIT, ""]), ("macvlan", [port, ""]), ("macvlan", [WAIT, MACHINE])]
+        {
             let mut world = World::new(terraform, Door::Interface);
             world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
-            world.write(kind, &[ON_LAN, wait]);
+            world.write(kind, &[ON_LAN, arguments[0], arguments[1]]);
             world.project.apply_settled();
             world.assert_as_inside();
             world.assert_page();
+            if arguments[1] == MACHINE {
+                routers_are_listened_to(&mut world);
+            }
             world.project.destroy_ok();
+            assert_eq!(world.agent.mark().links(), [] as [String; 0]);
         }
+    }
+
+    /// The guest says what it has of them.
+    fn routers_are_listened_to(world: &mut World) {
+        world.lan.advertise().unwrap();
+        let seen = wait::until("an address of a router's", Duration::from_secs(20), || {
+            let all = world.agent.inspect("web").unwrap()["addresses"]["eth0"].to_string();
+            if all.contains("2001:db8:1:") { Ok(all) } else { Err(all) }
+        });
+        let seen = seen.unwrap();
+        let inside = world.sh("busybox ip -6 -o address show dev eth0 scope global");
+        let own = inside.split_whitespace().nth(3).unwrap();
+        assert!(seen.contains(own), "{own} in {seen}");
     }
 
     pub fn another_address_of_the_server_s_is_in_the_state_at_the_next_refresh(terraform: &Terraform) {
@@ -199,21 +233,40 @@ mod cases {
     }
 
     pub fn an_interface_is_plugged_into_the_physical_network_and_out_again(terraform: &Terraform) {
+        for kind in ["", MACHINE] {
+            it_is_plugged_in_and_out(terraform, kind);
+        }
+    }
+
+    fn it_is_plugged_in_and_out(terraform: &Terraform, kind: &str) {
         let mut world = World::new(terraform, Door::Bridge);
         world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
         const BESIDE: &str = "networks = {\n    eth0 = { network = berth_network.lan.id }\n    eth1 = { network = \"default\" }\n  }";
         const ALONE: &str = "networks = { eth1 = { network = \"default\" } }";
-        world.write("physical", &[ALONE]);
+        world.write("physical", &[ALONE, kind]);
         world.project.apply_settled();
         let pid = world.agent.inspect("web").unwrap()["pid"].clone();
-        world.write("physical", &[BESIDE]);
+        world.write("physical", &[BESIDE, kind]);
         world.project.apply_ok();
         world.until_lease("a lease", |lease| !address(lease).is_empty());
         world.project.apply_settled();
+        world.until_inside();
         world.assert_as_inside();
         world.assert_page();
-        world.write("physical", &[ALONE]);
+        assert_eq!(world.sh("cat /etc/resolv.conf"), "search lan.example\nnameserver 192.0.2.53");
+        let renewed = world.until_lease("a renewal", |lease| renewals(lease) >= 1);
+        assert_eq!(renewed["trouble"], Value::Null);
+        // The server is away, and has forgotten it; what it gives then is what the instance has.
+        world.lan.forget();
+        world.lan.serve("192.0.2.150", "192.0.2.159").unwrap();
+        world.until_lease("another address", |lease| address(lease).starts_with("192.0.2.15"));
         world.project.apply_settled();
+        world.until_inside();
+        world.assert_as_inside();
+        world.assert_page();
+        world.write("physical", &[ALONE, kind]);
+        world.project.apply_settled();
+        world.until_given_back();
         assert!(!world.sh("busybox ip -o link").contains("eth0"));
         assert_eq!(world.agent.inspect("web").unwrap()["pid"], pid);
         assert_eq!(world.agent.inspect("web").unwrap()["leases"], serde_json::json!({}));

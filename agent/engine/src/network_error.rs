@@ -64,14 +64,6 @@ pub enum NetworkFault {
         /// Where it was to be published.
         address: IpAddr,
     },
-    /// A virtual machine on a network that is not a bridge of the agent's.
-    #[error("A virtual machine cannot be on the network \"{network}\" yet: it is not a bridge")]
-    NotForMachines {
-        /// The instance's interface.
-        interface: String,
-        /// The network.
-        network: String,
-    },
     /// An address with a prefix on a network of the agent's, or without one on another.
     #[error("{address} on the network \"{network}\" is written {} its prefix", if *ours { "without" } else { "with" })]
     Prefix {
@@ -205,7 +197,7 @@ impl NetworkFault {
         let of_interface =
             |interface: &String, argument: &str| ["networks", interface, argument].map(str::to_owned).into();
         let argument = match self {
-            Self::NoNetwork { interface, .. } | Self::NotForMachines { interface, .. } => {
+            Self::NoNetwork { interface, .. } => {
                 return of_interface(interface, "network");
             }
             Self::NoWayForPorts => "ports",
@@ -259,9 +251,6 @@ impl NetworkFault {
             Self::Prefix { address, .. } => {
                 let bits = if address.is_ipv4() { 24 } else { 64 };
                 format!("Write it with the prefix of its network, such as {address}/{bits}, or leave it out")
-            }
-            Self::NotForMachines { .. } => {
-                "Use a network of the type bridge, or an instance of the type container".to_owned()
             }
             Self::NotOfNetwork { .. } => {
                 "Use another address of it, or leave it out and one is chosen".to_owned()

@@ -6,21 +6,31 @@
 
 use std::fs;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use berth_guest_protocol::message::GuestInterface;
+use berth_guest_protocol::message::{GuestInterface, OwnAddresses};
 use berth_process::failure::launch_error;
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_sys::netlink::{Changes, Link, MacAddress, Netlink, NetlinkError};
+use berth_sys::netlink::{Address, Changes, Link, MacAddress, Netlink, NetlinkError};
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
+
+/// Addresses of routers that the host is told of, an interface: workloads can make any number.
+const MOST_OWN: usize = 16;
 
 /// The interfaces, and the kernel's doors to them, opened while they are in reach.
 pub struct Network {
     netlink: Netlink,
     /// Tells when a device has come.
     changes: Changes,
+    /// Tells when a router has given an address.
+    address_changes: Changes,
+    /// It has told.
+    is_news: bool,
+    /// What the host was told of that.
+    told: Vec<OwnAddresses>,
     /// Of the kernel, below /proc/sys/net.
     settings: fs::File,
     /// As they were asked for last.
@@ -35,6 +45,9 @@ impl Network {
         Ok(Self {
             netlink: Netlink::open().map_err(io::Error::other)?,
             changes: Changes::of_links().map_err(io::Error::other)?,
+            address_changes: Changes::of_addresses().map_err(io::Error::other)?,
+            is_news: false,
+            told: Vec::new(),
             settings: fs::File::open("/proc/sys/net")?,
             present: Vec::new(),
             wanted: None,
@@ -62,9 +75,45 @@ impl Network {
         self.wanted = Some((number, interfaces));
     }
 
-    /// Ready when a device may have come; `None` where none is waited for.
-    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        self.wanted.as_ref().map(|_| self.changes.as_fd())
+    /// Ready when a device that is waited for may have come, or a router may have given an address.
+    pub fn waits_for(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let devices = self.wanted.iter().map(|_| self.changes.as_fd());
+        devices.chain(self.listens().then(|| self.address_changes.as_fd()))
+    }
+
+    fn listens(&self) -> bool {
+        self.present.iter().any(|interface| interface.ipv6_autoconf)
+    }
+
+    /// Something of [`Self::waits_for`] is ready.
+    pub fn noticed(&mut self) {
+        self.address_changes.drain();
+        self.is_news = true;
+    }
+
+    /// What routers have given since the host was told of it last; `None` where that is nothing.
+    pub fn news(&mut self) -> Option<Vec<OwnAddresses>> {
+        if !std::mem::take(&mut self.is_news) {
+            return None;
+        }
+        let (links, all) = (self.netlink.links().ok()?, self.netlink.addresses().ok()?);
+        let own = |interface: &GuestInterface| {
+            let link = links.iter().find(|link| link.name == interface.name)?;
+            let of_routers = |address: &Address| match address.address {
+                IpAddr::V6(v6) if !v6.is_unicast_link_local() => Some((v6, address.prefix_len)),
+                _ => None,
+            };
+            let addresses = all.iter().filter(|address| address.link == link.index).filter_map(of_routers);
+            let addresses = addresses.take(MOST_OWN).collect();
+            Some(OwnAddresses { name: interface.name.clone(), addresses })
+        };
+        let now: Vec<_> =
+            self.present.iter().filter(|interface| interface.ipv6_autoconf).filter_map(own).collect();
+        if now == self.told {
+            return None;
+        }
+        self.told.clone_from(&now);
+        Some(now)
     }
 
     /// Does what was asked for, once all devices are there: gives the question's number, and what came of it.
@@ -85,24 +134,23 @@ impl Network {
 
     fn change(&mut self, wanted: Vec<GuestInterface>) -> Result<(), LaunchError> {
         let before = std::mem::replace(&mut self.present, wanted.clone());
+        self.is_news = true;
         for old in &before {
             match wanted.iter().find(|new| (&new.mac, &new.name) == (&old.mac, &old.name)) {
                 Some(new) => self.take_back(old, new)?,
                 None => self.put_away(old)?,
             }
         }
-        wanted.iter().try_for_each(|interface| self.set_up(interface))
+        wanted.iter().try_for_each(|interface| self.set_up(interface, before.contains(interface)))
     }
 
     /// Takes from one that stays what it is not to have any more.
     fn take_back(&mut self, old: &GuestInterface, new: &GuestInterface) -> Result<(), LaunchError> {
         let at = || network_error(&old.name);
-        for gateway in old.gateways.iter().filter(|one| !new.gateways.contains(one)) {
-            let everywhere = match gateway {
-                std::net::IpAddr::V4(_) => (std::net::Ipv4Addr::UNSPECIFIED.into(), 0),
-                std::net::IpAddr::V6(_) => (std::net::Ipv6Addr::UNSPECIFIED.into(), 0),
-            };
-            let deleted = self.netlink.delete_route(everywhere, Some(*gateway), &old.name);
+        // The last first: those before it may lead to its gateway.
+        for route in old.routes.iter().rev().filter(|one| !new.routes.contains(one)) {
+            let destination = (route.destination, route.prefix_len);
+            let deleted = self.netlink.delete_route(destination, route.gateway, &old.name);
             deleted.or_else(ignore_missing).map_err(at())?;
         }
         for (address, prefix) in old.addresses.iter().filter(|one| !new.addresses.contains(one)) {
@@ -125,7 +173,7 @@ impl Network {
         self.netlink.set_name(&link.name, &format!("gone{}", link.index)).map_err(at())
     }
 
-    fn set_up(&mut self, interface: &GuestInterface) -> Result<(), LaunchError> {
+    fn set_up(&mut self, interface: &GuestInterface, is_known: bool) -> Result<(), LaunchError> {
         let name = interface.name.as_str();
         let at = || network_error(name);
         let link = self.find(interface)?.ok_or_else(|| missing(interface))?;
@@ -139,14 +187,23 @@ impl Network {
         // A neighbour on a managed network could pose as a router.
         let listens = if interface.ipv6_autoconf { "1" } else { "0" };
         self.set(&format!("ipv6/conf/{name}/accept_ra"), listens)?;
+        if interface.announces {
+            self.set(&format!("ipv4/conf/{name}/arp_notify"), "1")?;
+            self.set(&format!("ipv6/conf/{name}/ndisc_notify"), "1")?;
+        }
         for (address, prefix) in &interface.addresses {
             let added = self.netlink.add_address(name, *address, *prefix);
             added.or_else(ignore_existing).map_err(at())?;
         }
         self.netlink.set_up(name).map_err(at())?;
-        for gateway in &interface.gateways {
-            let added = self.netlink.add_default_route(*gateway, name);
+        for route in &interface.routes {
+            let added = self.netlink.add_route((route.destination, route.prefix_len), route.gateway, name);
             added.or_else(ignore_existing).map_err(at())?;
+        }
+        if interface.announces && !is_known {
+            // The kernel announces where a link is set up and where it is given a MAC, not where it is given an address.
+            let mac = link.mac.ok_or_else(|| missing(interface))?;
+            self.netlink.set_mac(name, mac).map_err(at())?;
         }
         Ok(())
     }

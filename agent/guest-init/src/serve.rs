@@ -46,7 +46,7 @@ struct Server {
 enum Token {
     Port,
     Signals,
-    /// A device came or went.
+    /// A device or an address came or went.
     Links,
     Input(u16),
     Output(u16, Stream),
@@ -91,7 +91,7 @@ impl Server {
                     self.reap();
                 }
                 // What has come is looked at below.
-                Token::Links => {}
+                Token::Links => self.network.noticed(),
                 Token::Input(number) => {
                     if let Some(session) = self.sessions.get_mut(&number) {
                         session.write(&mut self.link);
@@ -115,6 +115,12 @@ impl Server {
         }
         if let Some((number, outcome)) = self.network.settle() {
             self.link.say(&ToHost::Connected { number, error: outcome.err() });
+        }
+        // A host that does not read hears of what there is when it does.
+        if self.link.output().len() <= MAX_BACKLOG
+            && let Some(interfaces) = self.network.news()
+        {
+            self.link.say(&ToHost::Addresses { interfaces });
         }
     }
 

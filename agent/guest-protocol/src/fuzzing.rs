@@ -90,6 +90,7 @@ fn answer(host: &mut Host, event: Event, unread: &mut BTreeMap<(u16, Stream), us
         }
         Event::Has => host.resources(Resources::default()),
         Event::Connected(_) => host.interfaces(Vec::new()),
+        Event::Addresses(interfaces) => assert!(interfaces.len() < MAX_TO_HOST),
     }
 }
 

@@ -11,7 +11,7 @@ use berth_runtime::spec::ProcessSpec;
 
 use crate::flow::{ReceiveCredit, SendCredit};
 use crate::frame::{self, Decoder, Frame, FrameError, Stream};
-use crate::message::{GuestInterface, GuestSpec, Resources, Size, Stats, ToGuest, ToHost};
+use crate::message::{GuestInterface, GuestSpec, OwnAddresses, Resources, Size, Stats, ToGuest, ToHost};
 use crate::{VERSION, WORKLOAD};
 
 /// The most programs at a time.
@@ -95,6 +95,8 @@ pub enum Event {
     Has,
     /// It has the interfaces that were asked for by [`Host::interfaces`] last, or why not.
     Connected(Result<(), LaunchError>),
+    /// What routers have given to its interfaces.
+    Addresses(Vec<OwnAddresses>),
 }
 
 #[derive(Debug)]
@@ -197,6 +199,7 @@ impl Host {
             }
             ToHost::Credit { .. } => Err(LinkError::Turn { what: "credit for an output of its own" }),
             ToHost::Stats(stats) => Ok(Some(Event::Stats(stats))),
+            ToHost::Addresses { interfaces } => Ok(Some(Event::Addresses(interfaces))),
             ToHost::Has { number } if number > self.asked || number == 0 => {
                 Err(LinkError::Turn { what: "that it has what it was not asked for" })
             }

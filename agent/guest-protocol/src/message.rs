@@ -1,6 +1,6 @@
 //! The messages, as JSON. Both sides are of one build, so that nothing here is optional.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use berth_runtime::launch::LaunchError;
 use berth_runtime::spec::ProcessSpec;
@@ -121,6 +121,11 @@ pub enum ToHost {
         /// Why it has not all of them as they are to be.
         error: Option<LaunchError>,
     },
+    /// What routers have given to interfaces that listen to them, whenever it is another.
+    Addresses {
+        /// All of them.
+        interfaces: Vec<OwnAddresses>,
+    },
 }
 
 /// What a machine is made of, and can be changed while it runs.
@@ -162,10 +167,32 @@ pub struct GuestInterface {
     pub mtu: u32,
     /// Its addresses, each with the length of its network's prefix.
     pub addresses: Vec<(IpAddr, u8)>,
-    /// Routers to everywhere else.
-    pub gateways: Vec<IpAddr>,
+    /// Where else leads to, each after those that it needs.
+    pub routes: Vec<GuestRoute>,
     /// Whether it takes addresses and routes from the network's router advertisements.
     pub ipv6_autoconf: bool,
+    /// Whether its neighbours are told of its addresses, for which they may know another place.
+    pub announces: bool,
+}
+
+/// Where a route leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestRoute {
+    /// Everywhere, with a prefix of 0.
+    pub destination: IpAddr,
+    /// The length of the destination's prefix.
+    pub prefix_len: u8,
+    /// The next hop; absent: straight onto the link.
+    pub gateway: Option<IpAddr>,
+}
+
+/// The addresses of an interface that it has by itself, from routers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnAddresses {
+    /// The interface's name.
+    pub name: String,
+    /// Each with the length of its network's prefix.
+    pub addresses: Vec<(Ipv6Addr, u8)>,
 }
 
 /// A terminal's size.

@@ -88,7 +88,7 @@ impl Host {
             let own = "/proc/self/ns/net";
             let outside = fs::File::open(own).map_err(launch_error(Stage::Network, own))?;
             self.outside = Some(outside.into());
-            return self.taps.change(&spec.networks);
+            return self.taps.change(&spec.networks, &self.namespaces.network);
         }
         inside(&self.namespaces.network, || interfaces::prepare(spec.ids))
             .map_err(launch_error(Stage::Network, "the network namespace"))??;
@@ -103,7 +103,7 @@ impl Host {
     /// Makes the interfaces these: all of it, or nothing. No QEMU has those of a machine at this time.
     pub fn change_interfaces(&mut self, wanted: &[InterfaceSpec]) -> Result<(), LaunchError> {
         if self.outside.is_some() {
-            return self.taps.change(wanted);
+            return self.taps.change(wanted, &self.namespaces.network);
         }
         self.interfaces.change(wanted, &self.namespaces.network)
     }
@@ -122,8 +122,11 @@ impl Host {
     }
 
     /// Removes what would outlive this process.
-    pub fn tear_down(self) {
+    pub fn tear_down(mut self) {
         self.interfaces.remove_all();
+        for slot in self.taps.beyond(&[]) {
+            let _ = self.taps.remove(slot, &self.namespaces.network);
+        }
         // A failure below leaves something that the next start of this instance, or the agent, removes.
         let _ = self.cgroup.kill();
         let _ = self.cgroup.remove();

@@ -31,7 +31,7 @@ impl Interfaces {
             |list: &[InterfaceSpec], one: &InterfaceSpec| list.iter().any(|other| other.is_same(one));
         let added: Vec<_> = wanted.iter().filter(|one| !in_list(&self.present, one)).collect();
         let removed: Vec<_> = self.present.iter().filter(|one| !in_list(wanted, one)).cloned().collect();
-        let added = added.into_iter().map(|one| Ok((one, change.parent(one)?)));
+        let added = added.into_iter().map(|one| Ok((one, parent(&mut change.host, one)?)));
         let added = added.collect::<Result<Vec<_>, LaunchError>>()?;
         let mut taken_out = Vec::new();
         let mut put_in = Vec::new();
@@ -52,7 +52,7 @@ impl Interfaces {
                 let _ = change.take_out(one);
             }
             for one in taken_out {
-                let _ = change.parent(one).and_then(|parent| change.put_in(one, &parent));
+                let _ = parent(&mut change.host, one).and_then(|parent| change.put_in(one, &parent));
             }
             return Err(error);
         }
@@ -86,48 +86,12 @@ impl<'a> Change<'a> {
         Ok(Self { namespace, host, inner })
     }
 
-    /// The host's link that an interface is connected to.
-    fn parent(&mut self, interface: &InterfaceSpec) -> Result<Link, LaunchError> {
-        let mut find = |name: &str| {
-            let link = self.host.link(name).map_err(at(name))?;
-            let path = name.into();
-            link.ok_or(LaunchError { stage: Stage::NetworkParent, errno: libc::ENODEV, path })
-        };
-        let parent = find(&interface.bridge)?;
-        match &interface.vlan {
-            Some(vlan) if !is_port(interface, &parent) => find(&vlan.link),
-            _ => Ok(parent),
-        }
-    }
-
     fn put_in(&mut self, interface: &InterfaceSpec, parent: &Link) -> Result<(), LaunchError> {
-        let mac: MacAddress = interface.mac.parse().map_err(|_| LaunchError {
-            stage: Stage::Network,
-            errno: libc::EINVAL,
-            path: (&interface.mac).into(),
-        })?;
+        let mac = mac_of(interface)?;
         let mtu = interface.mtu.or((parent.mtu > 0).then_some(parent.mtu));
         let namespace = Namespace::Fd(self.namespace.as_fd());
         if is_port(interface, parent) {
-            // One of the same name can only be left from a supervisor of this instance that was killed.
-            self.host
-                .delete_link(&interface.host_name)
-                .or_else(ignore_missing)
-                .map_err(at(&interface.host_name))?;
-            let pair = VethSpec {
-                host: VethEnd { name: &interface.host_name, mac: None },
-                master: Some(&interface.bridge),
-                peer: VethEnd { name: &interface.name, mac: Some(mac) },
-                peer_namespace: Some(namespace),
-                mtu,
-            };
-            self.host.create_veth(&pair).map_err(at(&interface.host_name))?;
-            // Its other end is down so far: nothing has passed outside of the VLAN.
-            if let Some(vlan) = &interface.vlan {
-                let before = default_vlan(&interface.bridge);
-                let moved = self.host.set_port_vlan(&interface.host_name, vlan.id, before);
-                moved.map_err(at(&interface.host_name))?;
-            }
+            connect_port(&mut self.host, interface, (&interface.name, Some(mac)), namespace, mtu)?;
         } else {
             let macvlan = MacvlanSpec {
                 name: &interface.name,
@@ -193,8 +157,58 @@ impl<'a> Change<'a> {
     }
 }
 
+/// The MAC address that it is to have.
+pub fn mac_of(interface: &InterfaceSpec) -> Result<MacAddress, LaunchError> {
+    let path = || (&interface.mac).into();
+    interface.mac.parse().map_err(|_| LaunchError {
+        stage: Stage::Network,
+        errno: libc::EINVAL,
+        path: path(),
+    })
+}
+
+/// The host's link that an interface is connected to.
+pub fn parent(host: &mut Netlink, interface: &InterfaceSpec) -> Result<Link, LaunchError> {
+    let mut find = |name: &str| {
+        let link = host.link(name).map_err(at(name))?;
+        let path = name.into();
+        link.ok_or(LaunchError { stage: Stage::NetworkParent, errno: libc::ENODEV, path })
+    };
+    let parent = find(&interface.bridge)?;
+    match &interface.vlan {
+        Some(vlan) if !is_port(interface, &parent) => find(&vlan.link),
+        _ => Ok(parent),
+    }
+}
+
+/// Makes a port of a bridge, and its other end in a namespace, with this name and perhaps this MAC.
+pub fn connect_port(
+    host: &mut Netlink,
+    interface: &InterfaceSpec,
+    (peer, mac): (&str, Option<MacAddress>),
+    namespace: Namespace<'_>,
+    mtu: Option<u32>,
+) -> Result<(), LaunchError> {
+    let name = interface.host_name.as_str();
+    // One of the same name can only be left from a supervisor of this instance that was killed.
+    host.delete_link(name).or_else(ignore_missing).map_err(at(name))?;
+    let pair = VethSpec {
+        host: VethEnd { name, mac: None },
+        master: Some(&interface.bridge),
+        peer: VethEnd { name: peer, mac },
+        peer_namespace: Some(namespace),
+        mtu,
+    };
+    host.create_veth(&pair).map_err(at(name))?;
+    // Its other end is down so far: nothing has passed outside of the VLAN.
+    if let Some(vlan) = &interface.vlan {
+        host.set_port_vlan(name, vlan.id, default_vlan(&interface.bridge)).map_err(at(name))?;
+    }
+    Ok(())
+}
+
 /// Whether it is a port of its parent, which is a bridge then; else it is on top of it.
-fn is_port(interface: &InterfaceSpec, parent: &Link) -> bool {
+pub fn is_port(interface: &InterfaceSpec, parent: &Link) -> bool {
     match interface.kind {
         InterfaceKind::Bridge => true,
         InterfaceKind::Macvlan => false,

@@ -11,13 +11,15 @@ pub struct PacketSocket {
 }
 
 /// Classic BPF: unfragmented UDP over IPv4 to port 68, of any header length; else nothing.
-const FILTER: [libc::sock_filter; 8] = [
-    instruction(0x30, 0, 0, 9),      // the protocol
-    instruction(0x15, 0, 5, 17),     // UDP?
-    instruction(0x28, 0, 0, 6),      // flags and offset
-    instruction(0x45, 3, 0, 0x3fff), // a fragment?
-    instruction(0xb1, 0, 0, 0),      // x = the header's length
-    instruction(0x48, 0, 0, 2),      // the destination port
+const FILTER: [libc::sock_filter; 10] = [
+    instruction(0x28, 0, 0, SKF_AD_PROTOCOL),
+    instruction(0x15, 0, 7, ETH_P_IP as u32), // IPv4?
+    instruction(0x30, 0, 0, 9),               // the protocol
+    instruction(0x15, 0, 5, 17),              // UDP?
+    instruction(0x28, 0, 0, 6),               // flags and offset
+    instruction(0x45, 3, 0, 0x3fff),          // a fragment?
+    instruction(0xb1, 0, 0, 0),               // x = the header's length
+    instruction(0x48, 0, 0, 2),               // the destination port
     instruction(0x15, 1, 0, 68),
     instruction(0x06, 0, 0, 0),
 ];
@@ -28,14 +30,30 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> libc::sock_filter {
 }
 
 const ETH_P_IP: u16 = 0x0800;
+const ETH_P_ALL: u16 = 0x0003;
+
+/// Where a program finds the kind of a packet's protocol.
+const SKF_AD_PROTOCOL: u32 = 0xffff_f000;
 
 impl PacketSocket {
     /// Opens a socket on the link of this number, in the calling thread's network namespace.
     ///
     /// # Errors
     /// What the kernel says.
-    #[allow(unsafe_code)]
     pub fn open(link: u32) -> io::Result<Self> {
+        Self::open_for(link, ETH_P_IP)
+    }
+
+    /// As [`Self::open`], on a link whose packets go to a descriptor: of what the kernel itself would take it sees none.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open_before(link: u32) -> io::Result<Self> {
+        Self::open_for(link, ETH_P_ALL)
+    }
+
+    #[allow(unsafe_code)]
+    fn open_for(link: u32, protocol: u16) -> io::Result<Self> {
         // SAFETY: no memory is passed.
         let raw = unsafe {
             libc::socket(libc::AF_PACKET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
@@ -62,7 +80,7 @@ impl PacketSocket {
         if set < 0 {
             return Err(io::Error::last_os_error());
         }
-        let address = link_address(link);
+        let address = link_address(link, protocol, EVERYONE);
         // SAFETY: the address lives through the call, and the length is its own.
         let bound = unsafe { libc::bind(raw, (&raw const address).cast(), ADDRESS_LENGTH) };
         if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(Self { fd, link }) }
@@ -72,9 +90,17 @@ impl PacketSocket {
     ///
     /// # Errors
     /// What the kernel says.
-    #[allow(unsafe_code)]
     pub fn broadcast(&self, packet: &[u8]) -> io::Result<()> {
-        let address = link_address(self.link);
+        self.send(packet, EVERYONE)
+    }
+
+    /// Sends an IPv4 packet to the one of this hardware address.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    #[allow(unsafe_code)]
+    pub fn send(&self, packet: &[u8], to: [u8; 6]) -> io::Result<()> {
+        let address = link_address(self.link, ETH_P_IP, to);
         // SAFETY: packet and address live through the call, and the lengths are theirs.
         let sent = unsafe {
             libc::sendto(
@@ -89,12 +115,29 @@ impl PacketSocket {
         if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// Takes the next IPv4 packet; one that is longer than the buffer is cut.
+    /// Takes the next IPv4 packet; one that is longer than the buffer is cut. Gives its length, and the hardware address that it
+    /// came from.
     ///
     /// # Errors
     /// `WouldBlock` where there is none, or what the kernel says.
-    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        Ok(rustix::io::read(&self.fd, buffer)?)
+    #[allow(unsafe_code)]
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, [u8; 6])> {
+        let mut address = link_address(self.link, ETH_P_IP, EVERYONE);
+        let mut address_length = ADDRESS_LENGTH;
+        // SAFETY: buffer and address live through the call, which writes no more than their lengths.
+        let length = unsafe {
+            libc::recvfrom(
+                self.fd.as_raw_fd(),
+                buffer.as_mut_ptr().cast(),
+                buffer.len(),
+                0,
+                (&raw mut address).cast(),
+                &raw mut address_length,
+            )
+        };
+        let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+        let [a, b, c, d, e, f, ..] = address.sll_addr;
+        Ok((length, [a, b, c, d, e, f]))
     }
 }
 
@@ -106,14 +149,16 @@ impl AsFd for PacketSocket {
 
 const ADDRESS_LENGTH: libc::socklen_t = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
 
-fn link_address(link: u32) -> libc::sockaddr_ll {
+const EVERYONE: [u8; 6] = [0xff; 6];
+
+fn link_address(link: u32, protocol: u16, [a, b, c, d, e, f]: [u8; 6]) -> libc::sockaddr_ll {
     libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: ETH_P_IP.to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: i32::try_from(link).unwrap_or(0),
         sll_hatype: 0,
         sll_pkttype: 0,
         sll_halen: 6,
-        sll_addr: [0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0],
+        sll_addr: [a, b, c, d, e, f, 0, 0],
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use berth_domain::interface::{self, InterfaceSpec};
-use berth_domain::{InstanceKind, InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
+use berth_domain::{InstanceSpec, KnownNetwork, NetworkId, NetworkKind};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::actor::Actor;
@@ -41,10 +41,6 @@ fn asked(
     for (name, asked) in spec.interfaces() {
         let network = meant(inner, &name, &asked, before)?;
         check_address(&name, &asked, &network)?;
-        if spec.kind == InstanceKind::VirtualMachine && network.spec.kind != NetworkKind::Bridge {
-            let network = network.spec.name.to_string();
-            return Err(NetworkFault::NotForMachines { interface: name, network }.into());
-        }
         let (ipv4, ipv6, mac) = (asked.ipv4_address, asked.ipv6_address, asked.mac);
         let leased = BTreeMap::new();
         wanted.insert(name, WantedInterface { network, ipv4, ipv6, mac, leased });

@@ -223,6 +223,17 @@ pub fn packet(message: &[u8]) -> Vec<u8> {
     out
 }
 
+/// As [`packet`], from the address in use to one server's.
+pub fn packet_from(own: Ipv4Addr, server: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+    let mut out = packet(message);
+    out[10..12].fill(0);
+    out[12..16].copy_from_slice(&own.octets());
+    out[16..20].copy_from_slice(&server.octets());
+    let checksum = checksum(&out[..20]);
+    out[10..12].copy_from_slice(&checksum);
+    out
+}
+
 fn checksum(header: &[u8]) -> [u8; 2] {
     let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     let folded = (sum & 0xffff) + (sum >> 16);

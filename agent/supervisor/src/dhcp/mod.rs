@@ -13,6 +13,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use berth_runtime::launch::LaunchError;
 use berth_runtime::lease::{DhcpSpec, Lease, LeaseRoute};
 use berth_runtime::spec::{InterfaceSpec, LaunchSpec};
 use berth_sys::netlink::{MacAddress, Netlink, NetlinkError};
@@ -37,6 +38,8 @@ pub struct Client {
     machine: Machine,
     origin: Instant,
     socket: PacketSocket,
+    /// The interface is a guest's: who came with the last answer, by hardware address, and what is said is said through the socket.
+    guest: Option<Option<[u8; 6]>>,
     /// For what is said from the lease's address; open while an answer may come, so that the kernel refuses none.
     talk: Option<UdpSocket>,
     netlink: Netlink,
@@ -56,7 +59,8 @@ impl Client {
     pub fn open(spec: &LaunchSpec, interface: &InterfaceSpec, namespace: &OwnedFd) -> Option<Self> {
         let dhcp = interface.dhcp.clone()?;
         let mac: MacAddress = interface.mac.parse().ok()?;
-        let (netlink, socket) = inside(namespace, || open(&interface.name)).ok()?.ok()?;
+        let is_guest = spec.vm.is_some();
+        let (netlink, socket) = inside(namespace, || open(&interface.name, is_guest)).ok()?.ok()?;
         let origin = Instant::now();
         let last = stored(&spec.run_dir).remove(&interface.name);
         let last = last.map(|lease| (lease.address, lease.expires_ms.is_none_or(|end| end > now_ms())));
@@ -72,6 +76,7 @@ impl Client {
             machine,
             origin,
             socket,
+            guest: is_guest.then_some(None),
             talk: None,
             netlink,
             applied: None,
@@ -91,6 +96,16 @@ impl Client {
     /// Why there is none, or what is wrong with it.
     pub fn trouble(&self) -> Option<String> {
         self.trouble.clone().or_else(|| self.machine.trouble().map(str::to_owned))
+    }
+
+    /// The lease in force, with the routes that are taken from it.
+    pub fn given(&self) -> Option<(&Lease, Vec<LeaseRoute>)> {
+        self.applied.as_ref().map(|lease| (lease, routes(&self.spec, lease)))
+    }
+
+    /// The guest has not taken what the server gave.
+    pub fn not_taken(&mut self, error: &LaunchError) {
+        self.trouble = Some(error.to_string());
     }
 
     pub fn due(&self) -> Option<Instant> {
@@ -119,9 +134,10 @@ impl Client {
         let mut buffer = [0; 2048];
         // A few at a time: whoever floods must not keep the supervisor from everything else.
         for _ in 0..16 {
-            let Ok(length) = self.socket.receive(&mut buffer) else { break };
+            let Ok((length, from)) = self.socket.receive(&mut buffer) else { break };
             let reply = buffer.get(..length).and_then(message::payload).and_then(Reply::read);
             if let Some(reply) = reply {
+                self.guest = self.guest.map(|_| Some(from));
                 let actions = self.machine.receive(&reply, self.origin.elapsed());
                 changed |= self.act(actions, namespace);
             }
@@ -163,6 +179,12 @@ impl Client {
 
     fn unicast(&mut self, query: &Query, server: Ipv4Addr, namespace: &OwnedFd) {
         let Some(own) = query.own else { return };
+        if let Some(to) = self.guest {
+            // The address is not this host's: what the kernel would do with it is done here.
+            let packet = message::packet_from(own, server, &query.write());
+            let _ = to.map(|to| self.socket.send(&packet, to));
+            return;
+        }
         let send = || {
             let socket = UdpSocket::bind(SocketAddrV4::new(own, 68))?;
             socket.send_to(&query.write(), SocketAddrV4::new(server, 67))?;
@@ -195,6 +217,9 @@ impl Client {
     }
 
     fn give(&mut self, lease: &Lease) -> Result<(), NetlinkError> {
+        if self.guest.is_some() {
+            return Ok(());
+        }
         let name = self.name.as_str();
         exists_is_well(self.netlink.add_address(name, lease.address.into(), lease.prefix_len))?;
         if let Some(mtu) = lease.mtu
@@ -202,28 +227,20 @@ impl Client {
         {
             self.netlink.set_mtu(name, mtu)?;
         }
-        for route in wanted_routes(&self.spec, lease) {
-            let gateway = route.gateway.map(IpAddr::from);
-            if let Some(next) = route.gateway.filter(|next| !on_link(lease, *next)) {
-                exists_is_well(self.netlink.add_route((next.into(), 32), None, name))?;
-            }
+        for route in routes(&self.spec, lease) {
             let destination = (route.destination.into(), route.prefix_len);
-            exists_is_well(self.netlink.add_route(destination, gateway, name))?;
+            exists_is_well(self.netlink.add_route(destination, route.gateway.map(IpAddr::from), name))?;
         }
         Ok(())
     }
 
     /// Takes the address away, and with it the kernel takes the routes that rest on it.
     fn take_away(&mut self) {
-        let Some(lease) = self.applied.take() else { return };
-        for route in wanted_routes(&self.spec, &lease) {
-            let gateway = route.gateway.map(IpAddr::from);
+        let Some(lease) = self.applied.take().filter(|_| self.guest.is_none()) else { return };
+        for route in routes(&self.spec, &lease).into_iter().rev() {
             let destination = (route.destination.into(), route.prefix_len);
             // The instance may have changed its own routes and addresses.
-            let _ = self.netlink.delete_route(destination, gateway, &self.name);
-            if let Some(next) = route.gateway.filter(|next| !on_link(&lease, *next)) {
-                let _ = self.netlink.delete_route((next.into(), 32), None, &self.name);
-            }
+            let _ = self.netlink.delete_route(destination, route.gateway.map(IpAddr::from), &self.name);
         }
         let _ = self.netlink.delete_address(&self.name, lease.address.into(), lease.prefix_len);
     }
@@ -272,11 +289,12 @@ impl AsFd for Client {
     }
 }
 
-fn open(name: &str) -> io::Result<(Netlink, PacketSocket)> {
+fn open(name: &str, is_guest: bool) -> io::Result<(Netlink, PacketSocket)> {
     let mut netlink = Netlink::open().map_err(io::Error::other)?;
     let link = netlink.link(name).map_err(io::Error::other)?;
     let link = link.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?;
-    let socket = PacketSocket::open(link.index)?;
+    let socket =
+        if is_guest { PacketSocket::open_before(link.index)? } else { PacketSocket::open(link.index)? };
     Ok((netlink, socket))
 }
 
@@ -285,8 +303,15 @@ fn stored(run_dir: &Path) -> BTreeMap<String, Lease> {
     serde_json::from_slice(&text).unwrap_or_default()
 }
 
-fn wanted_routes(spec: &DhcpSpec, lease: &Lease) -> Vec<LeaseRoute> {
-    if spec.default_route { lease.routes.clone() } else { Vec::new() }
+/// Those of a lease that are taken, each after the one that leads to its gateway.
+fn routes(spec: &DhcpSpec, lease: &Lease) -> Vec<LeaseRoute> {
+    let taken = lease.routes.iter().filter(|_| spec.default_route);
+    let with_way = |route: &LeaseRoute| {
+        let next = route.gateway.filter(|next| !on_link(lease, *next));
+        let way = next.map(|next| LeaseRoute { destination: next, prefix_len: 32, gateway: None });
+        way.into_iter().chain([*route])
+    };
+    taken.flat_map(with_way).collect()
 }
 
 fn on_link(lease: &Lease, address: Ipv4Addr) -> bool {

@@ -9,6 +9,7 @@
 //! of turn, and what it prints is kept only in part.
 
 mod console;
+mod interface;
 mod monitor;
 mod plug;
 mod pump;
@@ -19,7 +20,6 @@ pub mod taps;
 mod view;
 
 use std::io::{self, Read, Write};
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
@@ -28,11 +28,12 @@ use berth_guest_protocol::link::{Event, Host as Link};
 use berth_guest_protocol::message::{GuestInterface, GuestSpec};
 use berth_guest_protocol::{VERSION, WORKLOAD};
 use berth_runtime::launch::{LaunchError, Stage};
-use berth_runtime::spec::{InterfaceSpec, LaunchSpec, VmSpec};
+use berth_runtime::spec::{LaunchSpec, VmSpec};
 use berth_sys::process::Child;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use self::console::Console;
+pub use self::interface::guest_interface;
 use self::plug::Plug;
 pub use self::plug::Refusal;
 pub use self::pump::{Flow, Pump};
@@ -180,8 +181,8 @@ impl Machine {
     }
 
     /// Makes it what the spec says, after it said hello.
-    pub fn instruct(&mut self, spec: &LaunchSpec) {
-        if let Err(error) = self.link.start(guest_spec(spec)) {
+    pub fn instruct(&mut self, spec: &LaunchSpec, interfaces: Vec<GuestInterface>) {
+        if let Err(error) = self.link.start(guest_spec(spec, interfaces)) {
             self.fail(&format!("the guest cannot be told what to run: {error}"));
         }
     }
@@ -250,30 +251,15 @@ fn boot_error(reason: &str, said: &str) -> LaunchError {
     LaunchError { stage: Stage::Boot, errno: 0, path: format!("{reason}{said}").into() }
 }
 
-fn guest_spec(spec: &LaunchSpec) -> GuestSpec {
+fn guest_spec(spec: &LaunchSpec, interfaces: Vec<GuestInterface>) -> GuestSpec {
     GuestSpec {
         version: VERSION,
         hostname: spec.hostname.clone(),
         resources: spec.vm.as_ref().map(size::at_boot).unwrap_or_default(),
-        interfaces: spec.networks.iter().map(guest_interface).collect(),
+        interfaces,
         sysctls: spec.kernel.sysctls.clone(),
         shm_bytes: spec.kernel.shm_bytes,
         process: spec.process.clone(),
-    }
-}
-
-/// An interface, as a guest is told of it.
-pub fn guest_interface(interface: &InterfaceSpec) -> GuestInterface {
-    let v4 = interface.ipv4_address.map(|address| (IpAddr::from(address), interface.ipv4_prefix));
-    let v6 = interface.ipv6_address.map(|address| (IpAddr::from(address), interface.ipv6_prefix));
-    let gateways = interface.ipv4_gateway.map(IpAddr::from).into_iter();
-    GuestInterface {
-        mac: interface.mac.clone(),
-        name: interface.name.clone(),
-        mtu: interface.mtu.unwrap_or(1500),
-        addresses: v4.into_iter().chain(v6).collect(),
-        gateways: gateways.chain(interface.ipv6_gateway.map(IpAddr::from)).collect(),
-        ipv6_autoconf: interface.ipv6_autoconf,
     }
 }
 

@@ -64,9 +64,10 @@ impl Supervisor {
     fn guest_event(&mut self, event: GuestEvent) {
         match event {
             GuestEvent::Booted => {
+                let interfaces = self.guest_interfaces(&self.spec.networks);
                 let Workload::Running(running) = &mut self.workload else { return };
                 if let Some(machine) = running.machine() {
-                    machine.instruct(&self.spec);
+                    machine.instruct(&self.spec, interfaces);
                 }
             }
             GuestEvent::Started { session } if is_workload(session) => self.guest_is_up(),
@@ -86,6 +87,7 @@ impl Supervisor {
             GuestEvent::Exited { session, code, .. } => self.guest_program_ended(session, code),
             GuestEvent::Has => self.guest_has_resources(),
             GuestEvent::Connected(outcome) => self.guest_is_connected(outcome),
+            GuestEvent::Addresses(interfaces) => self.guest_has_addresses(&interfaces),
             GuestEvent::Stats(stats) => self.guest_uses(stats),
             // It is seen where input is asked for.
             GuestEvent::InputTaken { .. } => {}

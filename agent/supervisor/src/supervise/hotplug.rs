@@ -17,7 +17,7 @@ use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::InterfaceSpec;
 
 use super::{Supervisor, Workload};
-use crate::machine::{Refusal, guest_interface};
+use crate::machine::Refusal;
 
 /// A change that is not made yet.
 pub(super) struct Hotplug {
@@ -84,8 +84,8 @@ impl Supervisor {
         self.tell_interfaces(&stay);
     }
 
-    fn tell_interfaces(&mut self, interfaces: &[InterfaceSpec]) {
-        let interfaces = interfaces.iter().map(guest_interface).collect();
+    pub(super) fn tell_interfaces(&mut self, interfaces: &[InterfaceSpec]) {
+        let interfaces = self.guest_interfaces(interfaces);
         if let Some(machine) = self.machine() {
             machine.link.interfaces(interfaces);
         }
@@ -93,7 +93,7 @@ impl Supervisor {
 
     /// The guest has the interfaces that it was told to have last, or says why not.
     pub(super) fn guest_is_connected(&mut self, outcome: Result<(), LaunchError>) {
-        let Some(hotplug) = &self.hotplug else { return };
+        let Some(hotplug) = &self.hotplug else { return self.lease_is_taken(outcome) };
         match (hotplug.step, outcome) {
             (Step::Leaving, Ok(())) => self.pull(),
             (Step::Joining, Ok(())) => self.interfaces_are_there(),
@@ -106,7 +106,12 @@ impl Supervisor {
     fn pull(&mut self) {
         let Some(hotplug) = &mut self.hotplug else { return };
         hotplug.step = Step::Pulling;
-        for slot in self.host.taps.beyond(&hotplug.wanted) {
+        let gone = self.host.taps.beyond(&hotplug.wanted);
+        let goes = |slot: u32| gone.contains(&slot);
+        let names: Vec<_> =
+            self.host.taps.iter().filter(|tap| goes(tap.slot)).map(|tap| tap.spec.name.clone()).collect();
+        self.give_leases_back(|name| names.iter().any(|one| one == name));
+        for slot in gone {
             if let Workload::Running(running) = &mut self.workload
                 && let Some(machine) = running.machine()
             {
@@ -125,7 +130,9 @@ impl Supervisor {
         let gone = self.host.taps.beyond(&hotplug.wanted);
         match hotplug.step {
             Step::Pulling if !gone.iter().any(|slot| machine.plug.has_card(*slot)) => {
-                let removed = gone.into_iter().try_for_each(|slot| self.host.taps.remove(slot));
+                let removed = gone
+                    .into_iter()
+                    .try_for_each(|slot| self.host.taps.remove(slot, &self.host.namespaces.network));
                 match removed.and_then(|()| self.plug_in()) {
                     Ok(()) => self.hotplug_goes_on(),
                     Err(error) => self.hotplug_failed(Response::UpdateFailed(error)),
@@ -149,9 +156,12 @@ impl Supervisor {
         let Workload::Running(running) = &mut self.workload else { return Ok(()) };
         let Some(machine) = running.machine() else { return Ok(()) };
         for interface in &wanted {
-            self.host.taps.fit(interface)?;
+            self.host.taps.fit(interface, &self.host.namespaces.network)?;
             if self.host.taps.of(interface).is_none() {
-                let tap = self.host.taps.add(interface, |slot| machine.plug.has_card(slot))?;
+                let tap = self
+                    .host
+                    .taps
+                    .add(interface, &self.host.namespaces.network, |slot| machine.plug.has_card(slot))?;
                 let failed = crate::failure::launch_error(Stage::Network, &interface.host_name);
                 machine.plug.put_in(tap).map_err(failed)?;
             }
@@ -220,13 +230,16 @@ impl Supervisor {
             for slot in self.host.taps.beyond(&before) {
                 machine.plug.take_out(slot);
                 // What cannot be removed goes with QEMU.
-                let _ = self.host.taps.remove(slot);
+                let _ = self.host.taps.remove(slot, &self.host.namespaces.network);
             }
             for interface in &before {
-                let _ = self.host.taps.fit(interface);
+                let _ = self.host.taps.fit(interface, &self.host.namespaces.network);
                 if self.host.taps.of(interface).is_none() {
                     // The first refusal is the one to report.
-                    let added = self.host.taps.add(interface, |slot| machine.plug.has_card(slot));
+                    let added = self
+                        .host
+                        .taps
+                        .add(interface, &self.host.namespaces.network, |slot| machine.plug.has_card(slot));
                     let _ = added.map(|tap| machine.plug.put_in(tap));
                 }
             }
@@ -245,7 +258,7 @@ impl Supervisor {
         }
         if self.running_machine().is_some() {
             // What cannot be made now, its next start is told of.
-            let _ = self.host.taps.change(&self.spec.networks);
+            let _ = self.host.taps.change(&self.spec.networks, &self.host.namespaces.network);
         }
     }
 
@@ -255,7 +268,12 @@ impl Supervisor {
         }
         let _ = self.host.cgroup.set_limits(&crate::host::limits(&self.spec.cgroup));
         self.allow_devices();
+        self.take_leases();
         self.answer_update(failed);
+    }
+
+    pub(super) fn is_hotplugging(&self) -> bool {
+        self.hotplug.is_some()
     }
 
     pub(super) fn hotplug_deadline(&self) -> Option<Instant> {

@@ -1,8 +1,11 @@
 //! The leases of an instance's interfaces: they last over restarts of the workload, and are given back at its end.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use berth_guest_protocol::message::{GuestInterface, OwnAddresses};
 use berth_runtime::control::Event;
+use berth_runtime::launch::LaunchError;
 use berth_runtime::lease::InterfaceStatus;
 use berth_runtime::spec::InterfaceSpec;
 use berth_sys::netlink::{Changes, Netlink};
@@ -10,6 +13,10 @@ use berth_sys::netlink::{Changes, Netlink};
 use super::Supervisor;
 use crate::dhcp::Client;
 use crate::host::inside;
+use crate::machine::{Machine, guest_interface};
+
+/// Of an interface, that a guest is believed.
+const MOST_OWN: usize = 16;
 
 /// Addresses that come by themselves are told of at most this often.
 const TELL_AGAIN: Duration = Duration::from_secs(1);
@@ -21,6 +28,15 @@ pub(super) struct Addresses {
     pub(super) due: Option<Instant>,
     told: Vec<InterfaceStatus>,
     told_at: Instant,
+}
+
+/// What there is of a machine's guest beside.
+#[derive(Default)]
+pub(super) struct OfGuest {
+    /// Whether it has not been told of a lease that is another.
+    is_behind: bool,
+    /// What it says that routers have given to its interfaces.
+    addresses: BTreeMap<String, Vec<String>>,
 }
 
 impl Supervisor {
@@ -66,6 +82,7 @@ impl Supervisor {
     pub(super) fn lease_answered(&mut self, index: usize) {
         let namespace = &self.host.namespaces.network;
         if self.leases.get_mut(index).is_some_and(|client| client.receive(namespace)) {
+            self.of_guest.is_behind = true;
             self.addresses_changed();
         }
     }
@@ -74,6 +91,7 @@ impl Supervisor {
         let namespace = &self.host.namespaces.network;
         let changed = self.leases.iter_mut().fold(false, |changed, client| client.tick(namespace) | changed);
         if changed {
+            self.of_guest.is_behind = true;
             self.addresses_changed();
         }
         self.addresses_due();
@@ -126,8 +144,7 @@ impl Supervisor {
                 name: interface.name.clone(),
                 mac: interface.mac.clone(),
                 addresses: match &mut netlink {
-                    // The guest has what it was told.
-                    _ if self.spec.vm.is_some() => told(interface),
+                    _ if self.spec.vm.is_some() => self.told(interface, client),
                     Some(netlink) => addresses(netlink, &interface.name),
                     None => Vec::new(),
                 },
@@ -142,10 +159,62 @@ impl Supervisor {
     }
 }
 
-fn told(interface: &InterfaceSpec) -> Vec<String> {
-    let v4 = interface.ipv4_address.map(|address| format!("{address}/{}", interface.ipv4_prefix));
-    let v6 = interface.ipv6_address.map(|address| format!("{address}/{}", interface.ipv6_prefix));
-    v4.into_iter().chain(v6).collect()
+impl Supervisor {
+    /// A guest has what it was told, and what it says of its routers.
+    fn told(&self, interface: &InterfaceSpec, client: Option<&Client>) -> Vec<String> {
+        let v4 = interface.ipv4_address.map(|address| format!("{address}/{}", interface.ipv4_prefix));
+        let v6 = interface.ipv6_address.map(|address| format!("{address}/{}", interface.ipv6_prefix));
+        let lease =
+            client.and_then(Client::lease).map(|lease| format!("{}/{}", lease.address, lease.prefix_len));
+        let own = self.of_guest.addresses.get(&interface.name).filter(|_| interface.ipv6_autoconf);
+        v4.into_iter().chain(lease).chain(v6).chain(own.into_iter().flatten().cloned()).collect()
+    }
+
+    /// Interfaces with what servers have given them, as a guest is told.
+    pub(super) fn guest_interfaces(&self, interfaces: &[InterfaceSpec]) -> Vec<GuestInterface> {
+        let told = |interface: &InterfaceSpec| {
+            let mtu = self.host.taps.of(interface).and_then(|tap| tap.mtu);
+            let client = self.leases.iter().find(|client| client.name == interface.name);
+            let lease = client.filter(|_| interface.dhcp.is_some()).and_then(Client::given);
+            guest_interface(interface, mtu, lease)
+        };
+        interfaces.iter().map(told).collect()
+    }
+
+    /// Tells a guest of leases that have changed, once it is up and nothing else is done to its interfaces.
+    pub(super) fn tell_leases(&mut self) {
+        let is_up = self.running_machine().is_some_and(Machine::is_up);
+        if self.of_guest.is_behind && is_up && !self.is_hotplugging() {
+            self.of_guest.is_behind = false;
+            self.tell_interfaces(&self.spec.networks.clone());
+            self.machine_sees_files();
+        }
+    }
+
+    pub(super) fn lease_is_taken(&mut self, outcome: Result<(), LaunchError>) {
+        let Err(error) = outcome else { return };
+        let is_it = |client: &&mut Client| error.path.to_str() == Some(client.name.as_str());
+        self.leases.iter_mut().filter(is_it).for_each(|client| client.not_taken(&error));
+        self.addresses_changed();
+    }
+
+    /// What routers have given a guest, as it says.
+    pub(super) fn guest_has_addresses(&mut self, interfaces: &[OwnAddresses]) {
+        let own = |one: &OwnAddresses| {
+            let sound = one.addresses.iter().filter(|(address, _)| !address.is_unicast_link_local());
+            let texts = sound.take(MOST_OWN).map(|(address, prefix)| format!("{address}/{prefix}"));
+            (one.name.clone(), texts.collect())
+        };
+        let known = |one: &&OwnAddresses| self.spec.networks.iter().any(|it| it.name == one.name);
+        self.of_guest.addresses = interfaces.iter().filter(known).map(own).collect();
+        if let Some(addresses) = &mut self.addresses {
+            addresses.due.get_or_insert(addresses.told_at + TELL_AGAIN);
+        }
+    }
+
+    pub(super) fn forget_guest_addresses(&mut self) {
+        self.of_guest.addresses.clear();
+    }
 }
 
 /// What the kernel has, without the link-local ones; nothing where it cannot be asked.

@@ -30,7 +30,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 use self::health::Watch;
 use self::hotplug::Hotplug;
-use self::leases::Addresses;
+use self::leases::{Addresses, OfGuest};
 use self::resize::Resizing;
 use self::workload::{Running, Waiting};
 pub use self::workload::{now_ms, reap};
@@ -55,6 +55,7 @@ pub struct Supervisor {
     check: Option<Watch>,
     leases: Vec<Client>,
     addresses: Option<Addresses>,
+    of_guest: OfGuest,
     resizing: Option<Resizing>,
     hotplug: Option<Hotplug>,
     restarts: u32,
@@ -124,6 +125,7 @@ impl Supervisor {
             check: None,
             leases: Vec::new(),
             addresses: None,
+            of_guest: OfGuest::default(),
             resizing: None,
             hotplug: None,
             restarts: 0,
@@ -133,8 +135,9 @@ impl Supervisor {
         };
         if supervisor.spec.vm.is_none() {
             supervisor.watch_health();
-            supervisor.take_leases();
         }
+        // A machine boots meanwhile.
+        supervisor.take_leases();
         Ok(supervisor)
     }
 
@@ -152,10 +155,11 @@ impl Supervisor {
             self.after_deadlines();
             self.resize_due();
             self.hotplug_due();
+            self.leases_due();
+            self.tell_leases();
             if let Some(machine) = self.machine() {
                 machine.write();
             }
-            self.leases_due();
             self.drop_closed();
         }
         self.finish();

@@ -297,6 +297,7 @@ impl Supervisor {
         }
         self.resize_ended();
         self.hotplug_ended();
+        self.forget_guest_addresses();
         let Workload::Running(running) = &mut self.workload else { return };
         let ended = reap(running.child.pid);
         if let Some(check) = &mut self.check {

@@ -6,9 +6,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NlasIterator};
 use netlink_packet_route::{
     RouteNetlinkMessage,
     link::{
-        BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoPortData,
-        InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo, LinkMessage,
-        MacVlanMode,
+        BridgePortState, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoMacVlan, InfoMacVtap,
+        InfoPortData, InfoPortKind, InfoVeth, LinkAttribute, LinkExtentMask, LinkFlags, LinkHeader, LinkInfo,
+        LinkMessage, MacVlanMode, MacVtapMode,
     },
 };
 use nix::errno::Errno;
@@ -88,15 +88,31 @@ impl Netlink {
     /// # Errors
     /// If the name is taken, the parent or the namespace is not there, or the kernel refuses.
     pub fn create_macvlan(&mut self, spec: &MacvlanSpec<'_>) -> Result<(), NetlinkError> {
+        let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]);
+        self.create_on_top(spec, InfoKind::MacVlan, data)
+    }
+
+    /// Makes a macvtap: a macvlan whose other end is a descriptor ([`crate::tap::open_macvtap`]).
+    ///
+    /// # Errors
+    /// As of a macvlan.
+    pub fn create_macvtap(&mut self, spec: &MacvlanSpec<'_>) -> Result<(), NetlinkError> {
+        let data = InfoData::MacVtap(vec![InfoMacVtap::Mode(MacVtapMode::Bridge)]);
+        self.create_on_top(spec, InfoKind::MacVtap, data)
+    }
+
+    fn create_on_top(
+        &mut self,
+        spec: &MacvlanSpec<'_>,
+        kind: InfoKind,
+        data: InfoData,
+    ) -> Result<(), NetlinkError> {
         let operation = Operation::CreateMacvlan;
         let end = VethEnd { name: spec.name, mac: spec.mac };
         let mut message = veth_end(&end, spec.mtu, operation)?;
         message.attributes.push(LinkAttribute::Link(self.index(spec.parent, operation, spec.name)?));
         message.attributes.extend(spec.namespace.map(Namespace::attribute));
-        message.attributes.push(LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::MacVlan),
-            LinkInfo::Data(InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)])),
-        ]));
+        message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
         let flags = NLM_F_CREATE | NLM_F_EXCL;
         self.request(RouteNetlinkMessage::NewLink(message), flags, operation, spec.name)
     }

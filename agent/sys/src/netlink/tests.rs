@@ -337,3 +337,24 @@ fn changes_of_addresses_are_told_once() {
     netlink.delete_address("lo", v4("192.0.2.2"), 24).unwrap();
     assert!(told(5000));
 }
+
+#[test]
+fn a_link_that_comes_is_told_and_a_macvtap_is_opened() {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let netns = Netns::new();
+    let changes = netns.run(|| Changes::of_links().unwrap());
+    let mut netlink = netns.netlink();
+    let end = |name| VethEnd { name, mac: None };
+    let pair = VethSpec { host: end("a"), master: None, peer: end("b"), peer_namespace: None, mtu: None };
+    netlink.create_veth(&pair).unwrap();
+    let mut polled = [PollFd::new(changes.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut polled, PollTimeout::from(5000_u16)).unwrap(), 1);
+    let spec = MacvlanSpec { name: "tap0", parent: "b", mac: Some(MAC), namespace: None, mtu: None };
+    netlink.create_macvtap(&spec).unwrap();
+    netlink.set_up("tap0").unwrap();
+    let link = netlink.link("tap0").unwrap().unwrap();
+    assert_eq!((link.kind.as_deref(), link.mac), (Some("macvtap"), Some(MAC)));
+    let opened = netns.run(|| crate::tap::open_macvtap("tap0", link.index));
+    assert!(opened.is_ok(), "{opened:?}");
+    assert!(netns.run(|| crate::tap::open_macvtap("b", link.index)).is_err());
+}
