@@ -56,18 +56,29 @@ const SEEN: [(&str, Look); 7] = [
 ];
 
 /// What differs, by the guide's first column, and how that is shown.
-const DIFFERENT: [(&str, Shown); 11] = [
+const DIFFERENT: [(&str, Shown); 13] = [
     ("isolation", Shown::Here(cases::kernels_differ)),
     ("time to the first output", Shown::Elsewhere("cargo xtask bench vm")),
     ("`limits.memory`", Shown::Here(cases::memory_is_its_own)),
     ("`limits.cpu`", Shown::Here(cases::processors_are_its_own)),
     ("`limits.pids`", Shown::Refused("limits = { pids = 10 }", "its own kernel's to count")),
     (
-        "`devices`",
+        "`devices`: `unix-char`, `cdi`",
         Shown::Refused(
             "devices = { fuse = { type = \"unix-char\", source = \"/dev/fuse\" } }",
-            "no devices of the host's",
+            "of no use to the kernel",
         ),
+    ),
+    (
+        "`devices`: `unix-block`",
+        Shown::Refused(
+            "devices = { d = { type = \"unix-block\", source = \"/dev/loop0\" } }",
+            "no block device",
+        ),
+    ),
+    (
+        "`devices`: `usb`, `gpu`",
+        Shown::Refused("devices = { d = { type = \"usb\", vendor_id = \"1234\" } }", "no USB controller"),
     ),
     (
         "mounts below `/dev`, `/proc`, `/sys`",

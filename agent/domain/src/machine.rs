@@ -33,9 +33,9 @@ pub(crate) fn check(draft: &InstanceDraft, findings: &mut Findings) {
     let mut refuse = |path: &[&str], summary: &str, advice: &str| {
         findings.add(Invalid::new(path, summary, advice));
     };
-    for name in draft.devices.keys() {
-        let summary = "A virtual machine has no devices of the host's yet";
-        refuse(&["devices", name], summary, "Leave it out, or use the type \"container\"");
+    for (name, device) in &draft.devices {
+        let (summary, advice) = refused_device(&device.kind);
+        refuse(&["devices", name], summary, advice);
     }
     if draft.limits.pids != 0 {
         let summary = "The processes of a virtual machine are its own kernel's to count";
@@ -65,9 +65,26 @@ pub(crate) fn check(draft: &InstanceDraft, findings: &mut Findings) {
     }
 }
 
+/// Why a machine is not given a device of a type, and what to do. The provider says the same at plan.
+fn refused_device(kind: &str) -> (&'static str, &'static str) {
+    const CONTAINER: &str = "Leave it out, or use the type \"container\", which is given its node";
+    match kind {
+        "usb" => ("A virtual machine has no USB controller that a device could be handed through", CONTAINER),
+        "gpu" => {
+            ("A virtual machine is handed no PCI device, such as a graphics processor (no VFIO)", CONTAINER)
+        }
+        "unix-block" => (
+            "A virtual machine is handed no block device of the host's",
+            "Mount what is on it on the host, and give the directory as a bind; or use the type \"container\"",
+        ),
+        _ => ("A node of the host's kernel is of no use to the kernel of a virtual machine", CONTAINER),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::DeviceDraft;
 
     #[test]
     fn a_machine_boots_again_for_less_than_it_has_booted_with_and_for_many_processors() {
@@ -101,5 +118,29 @@ mod tests {
         let found = draft.validate().unwrap_err().to_string();
         assert!(found.contains("count") && found.contains("too little memory to boot"), "{found}");
         assert!(found.contains("shares no namespace"), "{found}");
+    }
+
+    #[test]
+    fn each_device_is_refused_with_its_reason() {
+        for (kind, reason) in [
+            ("usb", "no USB controller"),
+            ("gpu", "no VFIO"),
+            ("unix-block", "as a bind"),
+            ("unix-char", "node of the host's kernel"),
+            ("cdi", "node of the host's kernel"),
+        ] {
+            let draft = InstanceDraft {
+                name: "web".into(),
+                kind: "virtual-machine".into(),
+                image: "local:web".into(),
+                devices: [("one".to_owned(), DeviceDraft { kind: kind.into(), ..DeviceDraft::default() })]
+                    .into(),
+                ..InstanceDraft::default()
+            };
+            let invalids = draft.validate().unwrap_err();
+            let found = invalids.as_slice().iter().find(|it| it.attribute == ["devices", "one"]);
+            let found = found.map(|it| format!("{}; {}", it.summary, it.advice)).unwrap_or_default();
+            assert!(found.contains(reason), "{kind}: {found}");
+        }
     }
 }

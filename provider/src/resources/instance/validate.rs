@@ -61,12 +61,9 @@ const MIN_MACHINE_MEMORY: u64 = 96 << 20;
 
 /// What a virtual machine cannot have.
 fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
-    for name in model.devices.known().into_iter().flatten().map(|(name, _)| name) {
-        found.push(report::error(
-            Path::at("devices").key(name),
-            "A virtual machine has no devices of the host's yet",
-            "Leave it out, or use the type \"container\".",
-        ));
+    for (name, device) in entries(&model.devices) {
+        let (summary, advice) = refused_device(device.r#type.as_str().unwrap_or_default());
+        found.push(report::error(Path::at("devices").key(name), summary, advice));
     }
     covered(&model.mounts, found);
     if let Some(security) = model.security.known() {
@@ -88,6 +85,22 @@ fn machine(model: &InstanceModel, found: &mut Vec<Diagnostic>) {
             "That is too little memory to boot a virtual machine",
             "Use at least 96MiB, or leave it out for 256MiB.",
         ));
+    }
+}
+
+/// Why a machine is not given a device of a type, and what to do. The agent says the same.
+fn refused_device(kind: &str) -> (&'static str, &'static str) {
+    const CONTAINER: &str = "Leave it out, or use the type \"container\", which is given its node.";
+    match kind {
+        "usb" => ("A virtual machine has no USB controller that a device could be handed through", CONTAINER),
+        "gpu" => {
+            ("A virtual machine is handed no PCI device, such as a graphics processor (no VFIO)", CONTAINER)
+        }
+        "unix-block" => (
+            "A virtual machine is handed no block device of the host's",
+            "Mount what is on it on the host, and give the directory as a bind; or use the type \"container\".",
+        ),
+        _ => ("A node of the host's kernel is of no use to the kernel of a virtual machine", CONTAINER),
     }
 }
 
