@@ -10,8 +10,11 @@ pub struct PacketSocket {
     link: u32,
 }
 
-/// Classic BPF: unfragmented UDP over IPv4 to port 68, of any header length; else nothing.
-const FILTER: [libc::sock_filter; 10] = [
+/// Classic BPF: what came as unfragmented UDP over IPv4 to port 68, of any header length; else nothing. What goes out through the
+/// link is seen on the same socket, and a guest says what it likes: it is no answer.
+const FILTER: [libc::sock_filter; 12] = [
+    instruction(0x30, 0, 0, SKF_AD_PKTTYPE),
+    instruction(0x15, 9, 0, PACKET_OUTGOING),
     instruction(0x28, 0, 0, SKF_AD_PROTOCOL),
     instruction(0x15, 0, 7, ETH_P_IP as u32), // IPv4?
     instruction(0x30, 0, 0, 9),               // the protocol
@@ -34,6 +37,9 @@ const ETH_P_ALL: u16 = 0x0003;
 
 /// Where a program finds the kind of a packet's protocol.
 const SKF_AD_PROTOCOL: u32 = 0xffff_f000;
+/// Where it finds whose a packet is.
+const SKF_AD_PKTTYPE: u32 = 0xffff_f004;
+const PACKET_OUTGOING: u32 = 4;
 
 impl PacketSocket {
     /// Opens a socket on the link of this number, in the calling thread's network namespace.
@@ -160,5 +166,53 @@ fn link_address(link: u32, protocol: u16, [a, b, c, d, e, f]: [u8; 6]) -> libc::
         sll_pkttype: 0,
         sll_halen: 6,
         sll_addr: [a, b, c, d, e, f, 0, 0],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use nix::poll::{PollFd, PollFlags, poll};
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+    use crate::netlink::{Netlink, VethEnd, VethSpec};
+
+    /// UDP from port 67 to port 68, with one byte.
+    fn packet(mark: u8) -> Vec<u8> {
+        let ip = [0x45, 0, 0, 29, 0, 0, 0, 0, 64, 17, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
+        [&ip[..], &[0, 67, 0, 68, 0, 9, 0, 0, mark]].concat()
+    }
+
+    fn heard(socket: &PacketSocket) -> u8 {
+        let mut waits = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+        assert_eq!(poll(&mut waits, 5000_u16).unwrap(), 1, "nothing came");
+        let mut buffer = [0; 64];
+        let (length, _) = socket.receive(&mut buffer).unwrap();
+        buffer[length - 1]
+    }
+
+    #[test]
+    fn what_goes_out_is_no_answer() {
+        let inside = thread::spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            let mut netlink = Netlink::open().unwrap();
+            let end = |name| VethEnd { name, mac: None };
+            let pair =
+                VethSpec { host: end("a"), master: None, peer: end("b"), peer_namespace: None, mtu: None };
+            netlink.create_veth(&pair).unwrap();
+            let [a, b] = ["a", "b"].map(|name| {
+                netlink.set_up(name).unwrap();
+                netlink.link(name).unwrap().unwrap().index
+            });
+            let (listens, guest) = (PacketSocket::open_before(a).unwrap(), PacketSocket::open(a).unwrap());
+            let server = PacketSocket::open(b).unwrap();
+            guest.broadcast(&packet(1)).unwrap();
+            assert_eq!(heard(&server), 1);
+            server.broadcast(&packet(2)).unwrap();
+            assert_eq!(heard(&listens), 2);
+        });
+        inside.join().unwrap();
     }
 }
