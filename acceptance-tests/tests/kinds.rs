@@ -1,6 +1,8 @@
 //! One configuration as a container and as a virtual machine, side by side: what is the same is asked of both, and what is not
-//! is what the guide's table says. Once, under the Terraform of PATH: Terraform's own part is in other cases.
+//! is what the guide's table says. Under each Terraform.
 #![allow(clippy::unwrap_used)]
+
+use berth_acceptance_tests::under_each_terraform;
 
 /// What both do alike: under which name the guide has it, what is run in each, and what each says to that.
 const SAME: [(&str, &str, &str); 19] = [
@@ -107,10 +109,7 @@ enum Shown {
     Elsewhere(&'static str),
 }
 
-#[test]
-fn what_runs_as_a_container_runs_as_a_machine() {
-    cases::what_runs_as_a_container_runs_as_a_machine();
-}
+under_each_terraform!(what_runs_as_a_container_runs_as_a_machine);
 
 #[test]
 fn the_guide_tells_what_is_the_same_and_what_differs() {
@@ -237,9 +236,9 @@ mod cases {
         }
     }
 
-    pub fn what_runs_as_a_container_runs_as_a_machine() {
+    pub fn what_runs_as_a_container_runs_as_a_machine(terraform: &Terraform) {
         let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
-        let project = Project::new(&Terraform::from_path().unwrap(), &agent).unwrap();
+        let project = Project::new(terraform, &agent).unwrap();
         let world = World { registry, agent, project };
         world.write(false, "");
         world.project.apply_settled();
