@@ -8,7 +8,7 @@ use berth_engine::ports::host::{CheckItem, Outcome};
 use berth_runtime::control::MachineSize;
 use berth_runtime::spec::VmSpec;
 use berth_vm::accelerator::{self, Accelerator, Choice};
-use berth_vm::boot::{self, BootError};
+use berth_vm::boot::{self, BootError, BootFiles};
 
 use super::Place;
 use super::supervisor::{Finder, is_program};
@@ -61,7 +61,7 @@ impl GuestError {
 /// The host, as machines see it.
 #[derive(Debug, Clone)]
 pub(super) struct Guests {
-    directory: PathBuf,
+    files: Arc<BootFiles>,
     /// The run directories of instances.
     instances: PathBuf,
     finder: Finder,
@@ -71,15 +71,15 @@ pub(super) struct Guests {
 
 impl Guests {
     pub(super) fn new(place: &Place, finder: Finder, config: Vm) -> Self {
-        let (directory, instances) = (place.data.join("vm"), place.run.join("instances"));
-        Self { directory, instances, finder, config, accelerator: Arc::default() }
+        let files = Arc::new(BootFiles::new(place.data.join("vm")));
+        Self { files, instances: place.run.join("instances"), finder, config, accelerator: Arc::default() }
     }
 
     /// A machine with these limits. Blocks: at the first time files are made.
     pub(super) fn spec(&self, limits: &Limits) -> Result<VmSpec, GuestError> {
         let (qemu, virtiofsd) = (self.qemu()?, self.virtiofsd()?);
         let kernel = boot::find_kernel(Path::new("/"), self.config.kernel.as_deref())?;
-        let boot = boot::prepare(&kernel, &self.init()?, &self.directory)?;
+        let boot = self.files.prepare(&kernel, &self.init()?)?;
         let Choice { accelerator, reason } = self.choice();
         let kvm = *accelerator == Accelerator::Kvm;
         let MachineSize { cpus, memory_bytes } = size(limits);
@@ -104,7 +104,7 @@ impl Guests {
     /// Removes the boot files that neither the configuration nor a machine that runs has a use for. Blocks; called before
     /// anything is started.
     pub(super) fn prune(&self) -> Result<(), GuestError> {
-        if !self.directory.exists() {
+        if !self.files.exist() {
             return Ok(());
         }
         let homes = std::fs::read_dir(&self.instances).into_iter().flatten().flatten();
@@ -118,7 +118,7 @@ impl Guests {
             }
         }
         let kernel = boot::find_kernel(Path::new("/"), self.config.kernel.as_deref())?;
-        Ok(boot::prune(&kernel, &self.init()?, &self.directory, &keep)?)
+        Ok(self.files.prune(&kernel, &self.init()?, &keep)?)
     }
 
     /// Probed once: it takes a while where it is of no use.

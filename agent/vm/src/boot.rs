@@ -4,6 +4,7 @@ use std::cmp::Reverse;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest as _, Sha256};
 
@@ -94,59 +95,88 @@ fn numbers(release: &str) -> Vec<u64> {
     release.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-/// Removes what [`prepare`] made in `directory` of other kernels and other pids 1, but for what is in `keep`.
-///
-/// # Errors
-/// Where a file cannot be removed, or the kernel is none.
-pub fn prune(kernel: &Kernel, init: &Path, directory: &Path, keep: &[PathBuf]) -> Result<(), BootError> {
-    let current = paths(kernel, init, directory)?;
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        let (path, name) = (entry.path(), entry.file_name());
-        let name = name.to_string_lossy();
-        let ours = name.starts_with("kernel-") || name.starts_with("initramfs-");
-        if ours && path != current.kernel && path != current.initramfs && !keep.contains(&path) {
-            fs::remove_file(&path).map_err(at("remove", &path))?;
-        }
+/// Where boot files are kept.
+#[derive(Debug)]
+pub struct BootFiles {
+    directory: PathBuf,
+    /// Held while files are made: machines that start together want the same ones, and a file that is replaced cannot be
+    /// mounted by who has opened it before.
+    making: Mutex<()>,
+}
+
+impl BootFiles {
+    /// Those in `directory`, which is made when it is needed.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self { directory, making: Mutex::default() }
     }
-    Ok(())
-}
 
-fn paths(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, BootError> {
-    let key = key(&[&kernel.image, &kernel.modules.join("modules.dep"), init])?;
-    let path = |name: &str| directory.join(format!("{name}-{key}"));
-    let plugs_memory = modules::order(&kernel.modules, &[modules::MEMORY]).is_ok();
-    Ok(Boot { kernel: path("kernel"), initramfs: path("initramfs"), plugs_memory })
-}
+    /// Whether a machine was ever started here.
+    #[must_use]
+    pub fn exist(&self) -> bool {
+        self.directory.exists()
+    }
 
-/// Makes the files in `directory`, unless those of the same kernel and pid 1 are there.
-///
-/// # Errors
-/// Where a file cannot be read or written, or the kernel is none.
-pub fn prepare(kernel: &Kernel, init: &Path, directory: &Path) -> Result<Boot, BootError> {
-    let boot = paths(kernel, init, directory)?;
-    if !boot.kernel.exists() {
-        let image = read(&kernel.image)?;
-        let extracted = match kernel::extract(&image) {
-            // QEMU boots it as it is, with a second more under translation.
-            Err(KernelError::Packing(_)) => image,
-            extracted => {
-                extracted.map_err(|source| BootError::Kernel { path: kernel.image.clone(), source })?
+    /// Removes what [`BootFiles::prepare`] made of other kernels and other pids 1, but for what is in `keep`.
+    ///
+    /// # Errors
+    /// Where a file cannot be removed, or the kernel is none.
+    pub fn prune(&self, kernel: &Kernel, init: &Path, keep: &[PathBuf]) -> Result<(), BootError> {
+        let current = self.paths(kernel, init)?;
+        for entry in fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let (path, name) = (entry.path(), entry.file_name());
+            let name = name.to_string_lossy();
+            let ours = name.starts_with("kernel-") || name.starts_with("initramfs-");
+            if ours && path != current.kernel && path != current.initramfs && !keep.contains(&path) {
+                fs::remove_file(&path).map_err(at("remove", &path))?;
             }
-        };
-        write(&boot.kernel, &extracted)?;
-    }
-    if !boot.initramfs.exists() {
-        let mut files = Vec::new();
-        let memory = boot.plugs_memory.then_some(modules::MEMORY);
-        let wanted: Vec<_> = modules::NEEDED.into_iter().chain(memory).collect();
-        for file in modules::order(&kernel.modules, &wanted)? {
-            let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
-            files.push((name, read(&kernel.modules.join(&file))?));
         }
-        let modules: Vec<_> = files.iter().map(|(name, content)| Module { name, content }).collect();
-        write(&boot.initramfs, &initramfs::make(&read(init)?, &modules))?;
+        Ok(())
     }
-    Ok(boot)
+
+    /// Makes the files, unless those of the same kernel and pid 1 are there. Blocks, while another makes them too.
+    ///
+    /// # Errors
+    /// Where a file cannot be read or written, or the kernel is none.
+    pub fn prepare(&self, kernel: &Kernel, init: &Path) -> Result<Boot, BootError> {
+        let boot = self.paths(kernel, init)?;
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if !boot.kernel.exists() {
+            let image = read(&kernel.image)?;
+            let extracted = match kernel::extract(&image) {
+                // QEMU boots it as it is, with a second more under translation.
+                Err(KernelError::Packing(_)) => image,
+                extracted => {
+                    extracted.map_err(|source| BootError::Kernel { path: kernel.image.clone(), source })?
+                }
+            };
+            write(&boot.kernel, &extracted)?;
+        }
+        if !boot.initramfs.exists() {
+            let memory = boot.plugs_memory.then_some(modules::MEMORY);
+            write(&boot.initramfs, &initramfs(kernel, init, memory)?)?;
+        }
+        Ok(boot)
+    }
+
+    fn paths(&self, kernel: &Kernel, init: &Path) -> Result<Boot, BootError> {
+        let key = key(&[&kernel.image, &kernel.modules.join("modules.dep"), init])?;
+        let path = |name: &str| self.directory.join(format!("{name}-{key}"));
+        let plugs_memory = modules::order(&kernel.modules, &[modules::MEMORY]).is_ok();
+        Ok(Boot { kernel: path("kernel"), initramfs: path("initramfs"), plugs_memory })
+    }
+}
+
+/// Of the modules that every guest needs, and of one more.
+fn initramfs(kernel: &Kernel, init: &Path, more: Option<&str>) -> Result<Vec<u8>, BootError> {
+    let mut files = Vec::new();
+    let wanted: Vec<_> = modules::NEEDED.into_iter().chain(more).collect();
+    for file in modules::order(&kernel.modules, &wanted)? {
+        let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned();
+        files.push((name, read(&kernel.modules.join(&file))?));
+    }
+    let modules: Vec<_> = files.iter().map(|(name, content)| Module { name, content }).collect();
+    Ok(initramfs::make(&read(init)?, &modules))
 }
 
 /// Tells files from what they were before an update.
@@ -219,24 +249,52 @@ mod tests {
         let kernel = find_kernel(root.path(), None).unwrap();
         let directory = root.path().join("vm");
         fs::create_dir(&directory).unwrap();
-        let now = paths(&kernel, &kernel.image, &directory).unwrap();
+        let files = BootFiles::new(directory.clone());
+        let now = files.paths(&kernel, &kernel.image).unwrap();
         let used = directory.join("kernel-used");
         let (old, other) = (directory.join("initramfs-old"), directory.join("note"));
         for path in [&now.kernel, &now.initramfs, &used, &old, &other] {
             fs::write(path, "").unwrap();
         }
-        prune(&kernel, &kernel.image, &directory, std::slice::from_ref(&used)).unwrap();
+        files.prune(&kernel, &kernel.image, std::slice::from_ref(&used)).unwrap();
         assert!([&now.kernel, &now.initramfs, &used, &other].iter().all(|path| path.exists()));
         assert!(!old.exists());
         // Where no machine was ever made, nothing is to be done.
-        prune(&kernel, &kernel.image, &root.path().join("none"), &[]).unwrap();
+        BootFiles::new(root.path().join("none")).prune(&kernel, &kernel.image, &[]).unwrap();
     }
 
     #[test]
     fn what_is_no_kernel_is_named() {
         let root = host(&["6.9.0-cloud-amd64"]);
         let kernel = find_kernel(root.path(), None).unwrap();
-        let error = prepare(&kernel, &kernel.image, &root.path().join("vm")).unwrap_err();
+        let error = BootFiles::new(root.path().join("vm")).prepare(&kernel, &kernel.image).unwrap_err();
         assert!(matches!(&error, BootError::Kernel { path, .. } if *path == kernel.image), "{error}");
+    }
+
+    #[test]
+    fn machines_that_start_together_boot_from_the_same_files() {
+        use std::os::unix::fs::MetadataExt;
+
+        let root = host(&["6.9.0-cloud-amd64"]);
+        let kernel = find_kernel(root.path(), None).unwrap();
+        fs::write(&kernel.image, kernel::tests::image(&[b"\x7fELF".as_slice(), &[7; 4 << 20]].concat()))
+            .unwrap();
+        for name in modules::NEEDED {
+            fs::write(kernel.modules.join(format!("{name}.ko")), name).unwrap();
+        }
+        let files = BootFiles::new(root.path().join("vm"));
+        let together = std::sync::Barrier::new(8);
+        let opened = || {
+            together.wait();
+            let boot = files.prepare(&kernel, &kernel.image).unwrap();
+            [boot.kernel, boot.initramfs].map(|path| fs::File::open(path).unwrap())
+        };
+        let opened: Vec<_> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..8).map(|_| scope.spawn(opened)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        // A file that was replaced has no name any more.
+        let names: Vec<_> = opened.iter().map(|file| file.metadata().unwrap().nlink()).collect();
+        assert_eq!(names, [1; 16]);
     }
 }

@@ -70,10 +70,15 @@ fn unpack(mut blocks: &[u8], size: usize) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn image(kernel: &[u8], size: usize) -> Vec<u8> {
+    /// What distributions ship, of a kernel.
+    pub(crate) fn image(kernel: &[u8]) -> Vec<u8> {
+        sized(kernel, kernel.len())
+    }
+
+    fn sized(kernel: &[u8], size: usize) -> Vec<u8> {
         let block = lz4_flex::block::compress(kernel);
         let number = |value: usize| u32::try_from(value).unwrap().to_le_bytes();
         let payload = [&LZ4[..], &number(block.len()), &block, &number(size)].concat();
@@ -90,10 +95,10 @@ mod tests {
     #[test]
     fn what_was_packed_comes_out_and_damage_is_noticed() {
         let kernel = [&b"\x7fELF"[..], &[7; 3000]].concat();
-        let whole = image(&kernel, kernel.len());
+        let whole = image(&kernel);
         assert_eq!(extract(&whole).unwrap(), kernel);
-        assert_eq!(extract(&image(&kernel, 20)), Err(KernelError::Damaged));
-        assert_eq!(extract(&image(&kernel, usize::try_from(u32::MAX).unwrap())), Err(KernelError::Damaged));
+        assert_eq!(extract(&sized(&kernel, 20)), Err(KernelError::Damaged));
+        assert_eq!(extract(&sized(&kernel, usize::try_from(u32::MAX).unwrap())), Err(KernelError::Damaged));
         assert_eq!(extract(&whole[..whole.len() - 1]), Err(KernelError::NoKernel));
         assert_eq!(extract(b"MZ"), Err(KernelError::NoKernel));
         let mut other = whole;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use berth_runtime::spec::{InterfaceKind, InterfaceSpec, LaunchSpec, VmSpec};
 use berth_sys::netlink::{BridgeSpec, Netlink};
-use berth_vm::boot;
+use berth_vm::boot::{self, BootFiles};
 use nix::sched::{CloneFlags, unshare};
 
 use crate::support::{self, Instance};
@@ -12,7 +12,7 @@ use crate::support::{self, Instance};
 pub fn vm(directory: &Path) -> VmSpec {
     let kernel = boot::find_kernel(Path::new("/"), None).expect("run `cargo xtask setup`");
     let init = support::supervisor().with_file_name("berth-guest-init");
-    let boot = boot::prepare(&kernel, &init, &directory.join("vm")).expect("run `cargo xtask build`");
+    let boot = BootFiles::new(directory.join("vm")).prepare(&kernel, &init).expect("run `cargo xtask build`");
     VmSpec {
         kernel: boot.kernel,
         initramfs: boot.initramfs,
