@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,7 +97,11 @@ impl Drop for Host {
     }
 }
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_berth-bridge");
+/// The one that is installed: cargo would build another, which is not static, for a test of its own package.
+fn program() -> PathBuf {
+    let supervisor = std::env::var_os("BERTH_SUPERVISOR").expect("run `cargo xtask test`");
+    PathBuf::from(supervisor).with_file_name("berth-bridge")
+}
 
 fn config(address: &str, forward: bool) -> Config {
     let socket =
@@ -116,7 +120,7 @@ fn what_it_does_not_know_the_host_s_resolvers_say() {
     let mut host = Host::enter();
     host.serve("127.0.0.7", "192.0.2.7");
     host.resolvers(&["127.0.0.7"]);
-    let Started { mut helper, mut process } = Helper::start(Path::new(PROGRAM), &host.socket()).unwrap();
+    let Started { mut helper, mut process } = Helper::start(&program(), &host.socket()).unwrap();
     helper.configure(&config("127.0.0.1:53", true)).unwrap();
     for transport in ["+notcp", "+tcp"] {
         let known = host.dig("127.0.0.1", &["known.test", transport]);
@@ -152,7 +156,7 @@ fn what_it_does_not_know_the_host_s_resolvers_say() {
 fn the_next_agent_goes_on_with_it() {
     let mut host = Host::enter();
     assert!(Helper::adopt(&host.socket()).unwrap().is_none());
-    let Started { mut helper, mut process } = Helper::start(Path::new(PROGRAM), &host.socket()).unwrap();
+    let Started { mut helper, mut process } = Helper::start(&program(), &host.socket()).unwrap();
     helper.configure(&config("127.0.0.1:53", false)).unwrap();
     drop(helper);
     assert!(host.dig("127.0.0.1", &["web.net.berth"]).contains("10.1.2.3"));
@@ -178,7 +182,7 @@ fn the_next_agent_goes_on_with_it() {
 #[test]
 fn what_is_sent_to_the_loopback_is_relayed() {
     let host = Host::enter();
-    let Started { mut helper, mut process } = Helper::start(Path::new(PROGRAM), &host.socket()).unwrap();
+    let Started { mut helper, mut process } = Helper::start(&program(), &host.socket()).unwrap();
     let relay = |protocol, target: &str| {
         let address = "[::1]:80".parse().unwrap();
         (Socket { address, protocol, device: None }, target.parse().unwrap())
