@@ -11,9 +11,12 @@ under_each_terraform!(
     what_is_imported_plans_empty,
     drift_shows_in_the_plan,
     an_agent_that_is_killed_loses_nothing,
+    an_apply_goes_on_when_the_agent_is_back,
 );
 
 mod cases {
+    use std::time::Duration;
+
     use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
     use serde_json::Value;
 
@@ -156,5 +159,39 @@ mod cases {
         assert_eq!((&before["pid"], &before["restarts"]), (&after["pid"], &after["restarts"]));
         world.project.assert_empty_plan();
         assert_eq!(world.page("/"), "page one\n");
+    }
+
+    pub fn an_apply_goes_on_when_the_agent_is_back(terraform: &Terraform) {
+        let mut world = World::new(terraform);
+        let (mut ids, mut pid) = (Vec::new(), Value::Null);
+        // A create, and then an update, which wait until the instance is well when the agent is killed.
+        for file in ["/first", "/second"] {
+            let check = format!("exec = [\"cat\", \"{file}\"], interval = \"100ms\", retries = 10000");
+            let waits =
+                "wait_for = { condition = \"healthy\" }\n  timeouts = { create = \"1m\", update = \"1m\" }";
+            world.write(
+                "1",
+                &format!("environment = {{ FILE = \"{file}\" }}\n  health_check = {{ {check} }}\n  {waits}"),
+            );
+            let World { agent, project, .. } = &mut world;
+            std::thread::scope(|scope| {
+                let apply = scope.spawn(|| project.apply_ok());
+                let runs = || match agent.inspect("web") {
+                    Ok(web) if web["status"] == "running" && web["pid"] != pid => Ok(()),
+                    other => Err(format!("{other:?}")),
+                };
+                wait::until("the instance that is waited for", Duration::from_secs(30), runs).unwrap();
+                agent.kill().unwrap();
+                agent.restart().unwrap();
+                assert!(!apply.is_finished());
+                agent.berth_ok(&["instance", "exec", "web", "--", "busybox", "touch", file]).unwrap();
+                apply.join().unwrap();
+            });
+            world.project.assert_empty_plan();
+            let web = world.instance();
+            ids.push(web["id"].clone());
+            pid = web["pid"].clone();
+        }
+        assert_eq!(ids[0], ids[1]);
     }
 }

@@ -109,7 +109,7 @@ pub fn schema() -> Schema {
         .attribute("client_key", pem("Key of `client_certificate`, for the agent", "BERTH_CLIENT_KEY").sensitive())
         .attribute("wait_for_host", Attribute::string("How long create, update and delete try to reach a host that \
              does not answer, such as `\"5m\"` for a machine that is made in the same apply. Reads make one attempt. \
-             Default: no waiting."))
+             Default: no waiting, but 10 seconds for an agent that goes away during a change."))
         .attribute("default_labels", Attribute::map(tfplugin::value::Type::String, "Labels put on every instance, volume and network. A \
              resource's own label of the same name wins."))
         .attribute("error_log_lines", Attribute::number("How many of an instance's last log lines an error about it \

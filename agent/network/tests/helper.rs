@@ -1,6 +1,6 @@
 //! The helper as the agent uses it: with a real dnsmasq as the host's resolver and dig as the client, in namespaces that go with
 //! the test.
-#![allow(clippy::unwrap_used, reason = "a test ends where something goes wrong")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where something goes wrong")]
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

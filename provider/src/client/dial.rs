@@ -1,5 +1,6 @@
 //! Dialling: an address becomes an HTTP/2 channel, or an error that says which step failed.
 
+use std::fmt;
 use std::io;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -191,10 +192,24 @@ fn from_transport(error: tonic::transport::Error, said: String) -> DialError {
     DialError::NoAnswer { said, source: Arc::new(error) }
 }
 
-/// Carries a [`DialError`] through the transport's boxed errors, to be taken out at the other end.
+/// Carries a [`DialError`] through the transport's boxed errors, to be taken out at the other end. Where nobody does, as when a
+/// connection that stood is dialled again, it tells all of it: a source behind a lock cannot be lent.
 #[derive(Debug, thiserror::Error)]
-#[error("the host could not be dialled")]
 struct SharedDialError(Mutex<Option<DialError>>);
+
+impl fmt::Display for SharedDialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let error = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(error) = error.as_ref() else { return f.write_str("the host could not be dialled") };
+        write!(f, "{error}")?;
+        let mut cause = std::error::Error::source(error);
+        while let Some(current) = cause {
+            write!(f, ": {current}")?;
+            cause = current.source();
+        }
+        Ok(())
+    }
+}
 
 #[derive(Debug, thiserror::Error)]
 #[error("the connection failed")]

@@ -31,7 +31,7 @@ pub enum AgentError {
         detail: Arc<ErrorDetail>,
     },
     /// The connection broke while the call ran; the agent may have gone on.
-    #[error("The connection to {host} broke during {call}")]
+    #[error("{call} was cut off: the connection to {host} broke")]
     Lost {
         /// The host's key and address.
         host: String,
@@ -61,7 +61,7 @@ pub enum AgentError {
         source: Arc<Status>,
     },
     /// The stream of events ended before the result.
-    #[error("The agent on {host} ended {call} without a result")]
+    #[error("{call} was cut off: the agent on {host} gave no result")]
     Cut {
         /// The host's key and address.
         host: String,
@@ -134,6 +134,11 @@ impl AgentError {
         )
     }
 
+    /// Whether the agent went away while it was asked: it may be restarting.
+    pub fn is_broken_off(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Cut { .. })
+    }
+
     /// Whether the host was down, rather than the agent unwilling.
     pub fn is_unreachable(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Lost { .. })
@@ -203,8 +208,10 @@ fn chain(error: &AgentError) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut cause = std::error::Error::source(error);
     while let Some(current) = cause {
-        let text = current.to_string();
-        if !text.is_empty() && parts.last().is_none_or(|last| !last.contains(&text)) {
+        // A status writes all that is below it for programmers; what is below comes by itself.
+        let status = current.downcast_ref::<Arc<Status>>();
+        let text = status.map_or_else(|| current.to_string(), |status| status.message().to_owned());
+        if !text.is_empty() && !parts.iter().any(|part| part.contains(&text)) {
             parts.push(text);
         }
         cause = current.source();

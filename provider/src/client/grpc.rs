@@ -100,11 +100,11 @@ impl GrpcAgent {
         while let Some(event) = events.message().await.map_err(|status| self.failed(call, status))? {
             match event.event {
                 Some(wire::instance_event::Event::Progress(line)) => tracing::info!(%line, "progress"),
-                Some(wire::instance_event::Event::Instance(instance)) => last = Some(instance),
-                None => {}
+                Some(wire::instance_event::Event::Instance(instance)) => last = Some(Some(instance)),
+                None => last = Some(None),
             }
         }
-        Ok(last)
+        last.ok_or_else(|| self.cut(call))
     }
 }
 

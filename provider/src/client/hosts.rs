@@ -9,13 +9,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::AgentError;
 use super::address::{Address, AddressError};
 use super::dial::{self, DialError};
 use super::grpc::GrpcAgent;
 use super::listed::Listed;
 use super::operations::Whole;
 use super::tls::TlsText;
+use super::{AgentError, Answer};
 
 /// Where an agent is when nothing says otherwise.
 pub const DEFAULT_ADDRESS: &str = "unix:///run/berth/agent.sock";
@@ -271,20 +271,38 @@ impl Hosts {
     }
 }
 
+impl Connection {
+    /// Waits until the agent answers again; `false` where it does not in time, or another one does.
+    pub async fn is_back(&self, within: Duration) -> bool {
+        let host = until_answered(&self.label, within, || self.agent.host(), AgentError::is_broken_off).await;
+        host.is_ok_and(|host| host.agent_id == self.agent_id)
+    }
+}
+
 /// Dials until the host answers or the wait is over. What no waiting mends is returned at once.
 async fn reach(target: &Target, wait: Duration) -> Result<Connection, AgentError> {
+    let mends = |error: &AgentError| matches!(error, AgentError::Unreachable { source, .. } if source.argument().is_none());
+    until_answered(&target.label, wait, || attempt(target), mends).await
+}
+
+/// Asks until there is an answer, an error that no waiting mends, or the wait is over.
+async fn until_answered<T, F: Future<Output = Answer<T>>>(
+    host: &str,
+    wait: Duration,
+    ask: impl Fn() -> F,
+    mends: impl Fn(&AgentError) -> bool,
+) -> Answer<T> {
     let started = Instant::now();
     let mut pause = Duration::from_millis(200);
     loop {
-        let error = match attempt(target).await {
-            Ok(connection) => return Ok(connection),
+        let error = match ask().await {
+            Ok(answer) => return Ok(answer),
             Err(error) => error,
         };
-        let mends = matches!(&error, AgentError::Unreachable { source, .. } if source.argument().is_none());
-        if !mends || started.elapsed() + pause > wait {
+        if !mends(&error) || started.elapsed() + pause > wait {
             return Err(error);
         }
-        tracing::info!(host = target.label, error = %error, "waiting for the host");
+        tracing::info!(host, error = %error, "waiting for the host");
         // Backoff between attempts: nothing tells when a machine will be up.
         #[allow(clippy::disallowed_methods)]
         tokio::time::sleep(pause).await;

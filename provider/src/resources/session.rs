@@ -19,6 +19,12 @@ const DEFAULT_LIMIT: Duration = Duration::from_secs(20 * 60);
 /// How long a read's calls may take: it asks for what the agent knows and waits for nothing.
 const READ_LIMIT: Duration = Duration::from_secs(60);
 
+/// How long an agent may take to be back where `wait_for_host` does not say more: its service starts it again after a second.
+const BACK_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it may go away during one change.
+const MOST_BREAKS: usize = 3;
+
 /// Where the agent's own id is kept, to tell one agent from another under the same key.
 const AGENT_ID: &str = "agent_id";
 
@@ -171,6 +177,33 @@ pub async fn timed<T>(
         }
         () = cx.cancel().cancelled() => Err(AgentError::Interrupted { call }),
     }
+}
+
+/// As [`timed`], for what may be asked for twice. Where the connection breaks the agent may be restarting, as it does when it
+/// is updated: once it is back it is asked again, and goes on with what it was asked for.
+pub async fn insisted<T, F: Future<Output = Answer<T>>>(
+    cx: &Context<Berth>,
+    connection: &Connection,
+    limit: Duration,
+    call: &'static str,
+    ask: impl Fn() -> F,
+) -> Answer<T> {
+    let within = cx.client().hosts.settings().wait_for_host.unwrap_or_default().max(BACK_WITHIN);
+    let work = async {
+        let mut breaks = 0;
+        loop {
+            match ask().await {
+                // What breaks again and again may be what ends the agent.
+                Err(error)
+                    if error.is_broken_off() && breaks < MOST_BREAKS && connection.is_back(within).await =>
+                {
+                    breaks += 1;
+                }
+                answer => return answer,
+            }
+        }
+    };
+    timed(cx, limit, call, work).await
 }
 
 /// A read's call.

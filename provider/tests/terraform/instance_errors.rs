@@ -69,11 +69,47 @@ fn a_create_that_is_refused_leaves_nothing_and_the_next_succeeds() {
 }
 
 #[test]
-fn a_create_that_was_cut_short_is_kept_and_tainted() {
+fn an_apply_goes_on_when_the_agent_that_went_away_is_back() {
     let agent = FakeAgent::start();
-    agent.state().cut_next = Some("CreateInstance".to_owned());
     let workspace = Workspace::new(&agent, &web(""));
-    workspace.apply().fails().says("ended Creating the instance without a result");
+    agent.state().cuts.insert("CreateInstance", 1);
+    workspace.apply().ok().says("1 added");
+    let id = agent.state().instance("web").id.clone();
+    assert_eq!(workspace.attributes("berth_instance.web")["id"], id.as_str());
+    workspace.plans_empty();
+    for (call, configuration) in
+        [("UpdateInstance", web("description = \"another\"")), ("DeleteInstance", String::new())]
+    {
+        agent.state().cuts.insert(call, 1);
+        workspace.rewrite(&agent, &configuration);
+        workspace.apply().ok();
+        assert_eq!(agent.state().count(call), 2, "{call} is asked for again");
+        workspace.plans_empty();
+    }
+    assert!(agent.state().instances.is_empty());
+}
+
+#[test]
+fn what_another_made_meanwhile_is_not_taken() {
+    let agent = FakeAgent::start();
+    Workspace::new(&agent, &web("description = \"theirs\"")).apply().ok();
+    agent.state().lose_create = true;
+    let workspace = Workspace::new(&agent, &web(""));
+    workspace.apply().fails().says("There is an instance web already");
+    assert!(workspace.resource("berth_instance.web").is_null());
+}
+
+#[test]
+fn a_create_that_goes_on_breaking_off_is_kept_and_tainted() {
+    let agent = FakeAgent::start();
+    agent.state().cuts.extend([("CreateInstance", 1), ("WaitInstance", usize::MAX)]);
+    let workspace = Workspace::new(&agent, &web(""));
+    workspace
+        .apply()
+        .fails()
+        .says("Waiting for the instance was cut off: the agent on")
+        .says("gave no result");
+    agent.state().cuts.clear();
     let resource = workspace.resource("berth_instance.web");
     assert_eq!(resource["tainted"], true);
     assert_eq!(resource["values"]["id"], agent.state().instance("web").id.as_str());

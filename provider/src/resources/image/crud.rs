@@ -137,8 +137,8 @@ impl Resource for Image {
             return Ok(());
         }
         let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
-        let delete = connection.agent.delete_pin(private.pin_id);
-        match session::timed(cx, limit, "Deleting the image", delete).await {
+        let delete = || connection.agent.delete_pin(private.pin_id.clone());
+        match session::insisted(cx, &connection, limit, "Deleting the image", delete).await {
             Err(error) if !error.is_not_found() => Err(failed(cx, &error)),
             _ => Ok(()),
         }
@@ -260,8 +260,9 @@ async fn pull(
             session::timed(cx, limit, "Importing the image", import).await
         }
         None => {
-            let pull = agent.pull_image(pull_request(&planned, pin_id));
-            session::timed(cx, limit, "Pulling the image", pull).await
+            let request = pull_request(&planned, pin_id);
+            let pull = || agent.pull_image(request.clone());
+            session::insisted(cx, &connection, limit, "Pulling the image", pull).await
         }
     };
     match pulled {

@@ -1,6 +1,7 @@
 //! The calls to the agent.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use berth_proto::agent as wire;
@@ -131,9 +132,13 @@ impl Resource for Instance {
         spec.secret_environment =
             config.secret_environment_wo.known().map(|_| secret_environment(&config.secret_environment_wo));
         let begun = Instant::now();
-        let create = connection.agent.create_instance(spec);
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
-        match session::timed(cx, limit, "Creating the instance", create).await {
+        let asked = AtomicBool::new(false);
+        let create = || {
+            let again = asked.swap(true, Ordering::Relaxed);
+            create(&connection, &planned, &spec, &defaults, again.then_some(limit))
+        };
+        match session::insisted(cx, &connection, limit, "Creating the instance", create).await {
             Ok(instance) => {
                 let left = limit.saturating_sub(begun.elapsed());
                 let waited = wait(cx, &connection, &planned, &instance, left).await;
@@ -182,8 +187,8 @@ impl Resource for Instance {
         spec.secret_environment = secrets_change.then(|| secret_environment(&config.secret_environment_wo));
         let starts = planned.status.is_unknown();
         let begun = Instant::now();
-        let update = connection.agent.update_instance(id, spec);
-        match session::timed(cx, limit, "Updating the instance", update).await {
+        let update = || connection.agent.update_instance(id.clone(), spec.clone());
+        match session::insisted(cx, &connection, limit, "Updating the instance", update).await {
             Ok(instance) => {
                 let left = limit.saturating_sub(begun.elapsed());
                 let waited = match starts {
@@ -212,8 +217,9 @@ impl Resource for Instance {
             return Ok(());
         }
         let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
-        let delete = connection.agent.delete_instance(state.id.as_str().unwrap_or_default().to_owned());
-        match session::timed(cx, limit, "Deleting the instance", delete).await {
+        let id = state.id.as_str().unwrap_or_default();
+        let delete = || connection.agent.delete_instance(id.to_owned());
+        match session::insisted(cx, &connection, limit, "Deleting the instance", delete).await {
             Err(error) if !error.is_not_found() => Err(failed(cx, &state, &error).into()),
             _ => Ok(()),
         }
@@ -255,6 +261,37 @@ async fn adopt(
     }
 }
 
+/// Asks for an instance. `again`, and for how long at the most: it was asked for before, and what has its name by now is
+/// waited for if it is the same.
+async fn create(
+    connection: &Connection,
+    planned: &InstanceModel,
+    spec: &wire::InstanceSpec,
+    defaults: &Labels,
+    again: Option<Duration>,
+) -> Answer<wire::Instance> {
+    let (refused, limit) = match (connection.agent.create_instance(spec.clone()).await, again) {
+        (Err(error), Some(limit)) if error.reason() == Some(Reason::NameTaken) => (error, limit),
+        (answer, _) => return answer,
+    };
+    let Some(id) = refused.existing_id() else { return Err(refused) };
+    let found = connection.agent.instance(By::Id(id.to_owned())).await?;
+    if !is_as_planned(planned, &from_wire(&found, Some(planned), defaults), defaults) {
+        return Err(refused);
+    }
+    if !planned.is_wanted() {
+        return Ok(found);
+    }
+    connection.agent.wait_instance(process::wait::started(id, limit)).await
+}
+
+/// Whether what was found is what was asked for, as far as an agent tells.
+fn is_as_planned(planned: &InstanceModel, found: &InstanceModel, defaults: &Labels) -> bool {
+    let mut filled = planned.clone();
+    filled.fill(found.clone());
+    to_spec(&filled, defaults) == to_spec(found, defaults)
+}
+
 /// Waits for what is asked for, if it is to run at all.
 async fn wait(
     cx: &Context<Berth>,
@@ -267,7 +304,8 @@ async fn wait(
         return Ok(instance.clone());
     };
     let request = process::wait::request(asked, &instance.id, left);
-    session::timed(cx, left, "Waiting for the instance", connection.agent.wait_instance(request)).await
+    let wait = || connection.agent.wait_instance(request.clone());
+    session::insisted(cx, connection, left, "Waiting for the instance", wait).await
 }
 
 /// What is in force only in part.
@@ -295,9 +333,7 @@ async fn left_behind(
     let by_id = matches!(by, By::Id(_));
     let look = tokio::time::timeout(LOOK_BACK, look_up(connection.agent.as_ref(), by));
     let found = from_wire(&look.await.ok()??, Some(planned), defaults);
-    let mut ours = planned.clone();
-    ours.fill(found.clone());
-    (by_id || to_spec(&ours, defaults) == to_spec(&found, defaults)).then_some(found)
+    (by_id || is_as_planned(planned, &found, defaults)).then_some(found)
 }
 
 async fn look_up(agent: &dyn Agent, by: By) -> Option<wire::Instance> {

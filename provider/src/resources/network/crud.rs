@@ -96,9 +96,10 @@ impl Resource for Network {
         session::refuse(plan::validate(&planned))?;
         let connection = session::reach_for_change(cx, &planned.host).await?;
         let defaults = session::default_labels(cx.client());
-        let create = connection.agent.create_network(to_spec(&planned, &defaults));
+        let spec = to_spec(&planned, &defaults);
+        let create = || connection.agent.create_network(spec.clone());
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
-        match session::timed(cx, limit, "Creating the network", create).await {
+        match session::insisted(cx, &connection, limit, "Creating the network", create).await {
             Ok(network) => {
                 session::remember(cx, &connection);
                 planned.fill(from_wire(&network, Some(&planned), &defaults));
@@ -126,9 +127,8 @@ impl Resource for Network {
             spec: Some(to_spec(&planned, &defaults)),
         };
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
-        match session::timed(cx, limit, "Updating the network", connection.agent.update_network(request))
-            .await
-        {
+        let update = || connection.agent.update_network(request.clone());
+        match session::insisted(cx, &connection, limit, "Updating the network", update).await {
             Ok(network) => {
                 planned.fill(from_wire(&network, Some(&planned), &defaults));
                 Ok(planned)
@@ -143,8 +143,9 @@ impl Resource for Network {
             return Ok(());
         }
         let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
-        let delete = connection.agent.delete_network(state.id.as_str().unwrap_or_default().to_owned());
-        match session::timed(cx, limit, "Deleting the network", delete).await {
+        let id = state.id.as_str().unwrap_or_default();
+        let delete = || connection.agent.delete_network(id.to_owned());
+        match session::insisted(cx, &connection, limit, "Deleting the network", delete).await {
             Err(error) if !error.is_not_found() => Err(failed(&state, &error).into()),
             _ => Ok(()),
         }

@@ -89,9 +89,10 @@ impl Resource for Remote {
         session::refuse(plan::validate(&config))?;
         let connection = session::reach_for_change(cx, &planned.host).await?;
         let secrets = Secrets::of(&config);
-        let create = connection.agent.create_remote(to_spec(&planned, secrets));
+        let spec = to_spec(&planned, secrets);
+        let create = || connection.agent.create_remote(spec.clone());
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
-        match session::timed(cx, limit, "Creating the remote", create).await {
+        match session::insisted(cx, &connection, limit, "Creating the remote", create).await {
             Ok(remote) => {
                 session::remember(cx, &connection);
                 let private = secrets.private();
@@ -123,8 +124,8 @@ impl Resource for Remote {
             clear_client_key: secrets.client_key.is_none(),
         };
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
-        match session::timed(cx, limit, "Updating the remote", connection.agent.update_remote(request)).await
-        {
+        let update = || connection.agent.update_remote(request.clone());
+        match session::insisted(cx, &connection, limit, "Updating the remote", update).await {
             Ok(remote) => {
                 let private = secrets.private();
                 planned.fill(from_wire(&remote, Some(&planned), &private));
@@ -141,8 +142,9 @@ impl Resource for Remote {
             return Ok(());
         }
         let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
-        let delete = connection.agent.delete_remote(state.id.as_str().unwrap_or_default().to_owned());
-        match session::timed(cx, limit, "Deleting the remote", delete).await {
+        let id = state.id.as_str().unwrap_or_default();
+        let delete = || connection.agent.delete_remote(id.to_owned());
+        match session::insisted(cx, &connection, limit, "Deleting the remote", delete).await {
             Err(error) if !error.is_not_found() => Err(failed(&state, &error).into()),
             _ => Ok(()),
         }

@@ -94,9 +94,10 @@ impl Resource for Volume {
         session::refuse(plan::validate(&planned))?;
         let connection = session::reach_for_change(cx, &planned.host).await?;
         let defaults = session::default_labels(cx.client());
-        let create = connection.agent.create_volume(to_spec(&planned, &defaults));
+        let spec = to_spec(&planned, &defaults);
+        let create = || connection.agent.create_volume(spec.clone());
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.create);
-        match session::timed(cx, limit, "Creating the volume", create).await {
+        match session::insisted(cx, &connection, limit, "Creating the volume", create).await {
             Ok(volume) => {
                 session::remember(cx, &connection);
                 planned.fill(from_wire(&volume, Some(&planned), &defaults));
@@ -124,8 +125,8 @@ impl Resource for Volume {
             spec: Some(to_spec(&planned, &defaults)),
         };
         let limit = session::limit(&planned.timeouts, |it: &Timeouts| &it.update);
-        match session::timed(cx, limit, "Updating the volume", connection.agent.update_volume(request)).await
-        {
+        let update = || connection.agent.update_volume(request.clone());
+        match session::insisted(cx, &connection, limit, "Updating the volume", update).await {
             Ok(volume) => {
                 planned.fill(from_wire(&volume, Some(&planned), &defaults));
                 Ok(planned)
@@ -143,8 +144,9 @@ impl Resource for Volume {
             return Ok(());
         }
         let limit = session::limit(&state.timeouts, |it: &Timeouts| &it.delete);
-        let delete = connection.agent.delete_volume(state.id.as_str().unwrap_or_default().to_owned());
-        match session::timed(cx, limit, "Deleting the volume", delete).await {
+        let id = state.id.as_str().unwrap_or_default();
+        let delete = || connection.agent.delete_volume(id.to_owned());
+        match session::insisted(cx, &connection, limit, "Deleting the volume", delete).await {
             Err(error) if !error.is_not_found() => Err(failed(&state, &error).into()),
             _ => Ok(()),
         }

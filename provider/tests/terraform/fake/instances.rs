@@ -13,8 +13,8 @@ type Events = std::pin::Pin<Box<dyn Stream<Item = Result<wire::InstanceEvent, St
 fn events(state: &mut State, call: &str, instance: Option<wire::Instance>) -> Response<Events> {
     let progress =
         wire::InstanceEvent { event: Some(wire::instance_event::Event::Progress("starting".to_owned())) };
-    if state.cut_next.as_deref() == Some(call) {
-        state.cut_next = None;
+    if let Some(left @ 1..) = state.cuts.get_mut(call) {
+        *left -= 1;
         return Response::new(Box::pin(tokio_stream::once(Ok(progress))));
     }
     if let Some(hangs) = state.hang_next.take_if(|(hanging, _)| hanging == call) {
@@ -80,6 +80,9 @@ impl wire::instance_service_server::InstanceService for Services {
     ) -> Result<Response<Events>, Status> {
         let mut state = self.state();
         state.enter("CreateInstance")?;
+        if std::mem::take(&mut state.lose_create) {
+            return Ok(Response::new(Box::pin(tokio_stream::empty())));
+        }
         let spec = request.into_inner().spec.unwrap();
         if let Some(taken) = state.instances.values().find(|it| it.spec.as_ref().unwrap().name == spec.name) {
             let mut reason = detail(

@@ -32,8 +32,10 @@ pub struct State {
     pub registry_down: bool,
     /// The next call of this name fails like this.
     pub fail_next: HashMap<String, wire::ErrorDetail>,
-    /// The next call of this name does its work, then the stream ends without a result.
-    pub cut_next: Option<String>,
+    /// So many calls of a name do their work, then the stream ends without a result.
+    pub cuts: HashMap<&'static str, usize>,
+    /// The next call that creates an instance never gets there.
+    pub lose_create: bool,
     /// The next call of this name does its work and never answers; it says so when it has done it.
     pub hang_next: Option<(String, std::sync::mpsc::Sender<()>)>,
     /// The next instance ends at once with this code.

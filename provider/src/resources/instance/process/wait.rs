@@ -22,14 +22,23 @@ pub fn request(model: &WaitModel, instance_id: &str, left: Duration) -> wire::Wa
     };
     let text = |attr: &Attr<String>| attr.as_str().unwrap_or_default().to_owned();
     let codes = model.exit_codes.known().into_iter().flatten();
-    let limit = left.saturating_sub(SOONER).max(Duration::from_millis(100));
     wire::WaitInstanceRequest {
-        instance_id: instance_id.to_owned(),
         condition: condition.into(),
         port: model.port.known().copied().and_then(|port| u32::try_from(port).ok()).unwrap_or(0),
         interface: text(&model.interface),
         family: text(&model.family),
         exit_codes: codes.filter_map(|code| i32::try_from(*code.known()?).ok()).collect(),
+        ..started(instance_id, left)
+    }
+}
+
+/// Where nothing more is asked for.
+pub fn started(instance_id: &str, left: Duration) -> wire::WaitInstanceRequest {
+    let limit = left.saturating_sub(SOONER).max(Duration::from_millis(100));
+    wire::WaitInstanceRequest {
+        instance_id: instance_id.to_owned(),
+        condition: Condition::Started.into(),
         timeout_ms: u64::try_from(limit.as_millis()).unwrap_or(u64::MAX),
+        ..wire::WaitInstanceRequest::default()
     }
 }
