@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod processes;
 pub mod registry;
 pub mod terraform;
+pub mod tls_server;
 pub mod tokens;
 pub mod wait;
 

@@ -57,8 +57,14 @@ const SEEN: [(&str, Look); 7] = [
     ("use of memory, processor and network", cases::usage),
 ];
 
+/// Tells both another thing, and looks at them.
+type Tell = fn(&cases::World);
+
+/// What both do alike when they are told another thing.
+const TOLD: [(&str, Tell); 1] = [("`health_check`: `http`, `tcp`", cases::ports_are_tried_from_inside)];
+
 /// What differs, by the guide's first column, and how that is shown.
-const DIFFERENT: [(&str, Shown); 13] = [
+const DIFFERENT: [(&str, Shown); 12] = [
     ("isolation", Shown::Here(cases::kernels_differ)),
     ("time to the first output", Shown::Elsewhere("cargo xtask bench vm")),
     ("`limits.memory`", Shown::Here(cases::memory_is_its_own)),
@@ -89,7 +95,6 @@ const DIFFERENT: [(&str, Shown); 13] = [
             "its own /dev, /proc and /sys",
         ),
     ),
-    ("`health_check` with `http`, `tcp`", Shown::Elsewhere("agent/supervisor: supervise/health.rs")),
     ("`security.seccomp`", Shown::Elsewhere("agent/vm: a_guest_that_panics_and_one_that_loses_its_files")),
     (
         "`security`: what is shared with the host",
@@ -120,18 +125,20 @@ fn the_guide_tells_what_is_the_same_and_what_differs() {
         rows.map(|row| row.trim_end_matches(" |")).filter(|row| !row.starts_with('|')).collect()
     };
     let same = SAME.iter().map(|(name, ..)| *name).chain(SEEN.iter().map(|(name, _)| *name));
+    let same = same.chain(TOLD.iter().map(|(name, _)| *name));
     assert_eq!(rows("## What is the same\n"), same.collect::<Vec<_>>());
     assert_eq!(rows("## What differs\n"), DIFFERENT.iter().map(|(name, _)| *name).collect::<Vec<_>>());
 }
 
 mod cases {
+    use std::cell::Cell;
     use std::fmt::Write;
     use std::time::Duration;
 
     use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
     use serde_json::Value;
 
-    use super::{DIFFERENT, SAME, SEEN, Shown};
+    use super::{DIFFERENT, SAME, SEEN, Shown, TOLD};
 
     const KINDS: [&str; 2] = ["container", "virtual-machine"];
     const MACHINE: &str = KINDS[1];
@@ -147,7 +154,6 @@ mod cases {
   sysctls              = { "net.core.somaxconn" = "77" }
   shm_size             = "1MiB"
   ports                = { http = { container_port = 8080 } }
-  health_check         = { exec = ["/bin/cat", "/www/index.html"], interval = "200ms" }
   security             = { capabilities_drop = ["CAP_NET_RAW"], no_new_privileges = true }
   stop_timeout         = "5s"
   wait_for             = { condition = "healthy" }
@@ -188,10 +194,14 @@ mod cases {
     /// What each says when that was changed.
     const AFTER: &str = "cat /late/note /etc/note; busybox grep -c 192.0.2.10 /etc/hosts; ls /mem | busybox wc -l; ls /sys/class/net";
 
+    /// What is asked for their health.
+    const BY_COMMAND: &str = "exec = [\"/bin/cat\", \"/www/index.html\"]";
+
     pub struct World {
         registry: Registry,
         agent: TestAgent,
         project: Project,
+        health: Cell<&'static str>,
     }
 
     impl World {
@@ -201,8 +211,10 @@ mod cases {
                 "resource \"berth_remote\" \"local\" {{\n  name = \"local\"\n  address = \"{}\"\n  insecure = true\n}}\n\
                  resource \"berth_volume\" \"data\" {{\n  name = \"data\"\n}}\n\
                  resource \"berth_instance\" \"both\" {{\n  for_each = toset({KINDS:?})\n  name = each.key\n  \
-                 type = each.key\n  image = \"${{berth_remote.local.name}}:berth/tiny:1\"\n{ARGUMENTS}",
-                self.registry.address()
+                 type = each.key\n  image = \"${{berth_remote.local.name}}:berth/tiny:1\"\n  \
+                 health_check = {{\n    {}\n    interval = \"200ms\"\n  }}\n{ARGUMENTS}",
+                self.registry.address(),
+                self.health.get(),
             );
             for (name, old, new) in CHANGED {
                 writeln!(text, "  {name} = {}", if after { new } else { old }).unwrap();
@@ -239,7 +251,7 @@ mod cases {
     pub fn what_runs_as_a_container_runs_as_a_machine(terraform: &Terraform) {
         let (registry, agent) = (Registry::start().unwrap(), TestAgent::start().unwrap());
         let project = Project::new(terraform, &agent).unwrap();
-        let world = World { registry, agent, project };
+        let world = World { registry, agent, project, health: Cell::new(BY_COMMAND) };
         world.write(false, "");
         world.project.apply_settled();
         assert_eq!(world.sh(KINDS[0], "echo of the volume > /data/note").0, 0);
@@ -252,6 +264,9 @@ mod cases {
             KINDS.into_iter().for_each(|kind| seen(&world, kind));
         }
         they_are_changed_while_they_run(&world);
+        for (_, told) in TOLD {
+            told(&world);
+        }
         for (_, shown) in &DIFFERENT {
             if let Shown::Here(show) = shown {
                 show(&world);
@@ -324,6 +339,32 @@ mod cases {
     pub fn health(world: &World, kind: &str) {
         let health = &world.instance(kind)["health"];
         assert!(health.to_string().contains("\"healthy\""), "{health}");
+    }
+
+    /// At ports of the loopback alone, where nobody is reached from outside.
+    pub fn ports_are_tried_from_inside(world: &World) {
+        let before = KINDS.map(|kind| world.instance(kind)["pid"].clone());
+        world.both("busybox httpd -p 127.0.0.1:8081 -h /www");
+        let are = |health: &'static str, wanted: &str| {
+            world.health.set(health);
+            world.write(true, "");
+            world.project.apply_ok();
+            for kind in KINDS {
+                let seen = wait::until("the health of the instance", Duration::from_secs(20), || {
+                    let seen = world.instance(kind)["health"].clone();
+                    if seen == wanted { Ok(()) } else { Err(seen.to_string()) }
+                });
+                seen.unwrap_or_else(|error| panic!("{health} of the {kind}: {error}"));
+            }
+        };
+        are("http = { port = 8081, path = \"/index.html\" }", "healthy");
+        are("http = { port = 8081, path = \"/none\" }", "unhealthy");
+        are("tcp = { port = 8081 }", "healthy");
+        world.both(
+            "for p in /proc/[0-9]*; do busybox grep -q '[1]27.0.0.1:8081' $p/cmdline && kill ${p#/proc/}; done; true",
+        );
+        are("tcp = { port = 8081 }", "unhealthy");
+        assert_eq!(KINDS.map(|kind| world.instance(kind)["pid"].clone()), before);
     }
 
     pub fn logs(world: &World, kind: &str) {

@@ -14,7 +14,7 @@ fn what_fails_has_a_reason_and_the_rest_is_untouched() {
 mod cases {
     use std::time::Duration;
 
-    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, postgres, wait};
+    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, postgres, tls_server, wait};
     use serde_json::Value;
 
     struct World {
@@ -214,7 +214,8 @@ mod cases {
 
     pub fn real_programs_run_as_machines(terraform: &Terraform) {
         let mut world = World::new(terraform);
-        world.write_all(&machines("interpreter", ""));
+        tls_server::write(world.project.dir()).unwrap();
+        world.write_all(&machines("interpreter", &asked_over_tls("/well")));
         world.project.apply_settled();
         // Its cluster is made by instructions that are translated.
         let ask = |world: &World, sql: &str| {
@@ -248,8 +249,37 @@ mod cases {
         world.agent.berth_ok(&["instance", "restart", "database"]).unwrap();
         assert_eq!(ask(&world, "SELECT word FROM kept"), ["here"]);
         world.project.assert_empty_plan();
+        health_is_asked_for_over_tls(&world);
         they_are_rebuilt_and_end_with_codes(&world);
         world.project.destroy_ok();
+    }
+
+    fn asked_over_tls(path: &str) -> String {
+        let check = format!("port = {}, path = \"{path}\", scheme = \"https\"", tls_server::PORT);
+        let files = tls_server::FILES;
+        format!("{files}\n  health_check = {{ http = {{ {check} }}, interval = \"500ms\", retries = 2 }}")
+    }
+
+    /// From inside, by a program of the host's: the server listens on the loopback alone.
+    fn health_is_asked_for_over_tls(world: &World) {
+        let is = |wanted: &str| {
+            let seen = wait::until("the health of the interpreter", Duration::from_secs(60), || {
+                let seen = world.instance("interpreter")["health"].clone();
+                if seen == wanted { Ok(()) } else { Err(seen.to_string()) }
+            });
+            seen.unwrap();
+        };
+        is("unhealthy");
+        let start = format!(
+            "import subprocess; subprocess.Popen({:?}, stderr=subprocess.DEVNULL)",
+            tls_server::COMMAND
+        );
+        let exec = ["instance", "exec", "interpreter", "--", tls_server::COMMAND[0], "-c", &start];
+        world.agent.berth_ok(&exec).unwrap();
+        is("healthy");
+        world.write_all(&machines("interpreter", &asked_over_tls("/ill")));
+        world.project.apply_settled();
+        is("unhealthy");
     }
 
     fn they_are_rebuilt_and_end_with_codes(world: &World) {

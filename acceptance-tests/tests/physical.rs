@@ -32,6 +32,7 @@ mod cases {
     const ON_LAN: &str = "networks = { eth0 = { network = berth_network.lan.name } }";
     const MACHINE: &str = "type = \"virtual-machine\"";
     const WAIT: &str = "wait_for = { condition = \"address\" }";
+    const PORT: &str = "wait_for = { condition = \"port\", port = 8080 }";
 
     impl World {
         fn new(terraform: &Terraform, door: Door) -> Self {
@@ -155,9 +156,8 @@ mod cases {
 
     pub fn an_instance_beside_an_interface_has_a_lease(terraform: &Terraform) {
         // The host does not reach an instance beside its interface; whether its port is open is seen all the same.
-        let port = "wait_for = { condition = \"port\", port = 8080 }";
         for (kind, arguments) in
-            [("physical", [WAIT, ""]), ("macvlan", [port, ""]), ("macvlan", [WAIT, MACHINE])]
+            [("physical", [WAIT, ""]), ("macvlan", [PORT, ""]), ("macvlan", [PORT, MACHINE])]
         {
             let mut world = World::new(terraform, Door::Interface);
             world.lan.serve("192.0.2.50", "192.0.2.59").unwrap();
@@ -166,11 +166,21 @@ mod cases {
             world.assert_as_inside();
             world.assert_page();
             if arguments[1] == MACHINE {
+                its_health_is_asked_for_inside(&world, kind);
                 routers_are_listened_to(&mut world);
             }
             world.project.destroy_ok();
             assert_eq!(world.agent.mark().links(), [] as [String; 0]);
         }
+    }
+
+    /// Which is waited for at the next start.
+    fn its_health_is_asked_for_inside(world: &World, kind: &str) {
+        const CHECK: &str = "health_check = { http = { port = 8080, path = \"/\" }, interval = \"200ms\" }";
+        const HEALTHY: &str = "wait_for = { condition = \"healthy\" }";
+        world.write(kind, &[ON_LAN, MACHINE, CHECK, HEALTHY, "restart_triggers = { a = \"b\" }"]);
+        world.project.apply_settled();
+        assert_eq!(world.agent.inspect("web").unwrap()["health"], "healthy");
     }
 
     /// The guest says what it has of them.

@@ -15,7 +15,7 @@ under_each_terraform!(
 mod cases {
     use std::time::Duration;
 
-    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, wait};
+    use berth_acceptance_tests::{Project, Registry, Terraform, TestAgent, tls_server, wait};
     use serde_json::Value;
 
     struct World {
@@ -83,38 +83,18 @@ mod cases {
         assert_eq!(world.instance()["pid"], before["pid"]);
     }
 
-    /// A server whose certificate nobody has signed but itself.
-    const SERVER: &str = "\
-import http.server, ssl
-class Handler(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200 if self.path == '/well' else 503)
-        self.end_headers()
-context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-context.load_cert_chain('/etc/server.pem')
-server = http.server.HTTPServer(('', 8443), Handler)
-server.socket = context.wrap_socket(server.socket, server_side=True)
-server.serve_forever()
-";
-
     pub fn health_is_asked_for_over_tls(terraform: &Terraform) {
         let world = World::new(terraform);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let certificate =
-            rcgen::CertificateParams::new(vec!["web".to_owned()]).unwrap().self_signed(&key).unwrap();
-        let directory = world.project.dir();
-        std::fs::write(directory.join("server.pem"), key.serialize_pem() + &certificate.pem()).unwrap();
-        std::fs::write(directory.join("server.py"), SERVER).unwrap();
+        tls_server::write(world.project.dir()).unwrap();
         let write = |path: &str, more: &str| {
-            let check = format!("port = 8443, path = \"{path}\", scheme = \"https\"");
+            let check = format!("port = {}, path = \"{path}\", scheme = \"https\"", tls_server::PORT);
             world.write_of(
                 "interpreter",
                 &format!(
-                    "entrypoint = [\"/usr/bin/python3\", \"-u\", \"/etc/server.py\"]\n  command = []\n  \
-                     files = {{\n    \"/etc/server.pem\" = {{ content = file(\"${{path.module}}/server.pem\") }}\n    \
-                     \"/etc/server.py\" = {{ content = file(\"${{path.module}}/server.py\") }}\n  }}\n  \
-                     wait_for = {{ condition = \"healthy\" }}\n  \
-                     health_check = {{ http = {{ {check} }}, interval = \"100ms\", retries = 2{more} }}"
+                    "entrypoint = {:?}\n  command = []\n  {}\n  wait_for = {{ condition = \"healthy\" }}\n  \
+                     health_check = {{ http = {{ {check} }}, interval = \"100ms\", retries = 2{more} }}",
+                    tls_server::COMMAND,
+                    tls_server::FILES,
                 ),
             );
         };

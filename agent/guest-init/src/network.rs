@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
@@ -68,6 +68,17 @@ impl Network {
             self.set(&format!("ipv4/{file}"), value)?;
         }
         self.change(interfaces.to_vec())
+    }
+
+    /// Where a port of the machine's is: on the loopback, where that counts, and at the addresses of its interfaces.
+    pub fn places(&self, port: u16, loopback: bool) -> Vec<SocketAddr> {
+        let loopback =
+            [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()].into_iter().filter(|_| loopback);
+        let given = self.present.iter().flat_map(|interface| &interface.addresses);
+        let of_routers = self.told.iter().flat_map(|interface| &interface.addresses);
+        let own = given.map(|(address, _)| *address);
+        let own = own.chain(of_routers.map(|(address, _)| IpAddr::from(*address)));
+        loopback.chain(own).map(|address| SocketAddr::new(address, port)).collect()
     }
 
     /// Takes what the host asks for; [`Self::settle`] tells when it is so.

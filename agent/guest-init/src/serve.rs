@@ -222,8 +222,17 @@ impl Server {
                 let started = Session::start(session, &process, terminal, true);
                 self.note(session, started);
             }
+            ToGuest::Connect { session, port, loopback } => {
+                let places = self.network.places(port, loopback);
+                match Session::connect(session, places, &mut self.link) {
+                    Ok(connection) => {
+                        self.sessions.insert(session, connection);
+                    }
+                    Err(error) => self.link.close(session, &ToHost::Failed { session, error }),
+                }
+            }
             ToGuest::Signal { session, signal } => {
-                if let Some(session) = self.sessions.get(&session) {
+                if let Some(session) = self.sessions.get_mut(&session) {
                     session.signal(signal);
                 }
             }
@@ -273,7 +282,7 @@ impl Server {
                 _ => continue,
             };
             // All others are orphans.
-            if let Some(session) = self.sessions.values_mut().find(|session| session.pid == pid) {
+            if let Some(session) = self.sessions.values_mut().find(|session| session.is_of(pid)) {
                 session.ended(code, signal);
             }
         }
@@ -303,7 +312,7 @@ impl Server {
             };
             if let Some((number, _)) = self
                 .sessions
-                .extract_if(.., |number, session| *number != WORKLOAD && session.pid == pid)
+                .extract_if(.., |number, session| *number != WORKLOAD && session.is_of(pid))
                 .next()
             {
                 self.link.close(number, &ToHost::Exited { session: number, code, signal: None });

@@ -1,8 +1,15 @@
-//! A program that runs in the guest, and its streams.
+//! A program that runs in the guest, or a connection to a port of it, and its streams.
+//!
+//! ```text
+//! a program:    start -> Started said -> streams -> ended, and all sent -> Exited to be said
+//! a connection: connect -> under way -> Started said -> streams -> the other side ended it -> Exited to be said
+//!                                  \--nobody listens, signalled--> Failed to be said
+//! ```
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use berth_guest_protocol::frame::{MAX_DATA, Stream};
@@ -13,23 +20,39 @@ use berth_process::program::{Stdio, become_program};
 use berth_process::rlimits;
 use berth_runtime::launch::{LaunchError, Stage};
 use berth_runtime::spec::ProcessSpec;
+use berth_sys::connect::Connecting;
 use berth_sys::process::{resize_terminal, signal_pidfd, spawn};
+use nix::errno::Errno;
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use rustix::net::Shutdown;
 
-/// Runs until its program has ended and all that it wrote is sent.
+/// What is not reached.
+const PORT: &str = "a port of the machine's";
+
+/// Lasts until what it is of has ended and all that came of it is sent.
 pub struct Session {
     number: u16,
-    pub pid: Pid,
-    pidfd: OwnedFd,
+    kind: Kind,
     /// Closed once the input is at its end and passed on.
     stdin: Option<File>,
     pending: VecDeque<u8>,
     input_ended: bool,
     outputs: Vec<(Stream, File)>,
-    is_terminal: bool,
-    ended: Option<(i32, Option<i32>)>,
+    /// How it ended.
+    last: Option<ToHost>,
+}
+
+enum Kind {
+    Program {
+        pid: Pid,
+        pidfd: OwnedFd,
+        is_terminal: bool,
+    },
+    /// A connection that is under way.
+    Connecting(Connecting),
+    Connection,
 }
 
 /// The ends of a program's streams that stay here.
@@ -69,24 +92,34 @@ impl Session {
             .into_iter()
             .try_for_each(|file| rustix::io::ioctl_fionbio(file, true))
             .map_err(|error| at()(error.into()))?;
-        Ok(Self {
-            number,
-            pid: child.pid,
-            pidfd: child.pidfd,
-            stdin: ends.stdin,
-            pending: VecDeque::new(),
-            input_ended: false,
-            outputs: ends.outputs,
-            is_terminal: terminal.is_some(),
-            ended: None,
-        })
+        let kind = Kind::Program { pid: child.pid, pidfd: child.pidfd, is_terminal: terminal.is_some() };
+        Ok(Self { stdin: ends.stdin, outputs: ends.outputs, ..Self::of(number, kind) })
     }
 
-    /// Input for the program; none is its end.
+    /// Begins to connect to the first of these places where somebody listens. It says itself when that has come about.
+    pub fn connect(number: u16, places: Vec<SocketAddr>, link: &mut Guest) -> Result<Self, LaunchError> {
+        let to = Connecting::begin(places).map_err(launch_error(Stage::Connect, PORT))?;
+        let mut session = Self::of(number, Kind::Connecting(to));
+        // On the loopback it has.
+        session.write(link);
+        Ok(session)
+    }
+
+    fn of(number: u16, kind: Kind) -> Self {
+        let (pending, outputs) = (VecDeque::new(), Vec::new());
+        Self { number, kind, stdin: None, pending, input_ended: false, outputs, last: None }
+    }
+
+    /// Whether this is its program's.
+    pub fn is_of(&self, process: Pid) -> bool {
+        matches!(self.kind, Kind::Program { pid, .. } if pid == process)
+    }
+
+    /// Input; none is its end.
     pub fn input(&mut self, bytes: &[u8], link: &mut Guest) {
         if bytes.is_empty() {
             self.input_ended = true;
-        } else if self.stdin.is_some() {
+        } else if self.stdin.is_some() || matches!(self.kind, Kind::Connecting(_)) {
             // Bounded by the credit that the host had.
             self.pending.extend(bytes);
         } else {
@@ -97,11 +130,15 @@ impl Session {
 
     /// What to wait for before [`Self::write`].
     pub fn wants_to_write(&self) -> Option<BorrowedFd<'_>> {
+        if let Kind::Connecting(to) = &self.kind {
+            return Some(to.as_fd());
+        }
         self.stdin.as_ref().filter(|_| !self.pending.is_empty()).map(AsFd::as_fd)
     }
 
-    /// Passes input on as far as the program takes it.
+    /// Passes input on as far as it is taken; a connection comes about first.
     pub fn write(&mut self, link: &mut Guest) {
+        self.go_on_connecting(link);
         while let Some(file) = &mut self.stdin
             && !self.pending.is_empty()
         {
@@ -120,10 +157,50 @@ impl Session {
                 }
             }
         }
-        // A terminal has no end of its own; its reader hears of it by ^D.
-        if self.input_ended && !self.is_terminal {
-            self.stdin = None;
+        if self.input_ended {
+            self.end_input();
         }
+    }
+
+    fn end_input(&mut self) {
+        match (&self.kind, &self.stdin) {
+            // A terminal has no end of its own; its reader hears of it by ^D.
+            (Kind::Program { is_terminal: true, .. } | Kind::Connecting(_), _) | (_, None) => {}
+            (Kind::Program { .. }, Some(_)) => self.stdin = None,
+            (Kind::Connection, Some(socket)) => {
+                // What is wrong with it is seen at its output.
+                let _ = rustix::net::shutdown(socket, Shutdown::Write);
+                self.stdin = None;
+            }
+        }
+    }
+
+    fn go_on_connecting(&mut self, link: &mut Guest) {
+        let Kind::Connecting(to) = &mut self.kind else { return };
+        match to.progress() {
+            Ok(false) => {}
+            Ok(true) => self.connected(link),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn connected(&mut self, link: &mut Guest) {
+        let Kind::Connecting(to) = std::mem::replace(&mut self.kind, Kind::Connection) else { return };
+        let output = File::from(to.into_socket());
+        match output.try_clone() {
+            Ok(input) => {
+                (self.stdin, self.outputs) = (Some(input), vec![(Stream::Stdout, output)]);
+                link.say(&ToHost::Started { session: self.number });
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// There is no connection, and there will be none.
+    fn fail(&mut self, error: io::Error) {
+        (self.kind, self.pending) = (Kind::Connection, VecDeque::new());
+        let error = launch_error(Stage::Connect, PORT)(error);
+        self.last = Some(ToHost::Failed { session: self.number, error });
     }
 
     /// The outputs that may be read now.
@@ -147,46 +224,58 @@ impl Session {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 // Its program has ended and wrote no more: who else holds the pipe is not waited for.
-                if self.ended.is_some() {
+                if self.last.is_some() {
                     self.outputs.remove(index);
                 }
             }
             // A terminal says EIO when its last program has gone.
-            Ok(0) | Err(_) => {
+            end => {
                 self.outputs.remove(index);
                 link.data(self.number, stream, b"");
+                if matches!(self.kind, Kind::Connection) {
+                    self.ended(end.err().and_then(|error| error.raw_os_error()).unwrap_or(0), None);
+                }
             }
         }
     }
 
-    pub fn signal(&self, signal: i32) {
-        if let Ok(signal) = Signal::try_from(signal) {
-            let _ = signal_pidfd(self.pidfd.as_fd(), signal);
+    /// Signals its program; ends its connection.
+    pub fn signal(&mut self, signal: i32) {
+        match &self.kind {
+            Kind::Program { pidfd, .. } => {
+                if let Ok(signal) = Signal::try_from(signal) {
+                    let _ = signal_pidfd(pidfd.as_fd(), signal);
+                }
+            }
+            Kind::Connecting(_) => self.fail(Errno::ECANCELED.into()),
+            Kind::Connection => {
+                (self.stdin, self.outputs) = (None, Vec::new());
+                self.ended(128 + signal, Some(signal));
+            }
         }
     }
 
     pub fn resize(&self, size: Size) {
-        if self.is_terminal
+        if matches!(self.kind, Kind::Program { is_terminal: true, .. })
             && let Some((_, master)) = self.outputs.first()
         {
             let _ = resize_terminal(master.as_fd(), size.rows, size.columns);
         }
     }
 
-    /// Its program was reaped.
+    /// Its program was reaped, or its connection ended.
     pub fn ended(&mut self, code: i32, signal: Option<i32>) {
-        self.ended = Some((code, signal));
+        self.last.get_or_insert(ToHost::Exited { session: self.number, code, signal });
     }
 
     /// Its last word, once all is sent.
     pub fn last(&self) -> Option<ToHost> {
-        let (code, signal) = self.ended.filter(|_| self.outputs.is_empty())?;
-        Some(ToHost::Exited { session: self.number, code, signal })
+        self.last.clone().filter(|_| self.outputs.is_empty())
     }
 
-    /// Whether its program has ended, and only the outputs are left to be sent.
+    /// Whether it has ended, and only the outputs are left to be sent.
     pub fn has_ended(&self) -> bool {
-        self.ended.is_some()
+        self.last.is_some()
     }
 }
 

@@ -65,6 +65,7 @@ fn answer(host: &mut Host, event: Event, unread: &mut BTreeMap<(u16, Stream), us
             let begun = host.exec(program(), Some(Size { rows: 24, columns: 80 }));
             let begun = begun.unwrap_or_else(|error| panic!("a short program: {error}"));
             assert_ne!(begun, Some(WORKLOAD));
+            assert!(host.connect(80, true).is_none_or(|connection| connection > WORKLOAD));
             host.input(session, &[7; 1000]);
             host.resize(session, Size { rows: 1, columns: 1 });
         }
@@ -103,7 +104,9 @@ pub fn guest(data: &[u8]) {
         for frame in frames {
             match frame {
                 Frame::Message(ToGuest::Start(_)) => begin(&mut guest, WORKLOAD, &mut pending),
-                Frame::Message(ToGuest::Exec { session, .. }) => begin(&mut guest, session, &mut pending),
+                Frame::Message(ToGuest::Exec { session, .. } | ToGuest::Connect { session, .. }) => {
+                    begin(&mut guest, session, &mut pending);
+                }
                 Frame::Message(ToGuest::Signal { session, signal }) => {
                     guest.close(session, &ToHost::Exited { session, code: 137, signal: Some(signal) });
                     pending.remove(&session);
@@ -169,7 +172,11 @@ impl Wire {
         let session = session.unwrap_or(WORKLOAD);
         match what % 10 {
             0 => {
-                if let Ok(Some(session)) = self.host.exec(program(), None) {
+                let begun = match much % 2 {
+                    0 => self.host.exec(program(), None).unwrap_or(None),
+                    _ => self.host.connect(much.into(), true),
+                };
+                if let Some(session) = begun {
                     self.sessions.push(session);
                     self.streams.retain(|(known, _), _| *known != session);
                 }
@@ -255,7 +262,7 @@ impl Wire {
                     continue;
                 }
                 Frame::Message(ToGuest::Start(_)) => WORKLOAD,
-                Frame::Message(ToGuest::Exec { session, .. }) => session,
+                Frame::Message(ToGuest::Exec { session, .. } | ToGuest::Connect { session, .. }) => session,
                 Frame::Message(ToGuest::Interfaces { number, .. }) => {
                     self.guest.say(&ToHost::Connected { number, error: None });
                     continue;

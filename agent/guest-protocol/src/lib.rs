@@ -4,7 +4,7 @@
 //! bytes -> frame::Decoder -> message | data -> link::Link (sessions, credit) -> events, and bytes to be sent
 //! guest: Hello ------------------------------------------> host
 //! guest <---------- Start (the workload, session 0) ------ host
-//! guest: Started, data, Exited; Exec, Signal, Resize, Stats, Interfaces at any time; Shutdown at last
+//! guest: Started, data, Exited; Exec, Connect, Signal, Resize, Stats, Interfaces at any time; Shutdown at last
 //! ```
 //!
 //! A frame has a bounded length that is known before its payload is kept. Data flows only against credit: each side buffers
@@ -21,7 +21,7 @@ pub mod message;
 
 /// The version of the protocol. Both sides are of one agent's build, for the guest's is in the initramfs that the launch
 /// spec names; what differs is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The name of the port, below `/dev/virtio-ports` in a guest that has udev, in sysfs in any.
 pub const PORT: &str = "berth.channel";

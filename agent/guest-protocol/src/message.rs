@@ -23,7 +23,16 @@ pub enum ToGuest {
         /// Its terminal's size, if it gets one.
         terminal: Option<Size>,
     },
-    /// Signal a session's program.
+    /// Connect to a port of the machine's: a session whose input goes there, and whose output is what comes from there.
+    Connect {
+        /// As of a program.
+        session: u16,
+        /// At the machine's own addresses.
+        port: u16,
+        /// Whether at its loopback too, and first.
+        loopback: bool,
+    },
+    /// Signal a session's program; a connection is ended by it.
     Signal {
         /// Whose.
         session: u16,
@@ -77,7 +86,7 @@ pub enum ToHost {
         /// [`crate::VERSION`] of the guest.
         version: u32,
     },
-    /// A session's program was executed.
+    /// A session's program was executed, or its connection has come about.
     Started {
         /// Whose.
         session: u16,
@@ -89,11 +98,11 @@ pub enum ToHost {
         /// Why.
         error: LaunchError,
     },
-    /// A session's program has ended, after all that it wrote; the session is over.
+    /// A session's program or connection has ended, after all that came of it; the session is over.
     Exited {
         /// Whose.
         session: u16,
-        /// 128 + n where signal n ended it.
+        /// 128 + n where signal n ended it; of a connection what the kernel said, 0 where the other side ended it.
         code: i32,
         /// The signal that ended it.
         signal: Option<i32>,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)] // Helpers of tests.
 
 use berth_guest_protocol::frame::{Decoder, Frame, FrameError, MAX_DATA, MAX_TO_HOST, Stream, write_data};
-use berth_guest_protocol::link::{Event, Guest, Host, LinkError};
+use berth_guest_protocol::link::{Event, Guest, Host, LinkError, MAX_SESSIONS};
 use berth_guest_protocol::message::{GuestSpec, Resources, ToGuest, ToHost};
 use berth_guest_protocol::{VERSION, WORKLOAD};
 use berth_runtime::launch::{LaunchError, Stage};
@@ -67,6 +67,38 @@ fn a_workload_starts_writes_reads_and_ends() {
     let begun = Event::Started { session: WORKLOAD };
     let exited = Event::Exited { session: WORKLOAD, code: 3, signal: None };
     assert_eq!(carry(&mut host, &mut guest).0, [begun, data(b"hello"), data(b""), exited]);
+}
+
+#[test]
+fn a_connection_is_a_session_with_a_session_s_bounds() {
+    let (mut host, mut guest) = (started(), Guest::new());
+    guest.sent(guest.output().len());
+    carry(&mut host, &mut guest);
+    let session = host.connect(8080, true).unwrap();
+    let asked = ToGuest::Connect { session, port: 8080, loopback: true };
+    assert_eq!(carry(&mut host, &mut guest).1, [Frame::Message(asked)]);
+    let unstarted = LinkError::Turn { what: "something of a program that was not started" };
+    let mut early = started();
+    assert_eq!(early.connect(8080, true), Some(session));
+    assert_eq!(early.feed(&data(session, Stream::Stdout, b"x")).unwrap_err(), unstarted);
+
+    guest.say(&ToHost::Started { session });
+    assert_eq!(carry(&mut host, &mut guest).0, [Event::Started { session }]);
+    host.input(session, b"GET / HTTP/1.1");
+    let input = Frame::Data { session, stream: Stream::Stdin, bytes: b"GET / HTTP/1.1".into() };
+    assert_eq!(carry(&mut host, &mut guest).1, [input]);
+    guest.close(session, &ToHost::Exited { session, code: 104, signal: None });
+    assert_eq!(carry(&mut host, &mut guest).0, [Event::Exited { session, code: 104, signal: None }]);
+
+    // A guest that answers none of them is asked for no more than it may have.
+    let asked = std::iter::from_fn(|| host.connect(8080, false)).count();
+    assert_eq!(asked, MAX_SESSIONS - 1, "the workload's is one");
+    assert_eq!(host.exec(ProcessSpec::default(), None), Ok(None));
+    let refusal = LaunchError { stage: Stage::Connect, errno: 111, path: "a port".into() };
+    let refused = ToHost::Failed { session: session + 1, error: refusal.clone() };
+    let event = Event::Failed { session: session + 1, error: refusal };
+    assert_eq!(host.feed(&message(&refused)), Ok(vec![event]));
+    assert!(host.connect(8080, false).is_some());
 }
 
 #[test]

@@ -47,6 +47,12 @@ pub enum Request {
         /// Whether it gets a terminal.
         terminal: bool,
     },
+    /// Connect, inside a virtual machine, to a port at the addresses of its interfaces; answered by `Done` when that has come
+    /// about, and by `Refused` where it has not.
+    Reach {
+        /// Of TCP.
+        port: u16,
+    },
     /// Write a file. One descriptor comes with the request: of what it is to hold, which is read from its start.
     PutFile(FileWrite),
     /// Open a file to be read. One descriptor comes with the request: a socket that the file is sent over.

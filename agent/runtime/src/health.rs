@@ -107,8 +107,8 @@ pub fn request(port: u16, path: &str) -> Vec<u8> {
 pub fn judge(answer: &[u8]) -> Option<Result<String, String>> {
     const LONGEST: usize = 1024;
     let no_http = || Err("the answer is not HTTP".to_owned());
-    let Some(end) = answer.iter().position(|byte| *byte == b'\n') else {
-        return (answer.len() > LONGEST).then(no_http);
+    let Some(end) = answer.iter().take(LONGEST).position(|byte| *byte == b'\n') else {
+        return (answer.len() >= LONGEST).then(no_http);
     };
     let line = String::from_utf8_lossy(&answer[..end]);
     let line = line.trim_end();
@@ -136,6 +136,8 @@ mod tests {
         assert_eq!(said(b"HTTP/1.1 503 Busy\r\n"), Some(false));
         assert_eq!(said(b"SSH-2.0\n"), Some(false));
         assert_eq!(said(&[b'x'; 2000]), Some(false));
+        let long = [b"HTTP/1.1 200 ", [b'x'; 2000].as_slice(), b"\r\n"].concat();
+        assert_eq!(said(&long), Some(false), "no more of a line than that is kept");
     }
 
     #[test]

@@ -123,4 +123,7 @@ pub enum Stage {
     /// The program.
     #[error("execute")]
     Exec,
+    /// A connection inside a machine.
+    #[error("connect to")]
+    Connect,
 }

@@ -30,12 +30,14 @@ pub fn listen(run_dir: &Path) -> io::Result<UnixListener> {
     Ok(listener)
 }
 
-/// A program that a caller has started.
+/// What a caller has started.
 pub enum Exec {
     /// Of this host.
     Process(Child),
     /// Of a machine's guest.
     Guest(Pump),
+    /// No program, but a connection in a machine's guest, of which it is to hear whether it came about.
+    Reach(u16),
 }
 
 /// One caller.
@@ -49,7 +51,7 @@ pub struct Connection {
     pub watching: bool,
     /// Whether it is to hear how an update went.
     pub awaits_update: bool,
-    /// The program that it started.
+    /// What it started.
     pub exec: Option<Exec>,
     open: bool,
 }

@@ -1,6 +1,7 @@
 //! Every syscall, mount, netlink message, cgroup write and atomic write; the one place for unsafe.
 
 pub mod cgroup;
+pub mod connect;
 pub mod fs;
 pub mod kvm;
 pub mod loop_device;

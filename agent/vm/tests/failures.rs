@@ -191,7 +191,7 @@ fn frame(kind: u8, payload: &str) -> String {
     format!("printf '\\276\\{kind:03o}\\0\\0\\{length:03o}\\0\\0\\0%s' '{payload}' >&3")
 }
 
-const HELLO: &str = "{\"to-host\":\"hello\",\"version\":2}";
+const HELLO: &str = "{\"to-host\":\"hello\",\"version\":3}";
 /// Waits for the answer to hello.
 const AWAIT: &str = "/busybox head -c 8 <&3 > /dev/null";
 const STARTED: &str = "{\"to-host\":\"started\",\"session\":0}";

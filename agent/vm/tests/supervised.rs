@@ -14,8 +14,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use berth_runtime::client::{ClientError, ExecStdio};
-use berth_runtime::control::Event;
+use berth_runtime::client::{ClientError, Events, ExecStdio, Supervisor};
+use berth_runtime::control::{Event, Update};
 use berth_runtime::exit;
 use berth_runtime::health::{HealthSpec, Probe, State};
 use berth_runtime::launch::Stage;
@@ -61,6 +61,60 @@ fn volume(instance: &Instance) -> (PathBuf, MountSpec) {
     (directory.join("data"), mount)
 }
 
+/// On the loopback too, where the host has no way to.
+async fn ports_are_tried_from_inside(
+    instance: &Instance,
+    spec: &mut LaunchSpec,
+    supervisor: &Supervisor,
+    events: &mut Events,
+) {
+    let http = |port, path: &str| Probe::Http { port, path: path.into(), tls: None };
+    for (probe, state, output) in [
+        (http(81, "/page"), State::Healthy, "HTTP/1.1 200 OK"),
+        (http(81, "/none"), State::Unhealthy, "HTTP/1.1 404 Not Found"),
+        (http(82, "/page"), State::Unhealthy, "Connection refused (os error 111)"),
+        (Probe::Tcp { port: 82 }, State::Unhealthy, "Connection refused (os error 111)"),
+        (Probe::Tcp { port: 81 }, State::Healthy, "connected"),
+        (http(83, "/"), State::Unhealthy, "no end within 1 s"),
+    ] {
+        spec.health =
+            Some(HealthSpec { probe, interval_ms: 50, timeout_ms: 1_000, retries: 1, start_period_ms: 0 });
+        supervisor.update(update(spec)).await.unwrap();
+        let mut next = async || loop {
+            if let Event::Health(health) = events.next().await.unwrap().unwrap() {
+                break (health.state, health.output);
+            }
+        };
+        assert_eq!(next().await.0, State::Starting, "{output}");
+        assert_eq!(next().await, (state, output.to_owned()));
+    }
+    spec.health = None;
+    supervisor.update(update(spec)).await.unwrap();
+    // Not a connection is left of them.
+    let script = "busybox netstat -tn | grep -c ESTABLISHED";
+    assert_eq!(instance.exec(supervisor, &["sh", "-c", script]).await, (1, "0\n".into()));
+    supervisor.reach(80).await.unwrap();
+    for port in [81, 82] {
+        let refused = supervisor.reach(port).await.unwrap_err().to_string();
+        assert!(refused.contains("Connection refused"), "{refused}");
+    }
+}
+
+fn update(spec: &LaunchSpec) -> Update {
+    Update {
+        restart: spec.restart,
+        stop: spec.stop,
+        cgroup: spec.cgroup.clone(),
+        mounts: None,
+        networks: None,
+        writes: Vec::new(),
+        notify: None,
+        health: spec.health.clone(),
+        machine: None,
+        patience_ms: 0,
+    }
+}
+
 #[tokio::test]
 async fn a_machine_serves_is_entered_and_ends_in_order() {
     let mut netlink = bridges();
@@ -68,13 +122,13 @@ async fn a_machine_serves_is_entered_and_ends_in_order() {
     let instance = Instance::new();
     let (data, mount) = volume(&instance);
     let script = "echo up on $(hostname); echo err >&2; mkdir -p /www; echo the page > /www/new; httpd -p 80 -h /www; \
-                  busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
+                  httpd -p 127.0.0.1:81 -h /www; busybox nc -ll -p 83 -e sleep 1000 & busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
     let mut spec = machine(&instance, &["sh", "-c", script]);
     spec.networks.push(interface(0, ADDRESS.octets()));
     spec.mounts.push(mount);
     let probe = Probe::Exec { argv: ["cat", "/www/page"].map(Into::into).into() };
     spec.health =
-        Some(HealthSpec { probe, interval_ms: 100, timeout_ms: 30_000, retries: 3, start_period_ms: 0 });
+        Some(HealthSpec { probe, interval_ms: 100, timeout_ms: 30_000, retries: 3, start_period_ms: 30_000 });
     let mut spawned = instance.spawn(&spec).await.unwrap();
 
     let mut events = spawned.supervisor.watch().await.unwrap();
@@ -87,6 +141,8 @@ async fn a_machine_serves_is_entered_and_ends_in_order() {
     assert!(page().unwrap().ends_with("the page\n"));
     let usage = spawned.supervisor.usage().await.unwrap();
     assert!(usage.received_bytes > 0 && usage.sent_bytes > 0, "{usage:?}");
+
+    ports_are_tried_from_inside(&instance, &mut spec, &spawned.supervisor, &mut events).await;
 
     // QEMU owns nothing, and sees nothing of the host but its own code.
     let owner = 1_000_000 + 65_534;

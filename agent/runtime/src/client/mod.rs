@@ -265,6 +265,14 @@ impl Supervisor {
         }
     }
 
+    /// Connects, inside a virtual machine, to a port at the addresses of its interfaces.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where nobody listens there; a supervisor of an older agent refuses all of it.
+    pub async fn reach(&self, port: u16) -> Result<(), ClientError> {
+        self.done(&Request::Reach { port }).await
+    }
+
     /// Writes a file into the running instance: what `content` holds from its start on.
     ///
     /// # Errors

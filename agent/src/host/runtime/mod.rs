@@ -10,6 +10,7 @@ mod home;
 mod launch;
 mod mounts;
 mod plugs;
+mod port;
 mod process;
 mod refusal;
 mod remains;
@@ -57,9 +58,6 @@ pub(crate) use devices::SPEC_DIRS;
 
 /// How long a supervisor may take beyond its workload's own time to stop.
 const BEYOND: Duration = Duration::from_secs(30);
-
-/// How long a connection may take to come about.
-const CONNECT: Duration = Duration::from_secs(1);
 
 /// What an instance with this run directory was started with.
 pub(super) fn launch_spec(run: &Path) -> Option<LaunchSpec> {
@@ -387,13 +385,13 @@ impl Runtime for Supervisors {
     }
 
     async fn answers(&self, instance: InstanceId, address: Option<Ipv4Addr>, port: u16) -> bool {
-        let Some(address) = address else {
-            let live = self.live(&self.home(instance)).await;
-            let Ok(Some((_, State::Running { pid, .. }))) = live else { return false };
-            return blocking(move || state::listens(pid, port)).await.unwrap_or(false);
-        };
-        let connect = tokio::net::TcpStream::connect((address, port));
-        matches!(tokio::time::timeout(CONNECT, connect).await, Ok(Ok(_)))
+        if let Some(address) = address {
+            return port::answers(address, port).await;
+        }
+        let home = self.home(instance);
+        let Ok(Some((supervisor, State::Running { pid, .. }))) = self.live(&home).await else { return false };
+        let is_machine = state::spec(&home.run).is_some_and(|spec| spec.vm.is_some());
+        port::is_open_inside(&supervisor, pid, is_machine, port).await
     }
 
     async fn usage(&self, instance: InstanceId) -> Result<Usage, RuntimeError> {

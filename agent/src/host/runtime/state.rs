@@ -133,32 +133,6 @@ fn lease(lease: &berth_runtime::lease::Lease) -> Option<Lease> {
     })
 }
 
-/// Whether somebody listens on a port in the network namespace of a process.
-pub(super) fn listens(pid: i32, port: u16) -> io::Result<bool> {
-    for file in ["tcp", "tcp6"] {
-        match std::fs::read_to_string(format!("/proc/{pid}/net/{file}")) {
-            Ok(table) if listening(&table, port) => return Ok(true),
-            Ok(_) => {}
-            // A host without IPv6 has no such table.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
-}
-
-/// Whether such a table has a socket that listens on a port; one on the loopback does not count.
-fn listening(table: &str, port: u16) -> bool {
-    const LISTEN: &str = "0A";
-    const LOOPBACKS: [&str; 2] = ["0100007F", "00000000000000000000000001000000"];
-    table.lines().skip(1).any(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let (Some(local), Some(state)) = (words.next(), words.nth(1)) else { return false };
-        let Some((address, found)) = local.split_once(':') else { return false };
-        state == LISTEN && !LOOPBACKS.contains(&address) && u16::from_str_radix(found, 16) == Ok(port)
-    })
-}
-
 /// How a workload ended.
 pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
     ExitRecord {
@@ -167,28 +141,5 @@ pub(super) fn exit(record: &exit::ExitRecord) -> ExitRecord {
         oom_killed: record.oom_killed,
         at: Timestamp(record.finished_at_ms),
         reason: record.error.clone(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn who_listens_is_read_from_the_kernel_s_table() {
-        let table = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid\n\
-                     0: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n\
-                     1: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0\n\
-                     2: 320200C0:01BB 010200C0:9C40 01 00000000:00000000 00:00000000 00000000     0\n\
-                     nonsense\n";
-        for (port, expected) in [(8080, true), (80, false), (443, false), (81, false)] {
-            assert_eq!(listening(table, port), expected, "{port}");
-        }
-        let own = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = own.local_addr().unwrap().port();
-        let pid = i32::try_from(std::process::id()).unwrap();
-        assert!(listens(pid, port).unwrap());
-        drop(own);
-        assert!(!listens(pid, port).unwrap());
     }
 }

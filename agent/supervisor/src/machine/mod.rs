@@ -44,6 +44,9 @@ use crate::host::Host;
 
 const NO_SHARE: &str = "virtiofsd, which exports its root file system, has ended";
 
+/// Why a guest is asked for nothing more.
+pub const TOO_MANY: &str = "too many programs run in the machine";
+
 /// Milliseconds that QEMU may take to go.
 const GOING: u16 = 500;
 

@@ -52,14 +52,20 @@ impl Pump {
         Ok(Self { session, stdin: Some(stdin), stdout, stderr, terminal: None, ended: None })
     }
 
-    /// With a terminal of the guest's; the caller gets one end of a connection in its place.
-    pub fn terminal(session: u16, master_to: OwnedFd) -> io::Result<Self> {
+    /// With one end of a connection for both of its streams, and that end's other.
+    pub fn connection(session: u16) -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let stdin = Some(ours.try_clone()?.into());
         let stdout = Sink { fd: Some(ours.into()), ..Sink::default() };
-        let terminal = Some((theirs.into(), master_to));
-        Ok(Self { session, stdin, stdout, stderr: Sink::default(), terminal, ended: None })
+        let pump = Self { session, stdin, stdout, stderr: Sink::default(), terminal: None, ended: None };
+        Ok((pump, theirs.into()))
+    }
+
+    /// With a terminal of the guest's; the caller gets one end of a connection in its place.
+    pub fn terminal(session: u16, master_to: OwnedFd) -> io::Result<Self> {
+        let (pump, theirs) = Self::connection(session)?;
+        Ok(Self { terminal: Some((theirs, master_to)), ..pump })
     }
 
     /// The program was executed.

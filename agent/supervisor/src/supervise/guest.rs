@@ -8,11 +8,12 @@ use berth_guest_protocol::message::Size;
 use berth_runtime::control::{Event, Response};
 use berth_runtime::launch::LaunchError;
 use berth_runtime::spec::ProcessSpec;
+use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload};
 use crate::control::Exec;
 use crate::log::Stream;
-use crate::machine::{Flow, Machine, Pump, is_workload};
+use crate::machine::{Flow, Machine, Pump, TOO_MANY, is_workload};
 
 /// Of a terminal whose caller has not said its size yet.
 const SIZE: Size = Size { rows: 24, columns: 80 };
@@ -89,8 +90,8 @@ impl Supervisor {
             GuestEvent::Connected(outcome) => self.guest_is_connected(outcome),
             GuestEvent::Addresses(interfaces) => self.guest_has_addresses(&interfaces),
             GuestEvent::Stats(stats) => self.guest_uses(stats),
-            // It is seen where input is asked for.
-            GuestEvent::InputTaken { .. } => {}
+            // Where a caller's is asked for it is seen.
+            GuestEvent::InputTaken { session } => self.check_may_say_more(session),
         }
     }
 
@@ -125,35 +126,69 @@ impl Supervisor {
             pump.take(stream, bytes, &mut machine.link);
             return;
         }
-        if let Some(check) = &mut self.check {
-            check.heard(session, bytes);
+        if !self.check_heard(session, stream, bytes)
+            && let Some(machine) = self.machine()
+        {
+            // Of a program that nobody waits for any more.
+            machine.link.consumed(session, stream, bytes.len());
         }
-        // Of a program that nobody waits for any more, too.
-        machine.link.consumed(session, stream, bytes.len());
     }
 
     fn connection_of(&self, session: u16) -> Option<usize> {
-        let is_it = |exec: &Exec| matches!(exec, Exec::Guest(pump) if pump.session == session);
+        let is_it = |exec: &Exec| match exec {
+            Exec::Process(_) => false,
+            Exec::Guest(pump) => pump.session == session,
+            Exec::Reach(tried) => *tried == session,
+        };
         self.connections.iter().position(|connection| connection.exec.as_ref().is_some_and(is_it))
     }
 
     fn guest_program_started(&mut self, session: u16) {
-        let Some(index) = self.connection_of(session) else { return };
+        let Some(index) = self.connection_of(session) else { return self.check_started(session) };
         let pid = match &self.workload {
             Workload::Running(running) => running.pid(),
             _ => return,
         };
         if let Some(pump) = self.connections[index].pump() {
             pump.started();
+            self.connections[index].send(&Response::ExecStarted { pid });
+        } else {
+            self.connections[index].exec = None;
+            self.connections[index].send(&Response::Done);
+            self.end_session(session);
         }
-        self.connections[index].send(&Response::ExecStarted { pid });
+    }
+
+    /// It is of no more use to anyone.
+    fn end_session(&mut self, session: u16) {
+        if let Some(machine) = self.machine() {
+            machine.link.signal(session, Signal::SIGKILL as i32);
+        }
+    }
+
+    /// Ends connections that are tried for a caller who has gone.
+    pub(super) fn abandon_unheard(&mut self) {
+        let gone = self.connections.iter_mut().filter(|connection| !connection.is_open());
+        let tried = gone.filter_map(|connection| match connection.exec {
+            Some(Exec::Reach(session)) => {
+                connection.exec = None;
+                Some(session)
+            }
+            _ => None,
+        });
+        for session in tried.collect::<Vec<_>>() {
+            self.end_session(session);
+        }
     }
 
     fn guest_program_failed(&mut self, session: u16, error: LaunchError) {
         match self.connection_of(session) {
             Some(index) => {
-                self.connections[index].exec = None;
-                self.connections[index].send(&Response::ExecFailed(error));
+                let response = match self.connections[index].exec.take() {
+                    Some(Exec::Reach(_)) => Response::Refused { reason: error.to_string() },
+                    _ => Response::ExecFailed(error),
+                };
+                self.connections[index].send(&response);
             }
             None => self.check_ended(session, Err(error)),
         }
@@ -202,7 +237,7 @@ impl Supervisor {
         let terminal = (descriptors.len() == 1).then_some(SIZE);
         let session = match machine.link.exec(process.clone(), terminal) {
             Ok(Some(session)) => session,
-            Ok(None) => return refused("too many programs run in the machine"),
+            Ok(None) => return refused(TOO_MANY),
             Err(error) => return refused(&error.to_string()),
         };
         let pump = match <[OwnedFd; 3]>::try_from(descriptors) {
@@ -218,7 +253,7 @@ impl Supervisor {
                 None
             }
             Err(error) => {
-                machine.link.signal(session, nix::sys::signal::Signal::SIGKILL as i32);
+                machine.link.signal(session, Signal::SIGKILL as i32);
                 refused(&error.to_string())
             }
         }

@@ -9,14 +9,15 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use berth_guest_protocol::frame::Stream as GuestStream;
+use berth_guest_protocol::link::Host as Link;
 use berth_runtime::control::Event;
 use berth_runtime::health::{Health, HealthSpec, Probe, State};
 use berth_runtime::launch::LaunchError;
 use berth_runtime::spec::{InterfaceSpec, ProcessSpec};
-use nix::sys::signal::Signal;
 
 use super::{Supervisor, Workload, workload};
-use crate::attempt::{self, Exec, Stream, Verdict};
+use crate::attempt::{self, Exec, InGuest, Stream, Verdict};
 
 /// What is known of a workload's health, and what is being tried.
 pub struct Watch {
@@ -30,7 +31,7 @@ pub struct Watch {
 
 enum Trying {
     Exec(Exec),
-    Guest { session: u16, text: Vec<u8> },
+    Guest(InGuest),
     Stream(Stream),
 }
 
@@ -49,10 +50,11 @@ impl Watch {
         self.due
     }
 
-    /// What to wait for, and whether until it can be written to.
-    pub fn waits_for(&self) -> Vec<(BorrowedFd<'_>, bool)> {
+    /// What to wait for, and whether until it can be written to; `link` is the channel to the guest, if there is one.
+    pub fn waits_for(&self, link: Option<&Link>) -> Vec<(BorrowedFd<'_>, bool)> {
         match &self.trying {
-            None | Some(Trying::Guest { .. }) => Vec::new(),
+            None => Vec::new(),
+            Some(Trying::Guest(guest)) => link.map(|link| guest.waits_for(link)).unwrap_or_default(),
             Some(Trying::Exec(exec)) => exec.waits_for().map(|fd| (fd, false)).collect(),
             Some(Trying::Stream(stream)) => vec![(stream.as_fd(), stream.is_writing())],
         }
@@ -74,25 +76,8 @@ impl Watch {
         Ok(())
     }
 
-    /// Ends what is being tried; nothing is concluded from it.
-    pub fn abandon(&mut self) {
-        if let Some(Trying::Exec(exec)) = self.trying.take() {
-            exec.kill();
-        }
-    }
-
-    /// A program in the guest has written something.
-    pub fn heard(&mut self, from: u16, bytes: &[u8]) {
-        if let Some(Trying::Guest { session, text }) = &mut self.trying
-            && *session == from
-        {
-            let room = attempt::MAX_OUTPUT.saturating_sub(text.len()).min(bytes.len());
-            text.extend_from_slice(&bytes[..room]);
-        }
-    }
-
+    /// Notes how a try ended; whether the workload is otherwise than it was.
     fn note(&mut self, verdict: Verdict) -> bool {
-        self.abandon();
         self.due = Instant::now() + Duration::from_millis(self.spec.interval_ms);
         let early = self.started.elapsed() < Duration::from_millis(self.spec.start_period_ms);
         let before = self.health.state;
@@ -116,30 +101,69 @@ impl Supervisor {
 
     /// A workload has begun, or its check is another.
     pub(super) fn watch_health(&mut self) {
-        if let Some(check) = &mut self.check {
-            check.abandon();
-        }
+        self.abandon_try();
         self.check = self.spec.health.clone().map(Watch::new);
     }
 
-    /// A program in the guest has ended, or was not executed.
-    pub(super) fn check_ended(&mut self, ended: u16, result: Result<i32, LaunchError>) {
-        let Some(Watch { trying: Some(Trying::Guest { session, text }), .. }) = &self.check else { return };
-        if *session == ended {
-            let text = String::from_utf8_lossy(text).into_owned();
-            let verdict = match result {
-                Ok(code) => Verdict::of(code, text),
-                Err(error) => Verdict::Ill(error.to_string()),
-            };
-            self.conclude(verdict);
+    /// Ends what is being tried; nothing is concluded from it.
+    pub(super) fn abandon_try(&mut self) {
+        match self.check.as_mut().and_then(|check| check.trying.take()) {
+            Some(Trying::Exec(exec)) => exec.kill(),
+            Some(Trying::Guest(guest)) => guest.abandon(self.machine().map(|machine| &mut machine.link)),
+            Some(Trying::Stream(_)) | None => {}
         }
+    }
+
+    /// What is tried in the guest, of what it is a try, and the channel.
+    fn guest_try(&mut self) -> Option<(&mut InGuest, &Probe, &mut Link)> {
+        let Watch { trying: Some(Trying::Guest(guest)), spec, .. } = self.check.as_mut()? else {
+            return None;
+        };
+        let Workload::Running(running) = &mut self.workload else { return None };
+        Some((guest, &spec.probe, &mut running.machine()?.link))
+    }
+
+    /// As [`Self::guest_try`], of that session.
+    fn guest_try_of(&mut self, session: u16) -> Option<(&mut InGuest, &Probe, &mut Link)> {
+        self.guest_try().filter(|(guest, ..)| guest.session() == session)
+    }
+
+    /// A program in the guest was executed, or a connection has come about.
+    pub(super) fn check_started(&mut self, session: u16) {
+        let Some((guest, probe, link)) = self.guest_try_of(session) else { return };
+        let verdict = guest.started(probe, link);
+        self.conclude_if(verdict);
+    }
+
+    /// Something has come from the guest; whether it was the check's.
+    pub(super) fn check_heard(&mut self, session: u16, stream: GuestStream, bytes: &[u8]) -> bool {
+        let Some((guest, _, link)) = self.guest_try_of(session) else { return false };
+        let verdict = guest.heard(stream, bytes, link);
+        self.conclude_if(verdict);
+        true
+    }
+
+    /// The guest takes input again.
+    pub(super) fn check_may_say_more(&mut self, session: u16) {
+        if let Some((guest, _, link)) = self.guest_try_of(session) {
+            guest.say_more(link);
+        }
+    }
+
+    /// A program or a connection in the guest has ended, or never began.
+    pub(super) fn check_ended(&mut self, session: u16, result: Result<i32, LaunchError>) {
+        let Some((guest, _, link)) = self.guest_try_of(session) else { return };
+        let verdict = guest.ended(result, link);
+        self.conclude_if(verdict);
     }
 
     /// Something that the check waits for has happened.
     pub(super) fn check_progressed(&mut self) {
+        let in_guest = self.guest_try().and_then(|(guest, _, link)| guest.progress(link));
         let Some(check) = &mut self.check else { return };
         let verdict = match &mut check.trying {
-            None | Some(Trying::Guest { .. }) => None,
+            None => None,
+            Some(Trying::Guest(_)) => in_guest,
             Some(Trying::Exec(exec)) => exec.progress(),
             Some(Trying::Stream(stream)) => stream.progress(self.host.where_it_is_reached()),
         };
@@ -149,8 +173,7 @@ impl Supervisor {
                     self.conclude(Verdict::Ill(error.to_string()));
                 }
             }
-            Some(verdict) => self.conclude(verdict),
-            None => {}
+            verdict => self.conclude_if(verdict),
         }
     }
 
@@ -160,13 +183,7 @@ impl Supervisor {
         if check.due > Instant::now() {
             return;
         }
-        if let Some(trying) = &check.trying {
-            if let Trying::Guest { session, .. } = trying
-                && let Workload::Running(running) = &mut self.workload
-                && let Some(machine) = running.machine()
-            {
-                machine.link.signal(*session, Signal::SIGKILL as i32);
-            }
+        if check.trying.is_some() {
             let seconds = Duration::from_millis(check.spec.timeout_ms).as_secs_f64();
             self.conclude(Verdict::Ill(format!("no end within {seconds} s")));
             return;
@@ -188,16 +205,12 @@ impl Supervisor {
         let Workload::Running(running) = &mut self.workload else { return Err("it does not run".to_owned()) };
         let said = |error: io::Error| error.to_string();
         let launched = |error: LaunchError| error.to_string();
+        if let Some(machine) = running.machine() {
+            return InGuest::begin(probe, &self.spec.process, &mut machine.link).map(Trying::Guest);
+        }
         match probe {
             Probe::Exec { argv } => {
                 let process = ProcessSpec { argv: argv.clone(), ..self.spec.process.clone() };
-                if let Some(machine) = running.machine() {
-                    let session = machine.link.exec(process, None).map_err(|error| error.to_string())?;
-                    let session = session.ok_or("too many programs run in the machine")?;
-                    // It reads nothing.
-                    machine.link.input(session, b"");
-                    return Ok(Trying::Guest { session, text: Vec::new() });
-                }
                 let owner = self.spec.ids.host_base;
                 let (output, stdio) = attempt::output(owner, workload::pipe).map_err(said)?;
                 let started = crate::container::session::start(
@@ -212,16 +225,20 @@ impl Supervisor {
             Probe::Http { .. } | Probe::Tcp { .. } => {
                 let own = self.spec.networks.iter().flat_map(own_addresses);
                 let leases = self.leases.iter().filter_map(|client| Some(client.lease()?.address.into()));
-                let own = own.chain(leases);
-                // The loopback of a machine is its own.
-                let loopback = self.spec.vm.is_none();
-                let stream = Stream::new(probe, loopback, own, self.host.where_it_is_reached());
+                let stream = Stream::new(probe, own.chain(leases), self.host.where_it_is_reached());
                 stream.map(Trying::Stream).map_err(said)
             }
         }
     }
 
+    fn conclude_if(&mut self, verdict: Option<Verdict>) {
+        if let Some(verdict) = verdict {
+            self.conclude(verdict);
+        }
+    }
+
     fn conclude(&mut self, verdict: Verdict) {
+        self.abandon_try();
         let Some(check) = &mut self.check else { return };
         if check.note(verdict) {
             let event = Event::Health(check.health.clone());

@@ -33,7 +33,7 @@ use self::hotplug::Hotplug;
 use self::leases::{Addresses, OfGuest};
 use self::resize::Resizing;
 use self::workload::{Running, Waiting};
-pub use self::workload::{now_ms, reap};
+pub use self::workload::{now_ms, pipe, reap};
 use crate::container::Profile;
 use crate::control::{self, Connection, Exec};
 use crate::dhcp::Client;
@@ -181,7 +181,8 @@ impl Supervisor {
             tokens.extend(running.outputs().map(|(stream, fd)| (Token::Output(stream), fd)));
             tokens.push((Token::Workload, running.pidfd()));
             tokens.extend(running.machine_fds());
-            let check = self.check.iter().flat_map(Watch::waits_for);
+            let link = running.shown_machine().map(|machine| &machine.link);
+            let check = self.check.iter().flat_map(|check| check.waits_for(link));
             tokens.extend(check.map(|(fd, writing)| (Token::Check { writing }, fd)));
         }
         tokens.extend(
@@ -197,7 +198,8 @@ impl Supervisor {
                     let fds = link.map(|link| pump.waits_for(link)).unwrap_or_default();
                     tokens.extend(fds.into_iter().map(|(flow, fd)| (Token::Pump(index, flow), fd)));
                 }
-                None => {}
+                // The guest tells.
+                Some(Exec::Reach(_)) | None => {}
             }
         }
         let mut polled: Vec<PollFd<'_>> =
@@ -292,6 +294,7 @@ impl Supervisor {
     }
 
     fn drop_closed(&mut self) {
+        self.abandon_unheard();
         self.connections.retain(|connection| connection.is_open() || connection.exec.is_some());
     }
 

@@ -18,9 +18,11 @@ use nix::sys::signal::Signal;
 use super::{Supervisor, Workload};
 use crate::container::{files, session};
 use crate::control::Exec;
+use crate::machine::TOO_MANY;
 
 const A_FILE_AT_A_TIME: &str = "one descriptor comes with a file";
-const NOT_RUNNING: &str = "the instance is not running";
+pub(super) const NOT_RUNNING: &str = "the instance is not running";
+const ONE_AT_A_TIME: &str = "one program a connection";
 const DESCRIPTORS: &str = "a terminal takes one descriptor, anything else three";
 
 impl Supervisor {
@@ -45,6 +47,10 @@ impl Supervisor {
             },
             Request::Usage => self.usage(),
             Request::Exec { process, terminal } => match self.exec(index, &process, terminal) {
+                Some(response) => response,
+                None => return,
+            },
+            Request::Reach { port } => match self.reach(index, port) {
                 Some(response) => response,
                 None => return,
             },
@@ -157,7 +163,7 @@ impl Supervisor {
     fn exec(&mut self, index: usize, process: &ProcessSpec, terminal: bool) -> Option<Response> {
         let descriptors = std::mem::take(&mut self.connections[index].descriptors);
         if self.connections[index].exec.is_some() {
-            return Some(Response::Refused { reason: "one program a connection".into() });
+            return Some(Response::Refused { reason: ONE_AT_A_TIME.into() });
         }
         if self.spec.vm.is_none() {
             return Some(self.exec_in_container(index, process, terminal, descriptors));
@@ -166,6 +172,24 @@ impl Supervisor {
             return Some(Response::Refused { reason: DESCRIPTORS.into() });
         }
         self.exec_in_guest(index, process, descriptors)
+    }
+
+    /// `None` where the answer is not known yet.
+    fn reach(&mut self, index: usize, port: u16) -> Option<Response> {
+        let refused = |reason: &str| Some(Response::Refused { reason: reason.into() });
+        if self.connections[index].exec.is_some() {
+            return refused(ONE_AT_A_TIME);
+        }
+        match self.machine() {
+            Some(machine) if machine.is_up() => match machine.link.connect(port, false) {
+                Some(session) => {
+                    self.connections[index].exec = Some(Exec::Reach(session));
+                    None
+                }
+                None => refused(TOO_MANY),
+            },
+            _ => refused("no machine runs"),
+        }
     }
 
     fn exec_in_container(
@@ -236,7 +260,9 @@ impl Supervisor {
                 }
                 return Response::Done;
             }
-            None => return Response::Refused { reason: "nothing runs on this connection".into() },
+            Some(Exec::Reach(_)) | None => {
+                return Response::Refused { reason: "nothing runs on this connection".into() };
+            }
         };
         match Signal::try_from(signal)
             .map_err(std::io::Error::from)

@@ -14,6 +14,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
+use super::requests::NOT_RUNNING;
 use super::{Supervisor, Token, Workload};
 use crate::container::Profile;
 use crate::container::attach::Attached;
@@ -298,11 +299,9 @@ impl Supervisor {
         self.resize_ended();
         self.hotplug_ended();
         self.forget_guest_addresses();
+        self.abandon_try();
         let Workload::Running(running) = &mut self.workload else { return };
         let ended = reap(running.child.pid);
-        if let Some(check) = &mut self.check {
-            check.abandon();
-        }
         let _ = signal_pidfd(running.init.pidfd.as_fd(), Signal::SIGKILL);
         if self.spec.shares.pids {
             // Nothing else ends what the workload has left behind.
@@ -310,12 +309,14 @@ impl Supervisor {
         }
         // The kernel lets pid 1 go only when all that ran beside it has been reaped, and some of it is ours.
         for connection in &mut self.connections {
-            let code = match connection.exec.take() {
-                Some(Exec::Process(child)) => reap(child.pid).0,
-                Some(Exec::Guest(_)) => 128 + Signal::SIGKILL as i32,
+            let killed = 128 + Signal::SIGKILL as i32;
+            let response = match connection.exec.take() {
+                Some(Exec::Process(child)) => Response::ExecExited { code: reap(child.pid).0 },
+                Some(Exec::Guest(_)) => Response::ExecExited { code: killed },
+                Some(Exec::Reach(_)) => Response::Refused { reason: NOT_RUNNING.into() },
                 None => continue,
             };
-            connection.send(&Response::ExecExited { code });
+            connection.send(&response);
         }
         let outcome = running.machine.as_mut().map(|machine| {
             let _ = reap(machine.virtiofsd.pid);

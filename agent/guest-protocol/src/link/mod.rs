@@ -1,20 +1,23 @@
 //! One end of the channel: frames, sessions and credit. [`Host`] is strict, [`Guest`] forgives what crossed an end.
 //!
 //! ```text
-//! host: new -> Hello came -> start() -> exec()... -> Exited of session 0
+//! host: new -> Hello came -> start() -> exec(), connect()... -> Exited of session 0
 //! ```
+
+mod guest;
 
 use std::collections::BTreeMap;
 
 use berth_runtime::launch::LaunchError;
 use berth_runtime::spec::ProcessSpec;
 
+pub use self::guest::Guest;
 use crate::flow::{ReceiveCredit, SendCredit};
 use crate::frame::{self, Decoder, Frame, FrameError, Stream};
 use crate::message::{GuestInterface, GuestSpec, OwnAddresses, Resources, Size, Stats, ToGuest, ToHost};
 use crate::{VERSION, WORKLOAD};
 
-/// The most programs at a time.
+/// The most programs and connections at a time.
 pub const MAX_SESSIONS: usize = 256;
 
 /// Why a channel is of no more use.
@@ -54,7 +57,7 @@ pub enum LinkError {
 pub enum Event {
     /// The guest has booted and waits for [`Host::start`].
     Booted,
-    /// A program was executed.
+    /// A program was executed, or a connection has come about.
     Started {
         /// Whose.
         session: u16,
@@ -80,11 +83,11 @@ pub enum Event {
         /// Whose.
         session: u16,
     },
-    /// A program has ended.
+    /// A program or a connection has ended.
     Exited {
         /// Whose.
         session: u16,
-        /// 128 + n where signal n ended it.
+        /// As [`ToHost::Exited`] has it.
         code: i32,
         /// The signal that ended it.
         signal: Option<i32>,
@@ -257,18 +260,32 @@ impl Host {
     /// # Errors
     /// Where it is longer than a message may be.
     pub fn exec(&mut self, process: ProcessSpec, terminal: Option<Size>) -> Result<Option<u16>, FrameError> {
+        let Some(session) = self.free() else { return Ok(None) };
+        self.send(&ToGuest::Exec { session, process: Box::new(process), terminal })?;
+        self.open(session);
+        Ok(Some(session))
+    }
+
+    /// Connects to a port of the machine's, as [`ToGuest::Connect`] has it; `None` where there are too many sessions.
+    pub fn connect(&mut self, port: u16, loopback: bool) -> Option<u16> {
+        let session = self.free()?;
+        self.send_short(&ToGuest::Connect { session, port, loopback });
+        self.open(session);
+        Some(session)
+    }
+
+    /// A number that no session has. It is long until it comes again: who speaks of the one before is not misunderstood.
+    fn free(&mut self) -> Option<u16> {
         if self.sessions.len() >= MAX_SESSIONS {
-            return Ok(None);
+            return None;
         }
         // Fewer run than there are numbers: one is free.
         while self.sessions.contains_key(&self.next) || self.next == WORKLOAD {
             self.next = self.next.wrapping_add(1);
         }
         let session = self.next;
-        self.send(&ToGuest::Exec { session, process: Box::new(process), terminal })?;
         self.next = self.next.wrapping_add(1);
-        self.open(session);
-        Ok(Some(session))
+        Some(session)
     }
 
     fn open(&mut self, session: u16) {
@@ -277,7 +294,7 @@ impl Host {
         self.sessions.insert(session, HostSession { started: false, stdin, stdout, stderr });
     }
 
-    /// Signals a program.
+    /// Signals a program; a connection is ended by it.
     pub fn signal(&mut self, session: u16, signal: i32) {
         self.send_short(&ToGuest::Signal { session, signal });
     }
@@ -344,136 +361,6 @@ impl Host {
     fn send_short(&mut self, message: &ToGuest) {
         // Numbers and names: never too long.
         let _ = self.send(message);
-    }
-
-    /// How much of a frame that is not whole yet is kept.
-    #[must_use]
-    pub fn buffered(&self) -> usize {
-        self.decoder.buffered()
-    }
-
-    /// What is to be written to the port.
-    #[must_use]
-    pub fn output(&self) -> &[u8] {
-        &self.out
-    }
-
-    /// So much of it was.
-    pub fn sent(&mut self, bytes: usize) {
-        self.out.drain(..bytes.min(self.out.len()));
-    }
-}
-
-#[derive(Debug)]
-struct GuestSession {
-    stdin: ReceiveCredit,
-    stdout: SendCredit,
-    stderr: SendCredit,
-}
-
-/// The guest's end.
-#[derive(Debug)]
-pub struct Guest {
-    decoder: Decoder<ToGuest>,
-    sessions: BTreeMap<u16, GuestSession>,
-    out: Vec<u8>,
-}
-
-impl Default for Guest {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Guest {
-    /// Says hello.
-    #[must_use]
-    pub fn new() -> Self {
-        let mut guest =
-            Self { decoder: Decoder::new(frame::MAX_TO_GUEST), sessions: BTreeMap::new(), out: Vec::new() };
-        guest.say(&ToHost::Hello { version: VERSION });
-        guest
-    }
-
-    /// Takes what was read from the port. `Start` and `Exec` open their sessions, which [`Self::close`] closes.
-    ///
-    /// # Errors
-    /// Where it is no frame.
-    pub fn feed(&mut self, bytes: &[u8]) -> Result<Vec<Frame<ToGuest>>, FrameError> {
-        self.decoder.push(bytes);
-        let mut frames = Vec::new();
-        while let Some(frame) = self.decoder.next_frame()? {
-            match &frame {
-                Frame::Message(ToGuest::Credit { session, stream, bytes }) => {
-                    if let Some(credit) = self.sending(*session, *stream) {
-                        let _ = credit.grant(*bytes);
-                    }
-                }
-                Frame::Data { session, bytes, .. } => {
-                    let found = self.sessions.get_mut(session);
-                    if found.and_then(|found| found.stdin.receive(bytes.len())).is_some() {
-                        frames.push(frame);
-                    }
-                }
-                Frame::Message(message) => {
-                    // At once: its input may be in the same bytes.
-                    if let ToGuest::Exec { session, .. } = message {
-                        self.open(*session);
-                    } else if let ToGuest::Start(_) = message {
-                        self.open(WORKLOAD);
-                    }
-                    frames.push(frame);
-                }
-            }
-        }
-        Ok(frames)
-    }
-
-    fn open(&mut self, session: u16) {
-        let (stdout, stderr) = (SendCredit::new(), SendCredit::new());
-        self.sessions.insert(session, GuestSession { stdin: ReceiveCredit::new(), stdout, stderr });
-    }
-
-    /// A session's last word.
-    pub fn close(&mut self, session: u16, last: &ToHost) {
-        self.say(last);
-        self.sessions.remove(&session);
-    }
-
-    fn sending(&mut self, session: u16, stream: Stream) -> Option<&mut SendCredit> {
-        let found = self.sessions.get_mut(&session)?;
-        match stream {
-            Stream::Stdin => None,
-            Stream::Stdout => Some(&mut found.stdout),
-            Stream::Stderr => Some(&mut found.stderr),
-        }
-    }
-
-    /// How much of an output may be sent now.
-    pub fn output_room(&mut self, session: u16, stream: Stream) -> usize {
-        self.sending(session, stream).map_or(0, |credit| credit.left())
-    }
-
-    /// Sends output, no more than [`Self::output_room`]; none is its end.
-    pub fn data(&mut self, session: u16, stream: Stream, bytes: &[u8]) {
-        if let Some(credit) = self.sending(session, stream) {
-            let length = credit.take(bytes.len());
-            frame::write_data(&mut self.out, session, stream, &bytes[..length]);
-        }
-    }
-
-    /// Input was passed on.
-    pub fn consumed(&mut self, session: u16, bytes: usize) {
-        let found = self.sessions.get_mut(&session);
-        if let Some(bytes) = found.and_then(|found| found.stdin.consume(bytes)) {
-            self.say(&ToHost::Credit { session, stream: Stream::Stdin, bytes });
-        }
-    }
-
-    /// Sends a message.
-    pub fn say(&mut self, message: &ToHost) {
-        // A path in an error is all that could be long, and no path is as long as this.
-        let _ = frame::write_message(&mut self.out, message, frame::MAX_TO_HOST);
     }
 
     /// How much of a frame that is not whole yet is kept.
