@@ -152,7 +152,7 @@ async fn a_program_s_health_is_what_its_check_says() {
 #[tokio::test]
 async fn a_port_s_health_is_whether_it_answers_inside() {
     let instance = Instance::new();
-    let script = "mkdir /tmp/www; echo fine > /tmp/www/up; while [ ! -e /tmp/go ]; do sleep 0.01; done; \
+    let script = "mkdir /tmp/www; echo fine > /tmp/www/up; httpd -p '[::1]:8081' -h /tmp/www; while [ ! -e /tmp/go ]; do sleep 0.01; done; \
                   exec httpd -f -p 8080 -h /tmp/www";
     let mut spec = instance.spec(&["sh", "-c", script]);
     spec.health = check(Probe::Tcp { port: 8080 });
@@ -163,10 +163,12 @@ async fn a_port_s_health_is_whether_it_answers_inside() {
     assert!(state == State::Unhealthy && output.contains("refused"), "{output}");
     instance.exec(supervisor, &["touch", "/tmp/go"]).await;
     assert_eq!(next_health(&mut events).await, (State::Healthy, "connected".into()));
-    for (path, wanted, line) in
-        [("/up", State::Healthy, "HTTP/1.1 200 OK"), ("/down", State::Unhealthy, "HTTP/1.1 404 Not Found")]
-    {
-        spec.health = check(Probe::Http { port: 8080, path: path.into(), tls: None });
+    for (port, path, wanted, line) in [
+        (8080, "/up", State::Healthy, "HTTP/1.1 200 OK"),
+        (8080, "/down", State::Unhealthy, "HTTP/1.1 404 Not Found"),
+        (8081, "/up", State::Healthy, "HTTP/1.1 200 OK"),
+    ] {
+        spec.health = check(Probe::Http { port, path: path.into(), tls: None });
         supervisor.update(update(&spec)).await.unwrap();
         assert_eq!(next_health(&mut events).await.0, State::Starting);
         assert_eq!(next_health(&mut events).await, (wanted, line.into()));

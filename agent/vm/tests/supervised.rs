@@ -75,6 +75,7 @@ async fn ports_are_tried_from_inside(
         (http(82, "/page"), State::Unhealthy, "Connection refused (os error 111)"),
         (Probe::Tcp { port: 82 }, State::Unhealthy, "Connection refused (os error 111)"),
         (Probe::Tcp { port: 81 }, State::Healthy, "connected"),
+        (Probe::Tcp { port: 84 }, State::Healthy, "connected"),
         (http(83, "/"), State::Unhealthy, "no end within 1 s"),
     ] {
         spec.health =
@@ -122,7 +123,7 @@ async fn a_machine_serves_is_entered_and_ends_in_order() {
     let instance = Instance::new();
     let (data, mount) = volume(&instance);
     let script = "echo up on $(hostname); echo err >&2; mkdir -p /www; echo the page > /www/new; httpd -p 80 -h /www; \
-                  httpd -p 127.0.0.1:81 -h /www; busybox nc -ll -p 83 -e sleep 1000 & busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
+                  httpd -p 127.0.0.1:81 -h /www; httpd -p '[::1]:84' -h /www; busybox nc -ll -p 83 -e sleep 1000 & busybox mv /www/new /www/page; trap 'echo bye; exit 5' TERM; while :; do sleep 0.1; done";
     let mut spec = machine(&instance, &["sh", "-c", script]);
     spec.networks.push(interface(0, ADDRESS.octets()));
     spec.mounts.push(mount);
