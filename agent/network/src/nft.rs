@@ -1,4 +1,4 @@
-//! Running `nft`.
+//! Running `nft`, which lists tables of anybody's and has the kernel check rules. None are changed by it.
 //!
 //! Rules are given to `nft -j` as JSON on its standard input.
 
@@ -11,7 +11,6 @@ use std::{
     thread,
 };
 
-use berth_sys::netlink::NetlinkError;
 use serde_json::Value;
 
 /// Where `nft` is when `PATH` does not lead to it, as a service's or a user's often does not.
@@ -49,9 +48,6 @@ pub enum NftError {
     /// What it printed is not what it prints.
     #[error("the output of nft could not be read")]
     Output(#[source] serde_json::Error),
-    /// A change that needs no nft was refused.
-    #[error("the kernel did not take the change")]
-    Kernel(#[source] NetlinkError),
     /// The rules could not be written as JSON.
     #[error("the rules could not be written for nft")]
     Input(#[source] serde_json::Error),
@@ -80,14 +76,10 @@ impl Nft {
         &self.program
     }
 
-    /// Applies a document, all of it or nothing.
-    pub(crate) fn apply(&self, document: &Value, operation: &'static str) -> Result<(), NftError> {
-        self.send(document, &["-j", "-f", "-"], operation)
-    }
-
     /// Has the kernel check a document without applying it.
     pub(crate) fn check(&self, document: &Value) -> Result<(), NftError> {
-        self.send(document, &["-j", "-c", "-f", "-"], "check rules")
+        let input = serde_json::to_vec(document).map_err(NftError::Input)?;
+        self.run(&["-j", "-c", "-f", "-"], "check rules", input).map(drop)
     }
 
     /// The objects that `nft -j list …` prints; `None` if what was to be listed is not there.
@@ -104,11 +96,6 @@ impl Nft {
             }
             Err(error) => Err(error),
         }
-    }
-
-    fn send(&self, document: &Value, arguments: &[&str], operation: &'static str) -> Result<(), NftError> {
-        let input = serde_json::to_vec(document).map_err(NftError::Input)?;
-        self.run(arguments, operation, input).map(drop)
     }
 
     fn run(&self, arguments: &[&str], operation: &'static str, input: Vec<u8>) -> Result<Vec<u8>, NftError> {

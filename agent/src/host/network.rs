@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use berth_domain::{InstanceId, KnownNetwork, NetworkKind, NetworkSpec, Protocol, network::overlap};
 use berth_engine::ports::access::Restrictions;
 use berth_engine::ports::network::{Dropped, Leases, Link, Network, NetworkError, Publication};
-use berth_network::firewall::{self, Firewall, FirewallError, HostPort, State};
+use berth_network::firewall::{self, Firewall, HostPort, State};
 use berth_network::forwarding::Forwarding;
-use berth_network::nft::{Nft, NftError};
+use berth_network::nft::Nft;
 use berth_network::ports::{self, HeldPort, PortError};
 use berth_network::subnet::{self, SubnetError};
 use berth_network::{Prefix, bridge};
@@ -116,7 +116,7 @@ impl Inner {
                 // Where somebody changed the tables, the difference does not fit.
                 firewall.change(&before, &desired).or_else(|_| firewall.apply(&desired))
             };
-            done.map_err(|error| filtered("set up the firewall", error))
+            done.map_err(|error| host("set up the firewall", error))
         });
         match applied {
             Ok(()) => {
@@ -150,7 +150,7 @@ impl Inner {
             return Ok(false);
         }
         let applied = self.firewall()?.apply(&now.record.desired());
-        applied.map_err(|error| filtered("set up the firewall", error))?;
+        applied.map_err(|error| host("set up the firewall", error))?;
         Ok(true)
     }
 
@@ -160,7 +160,7 @@ impl Inner {
             return Ok(true);
         }
         let state = firewall.observe(&now.record.desired());
-        Ok(state.map_err(|error| filtered("look at the firewall", error))? == State::AsDesired)
+        Ok(state.map_err(|error| host("look at the firewall", error))? == State::AsDesired)
     }
 
     fn firewall(&self) -> Result<&Firewall, NetworkError> {
@@ -389,7 +389,7 @@ impl Network for Networks {
     async fn dropped(&self, instance: InstanceId, slot: u8) -> Result<Dropped, NetworkError> {
         let interface = self.inner.place.link(instance, slot);
         let dropped = self.blocking(move |inner, _| {
-            inner.firewall()?.dropped(&interface).map_err(|error| filtered("tell what was dropped", error))
+            inner.firewall()?.dropped(&interface).map_err(|error| host("tell what was dropped", error))
         });
         let firewall::Dropped { spoofed, ingress, egress } = dropped.await?;
         Ok(Dropped { spoofed, ingress, egress })
@@ -459,14 +459,6 @@ fn ours(protocol: Protocol) -> firewall::Protocol {
 fn host(operation: &str, error: impl Into<Box<dyn Error + Send + Sync>>) -> NetworkError {
     let advice = "berth check says what this host lacks".to_owned();
     NetworkError::Host { operation: operation.to_owned(), advice, source: error.into() }
-}
-
-fn filtered(operation: &str, error: FirewallError) -> NetworkError {
-    let advice = match &error.source {
-        NftError::NotFound => "Install the package nftables",
-        _ => "berth check says what this host lacks",
-    };
-    NetworkError::Host { operation: operation.to_owned(), advice: advice.to_owned(), source: error.into() }
 }
 
 fn unheld(port: HostPort, error: PortError) -> NetworkError {

@@ -53,6 +53,7 @@ use serde_json::{Value, json};
 pub use desired::{
     Access, AccessProtocol, AccessRule, Desired, HostPort, Interface, Network, Protocol, Target, link_local,
 };
+pub use direct::Untranslated;
 
 use crate::{
     Prefix,
@@ -94,9 +95,23 @@ pub struct FirewallError {
     pub operation: &'static str,
     /// The table.
     pub table: String,
-    /// What nft said.
+    /// What was said of it.
     #[source]
-    pub source: NftError,
+    pub source: Cause,
+}
+
+/// Who would not do it, and why.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The kernel.
+    #[error(transparent)]
+    Kernel(#[from] NetlinkError),
+    /// The rules say what has no translation.
+    #[error(transparent)]
+    Untranslated(#[from] Untranslated),
+    /// nft, which lists them.
+    #[error(transparent)]
+    Nft(#[from] NftError),
 }
 
 /// The tables of one agent, in the network namespace in which they were first changed.
@@ -117,34 +132,35 @@ impl Firewall {
     /// Makes the tables what is desired, whatever they were, in one transaction.
     ///
     /// # Errors
-    /// If nft refuses; the tables are as before then.
+    /// If the kernel refuses; the tables are as before then.
     pub fn apply(&self, desired: &Desired) -> Result<(), FirewallError> {
-        let commands = document(self.tables(desired).iter().flat_map(Table::replace).collect());
-        let replaced = self.kernel.change(true, || self.nft.apply(&commands, "replace the table"));
-        replaced.map_err(self.failed("apply"))
+        let changes = self.tables(desired).map(|table| {
+            let commands = table.replace();
+            (table, commands)
+        });
+        self.kernel.change(true, || self.send(&changes)).map_err(self.failed("apply"))
     }
 
     /// Changes tables that hold `from` into what is desired, in one transaction that touches only what differs: its time
     /// is that of the difference, and what instances were refused stays counted.
     ///
     /// # Errors
-    /// If the kernel or nft refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
+    /// If the kernel refuses: the tables were not `from`. Then they are as before, and [`Firewall::apply`] mends them.
     pub fn change(&self, from: &Desired, desired: &Desired) -> Result<(), FirewallError> {
         let changes = changed(&self.table, from, desired);
         if changes.iter().all(|(_, commands)| commands.is_empty()) {
             return Ok(());
         }
+        self.kernel.change(false, || self.send(&changes)).map_err(self.failed("change"))
+    }
+
+    /// Has the kernel do all commands, or none.
+    fn send(&self, changes: &[(Table, Vec<Value>)]) -> Result<(), Cause> {
         let mut batch = Batch::new();
-        let is_direct =
-            changes.iter().all(|(table, commands)| direct::translate(table, commands, &mut batch).is_some());
-        let change = || {
-            if is_direct {
-                return self.kernel.with(|nftables| nftables.apply(batch)).map_err(NftError::Kernel);
-            }
-            let commands = changes.into_iter().flat_map(|(_, commands)| commands).collect();
-            self.nft.apply(&document(commands), "change the table")
-        };
-        self.kernel.change(false, change).map_err(self.failed("change"))
+        for (table, commands) in changes {
+            direct::translate(table, commands, &mut batch)?;
+        }
+        Ok(self.kernel.with(|nftables| nftables.apply(batch))?)
     }
 
     /// Tells whether the tables are what is desired.
@@ -165,7 +181,8 @@ impl Firewall {
     fn list(&self, desired: &Desired) -> Result<State, FirewallError> {
         let mut seen = State::AsDesired;
         for (family, table) in ["inet", "bridge"].into_iter().zip(self.tables(desired)) {
-            let listed = self.nft.list(&["table", family, &self.table]).map_err(self.failed("list"))?;
+            let listed = self.nft.list(&["table", family, &self.table]);
+            let listed = listed.map_err(Cause::Nft).map_err(self.failed("list"))?;
             match listed.map(|objects| table.compare(&objects)) {
                 None => return Ok(State::Missing),
                 Some(State::AsDesired) => {}
@@ -194,23 +211,26 @@ impl Firewall {
             let spoofed = nftables.packets_of_element(bridge, link::REFUSED, &key)?;
             Ok(Dropped { spoofed, ingress, egress })
         });
-        counted.map_err(NftError::Kernel).map_err(self.failed("read the counters of"))
+        counted.map_err(Cause::Kernel).map_err(self.failed("read the counters of"))
     }
 
     /// Removes the tables; that they are not there is no error.
     ///
     /// # Errors
-    /// If nft refuses.
+    /// If the kernel refuses.
     pub fn remove(&self) -> Result<(), FirewallError> {
-        let commands = self.tables(&Desired::default()).iter().flat_map(Table::remove).collect();
-        self.nft.apply(&document(commands), "remove the table").map_err(self.failed("remove"))
+        let changes = self.tables(&Desired::default()).map(|table| {
+            let commands = table.remove();
+            (table, commands)
+        });
+        self.send(&changes).map_err(self.failed("remove"))
     }
 
     fn tables(&self, desired: &Desired) -> [Table; 2] {
         tables(&self.table, desired)
     }
 
-    fn failed(&self, operation: &'static str) -> impl FnOnce(NftError) -> FirewallError {
+    fn failed(&self, operation: &'static str) -> impl FnOnce(Cause) -> FirewallError {
         move |source| FirewallError { operation, table: self.table.clone(), source }
     }
 }

@@ -130,26 +130,29 @@ impl Table {
         let new_chains = self.chains.iter().filter(|(name, _)| !from.chains.contains_key(*name));
         before.extend(new_chains.map(|(name, chain)| self.add_chain(name, chain)));
         // What is no more is taken out first: an element may be all that holds a chain.
+        let object = |kind: &str, name: &str| json!({ kind: self.object(json!({ "name": name })) });
         for (name, old) in &from.sets {
-            let kept = self.sets.get(name).map_or(&nothing, |set| &set.elements);
-            before.extend(self.elements("delete", name, &missing_from(kept, &old.elements)));
+            match self.sets.get(name) {
+                Some(set) => {
+                    before.extend(self.elements("delete", name, &missing_from(&set.elements, &old.elements)));
+                }
+                None if old.elements.is_empty() => {}
+                None => before.push(json!({ "flush": object(old.kind, name) })),
+            }
         }
         for (name, set) in &self.sets {
             let old = from.sets.get(name).map_or(&nothing, |set| &set.elements);
             after.extend(self.elements("add", name, &missing_from(old, &set.elements)));
         }
-        let chain_object = |name: &String| json!({ "chain": self.object(json!({ "name": name })) });
         for (name, old) in &from.chains {
             if self.chains.get(name).is_none_or(|chain| chain.rules != old.rules) {
-                before.push(json!({ "flush": chain_object(name) }));
+                before.push(json!({ "flush": object("chain", name) }));
             }
         }
         let gone = from.chains.keys().filter(|name| !self.chains.contains_key(*name));
-        before.extend(gone.map(|name| json!({ "delete": chain_object(name) })));
+        before.extend(gone.map(|name| json!({ "delete": object("chain", name) })));
         let gone = from.sets.iter().filter(|(name, _)| !self.sets.contains_key(*name));
-        before.extend(
-            gone.map(|(name, set)| json!({ "delete": { set.kind: self.object(json!({ "name": name })) } })),
-        );
+        before.extend(gone.map(|(name, set)| json!({ "delete": object(set.kind, name) })));
         for (name, chain) in &self.chains {
             if from.chains.get(name).is_none_or(|old| old.rules != chain.rules) {
                 before.extend(self.add_rules(name, chain));

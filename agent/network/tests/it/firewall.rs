@@ -6,7 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use berth_network::firewall::{Desired, Firewall, HostPort, Protocol, State, Target};
+use berth_network::firewall::{Access, Desired, Firewall, HostPort, Interface, Protocol, State, Target};
+use berth_sys::netlink::MacAddress;
 
 use crate::world::{Agent, HOST, Netns, OUTSIDE, World, host_and_outside};
 
@@ -205,7 +206,7 @@ fn it_is_known_without_a_look_whether_anybody_touched_the_tables() {
     let observe =
         |world: &World| world.host.run(|| world.agent.firewall.observe(&world.agent.desired).unwrap());
     assert!(is_untouched(&world), "replaced");
-    // By netlink, and by nft.
+    // What instances change, and what networks do.
     let edits: [fn(&mut Desired); 2] = [
         |desired| desired.interfaces[0].access.ingress = Some(Vec::new()),
         |desired| desired.networks[0].isolated = true,
@@ -288,13 +289,30 @@ fn agents_side_by_side_do_not_touch_each_other() {
 
 #[test]
 fn a_refused_table_leaves_the_old_one() {
-    let mut world = World::new();
+    let world = World::new();
     let before = world.host.ruleset();
-    world.agent.desired.networks[0].bridge = "a name that is far too long for a link".to_owned();
-    let error = world.host.run(|| world.agent.firewall.apply(&world.agent.desired).unwrap_err());
-    let cause = std::error::Error::source(&error).unwrap().to_string();
-    assert!(cause.starts_with("nft could not replace the table: "), "{cause}");
-    assert_eq!(world.host.ruleset(), before);
+    let refused = |edit: fn(&mut Desired)| {
+        let mut desired = world.agent.desired.clone();
+        edit(&mut desired);
+        let error = world.host.run(|| world.agent.firewall.apply(&desired).unwrap_err());
+        assert_eq!(world.host.ruleset(), before);
+        std::error::Error::source(&error).unwrap().to_string()
+    };
+    let cause = refused(|desired| desired.networks[0].bridge = "a name that is too long".to_owned());
+    assert_eq!(cause, "\"a name that is too long\" is no ifname");
+    // What is said of an address twice is refused by the kernel.
+    let cause = refused(|desired| {
+        for number in [2, 3] {
+            desired.interfaces.push(Interface {
+                name: format!("v{number}"),
+                bridge: desired.networks[0].bridge.clone(),
+                mac: MacAddress([2, 0, 0, 0, 0, number]),
+                addresses: vec![Ipv4Addr::new(10, 77, 1, 2).into()],
+                access: Access { ingress: Some(Vec::new()), egress: None },
+            });
+        }
+    });
+    assert_eq!(cause, "cannot change the elements of set ingress_ip in table inet berthtest");
 }
 
 #[test]

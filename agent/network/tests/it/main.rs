@@ -14,8 +14,6 @@ mod firewall;
 #[cfg(test)]
 mod forwarding;
 #[cfg(test)]
-mod incremental;
-#[cfg(test)]
 mod isolation;
 #[cfg(test)]
 mod ports;

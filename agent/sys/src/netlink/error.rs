@@ -101,7 +101,7 @@ pub enum Operation {
     DeleteRoute,
     /// Listing routes.
     ListRoutes,
-    /// Changing chains, rules and elements of nftables.
+    /// Changing nftables: its tables, chains, rules and sets.
     ChangeRules,
     /// Reading what they counted, and their generation.
     ReadRules,
@@ -123,7 +123,7 @@ impl fmt::Display for Operation {
             Self::DeleteAddress => "delete the address",
             Self::AddRoute => "add the route",
             Self::DeleteRoute => "delete the route",
-            Self::ChangeRules => "change rules",
+            Self::ChangeRules => "change",
             Self::ReadRules => "read the state",
             Self::ListLinks | Self::ListAddresses | Self::ListRoutes => "list",
         })

@@ -1,11 +1,8 @@
 //! Attributes of netlink, one within another, as nftables has them.
 
-use super::{Field, Verdict};
+use super::Verdict;
 
 pub(super) const LIST_ELEMENT: u16 = 1;
-/// The one that is used: what is loaded is looked at by the next expression.
-pub(super) const REGISTER: u32 = 1;
-pub(super) const VERDICT_REGISTER: u32 = 0;
 const NESTED: u16 = 1 << 15;
 
 #[derive(Debug, Default)]
@@ -33,26 +30,15 @@ impl Attributes {
         self.bytes(NESTED | kind, &inner.0)
     }
 
+    /// These, and then others.
+    pub(super) fn and(mut self, others: &Self) -> Self {
+        self.0.extend(&others.0);
+        self
+    }
+
     pub(super) fn expression(self, name: &str, data: Self) -> Self {
         let expression = Self::default().text(1, name).nest(2, &data);
         self.nest(LIST_ELEMENT, &expression)
-    }
-
-    /// Loads a field into the one register that is used.
-    pub(super) fn load(self, field: Field) -> Self {
-        let meta = |key| ("meta", Self::default().number(2, key).number(1, REGISTER));
-        let payload = |base, offset, length| {
-            let place = Self::default().number(1, REGISTER).number(2, base);
-            ("payload", place.number(3, offset).number(4, length))
-        };
-        let (name, data) = match field {
-            Field::Protocol => meta(1),
-            Field::Family => meta(15),
-            Field::Transport => meta(16),
-            Field::NetworkHeader(offset, length) => payload(1, offset, length),
-            Field::TransportHeader(offset, length) => payload(2, offset, length),
-        };
-        self.expression(name, data)
     }
 }
 

@@ -1,38 +1,39 @@
-//! Changes of nftables' tables without the program `nft`: chains without a hook, their rules, and elements of sets. What
-//! is in a [`Batch`] the kernel does all of, or none.
+//! Changes of nftables' tables without the program `nft`. What is in a [`Batch`] the kernel does all of, or none.
 //!
-//! It speaks of few expressions, those that lists of addresses and ports need. Tables, sets with names and chains with a
-//! hook are left to `nft`, which keeps beside them what it wants to know of them later.
+//! It speaks of those expressions that the rules of a host of instances need, and keeps beside sets and rules what nft keeps
+//! there, so that nft shows them as its own.
 
 mod attribute;
 mod questions;
+mod refusal;
+mod set;
 mod socket;
+mod statement;
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST};
 
 use super::ruleset::SUBSYSTEM;
-use attribute::{Attributes, LIST_ELEMENT, REGISTER, VERDICT_REGISTER, of_verdict, user_data};
+use attribute::{Attributes, user_data};
 
 pub use questions::Generation;
+pub use set::{ByteOrder, Data, DataKind, Element, Kind, Range, Set};
 pub use socket::Nftables;
+pub use statement::{Addresses, Field, Lookup, Statement, Verdict};
 
 // linux/netfilter/nf_tables.h and nfnetlink.h.
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
+const NEW_TABLE: u16 = 0;
+const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const DELETE_CHAIN: u16 = 5;
 const NEW_RULE: u16 = 6;
 const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
+const DELETE_SET: u16 = 11;
 const NEW_ELEMENTS: u16 = 12;
 const DELETE_ELEMENTS: u16 = 14;
-const ANONYMOUS: u32 = 1;
-const CONSTANT: u32 = 2;
-const INTERVAL: u32 = 4;
-const INTERVAL_END: u32 = 1;
-
-/// As many elements as surely fit in an attribute, whose length has 16 bits.
-const AT_ONCE: usize = 500;
+const ACCEPT: u32 = 1;
 
 /// A table.
 #[derive(Debug, Clone, Copy)]
@@ -61,79 +62,30 @@ impl Family {
     }
 }
 
-/// What becomes of a packet.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passes this hook.
-    Accept,
-    /// It is gone.
-    Drop,
-    /// The chain that came here goes on.
-    Return,
-    /// Another chain is asked, and then this one goes on.
-    Jump(String),
-    /// Another chain is asked instead.
-    Goto(String),
-}
-
-/// An element of a set or map.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Element {
-    /// As it stands in registers: each part padded to four bytes.
-    pub key: Vec<u8>,
-    /// What a map has for it.
-    pub data: Option<Data>,
-}
-
-/// What a map has for a key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Data {
-    /// A value, as it stands in registers.
-    Value(Vec<u8>),
-    /// What to do.
-    Verdict(Verdict),
-}
-
-/// A field of a packet, or of what the kernel knows of it.
+/// Where the kernel calls a chain. What comes to the chain's end passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// `meta protocol`: the protocol inside of Ethernet.
-    Protocol,
-    /// `meta nfproto`: the family.
-    Family,
-    /// `meta l4proto`: the protocol inside of IP.
-    Transport,
-    /// Of the network header: offset and length.
-    NetworkHeader(u32, u32),
-    /// Of the transport header: offset and length.
-    TransportHeader(u32, u32),
+pub struct Base<'a> {
+    /// `filter` or `nat`.
+    pub kind: &'a str,
+    /// The place on a packet's way.
+    pub hook: Hook,
+    /// Its turn among all chains there: lower ones come first.
+    pub priority: i32,
 }
 
-/// A statement of a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Statement {
-    /// The field is this, or is not.
-    Is {
-        /// Which.
-        field: Field,
-        /// What it is compared with, in the packet's byte order.
-        value: Vec<u8>,
-        /// Whether it is to differ.
-        not: bool,
-    },
-    /// The field is in one of these ranges, which are in order and do not touch.
-    Among {
-        /// Which.
-        field: Field,
-        /// The number that nft knows the field's type by.
-        kind: u32,
-        /// First and last of each.
-        ranges: Vec<(Vec<u8>, Vec<u8>)>,
-    },
-    /// Counts what comes here.
-    Count,
-    /// Ends the rule.
-    Verdict(Verdict),
+/// A place on a packet's way, by the number that the kernel has for it in either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// It has come.
+    Prerouting = 0,
+    /// It is for the host.
+    Input = 1,
+    /// It is for another.
+    Forward = 2,
+    /// It is from the host.
+    Output = 3,
+    /// It goes.
+    Postrouting = 4,
 }
 
 /// Changes that are made together.
@@ -156,9 +108,24 @@ impl Batch {
         batch
     }
 
-    /// A chain without a hook.
-    pub fn add_chain(&mut self, table: TableName<'_>, name: &str) {
-        let attributes = Attributes::default().text(1, table.name).text(3, name);
+    /// A table; that it is there already is no error.
+    pub fn add_table(&mut self, table: TableName<'_>) {
+        let attributes = Attributes::default().text(1, table.name).number(2, 0);
+        self.message(NEW_TABLE, 0, table.family, &attributes);
+    }
+
+    /// A table with all that is in it.
+    pub fn delete_table(&mut self, table: TableName<'_>) {
+        self.message(DELETE_TABLE, 0, table.family, &Attributes::default().text(1, table.name));
+    }
+
+    /// A chain, which the kernel calls or another chain.
+    pub fn add_chain(&mut self, table: TableName<'_>, name: &str, base: Option<Base<'_>>) {
+        let mut attributes = Attributes::default().text(1, table.name).text(3, name);
+        if let Some(Base { kind, hook, priority }) = base {
+            let hook = Attributes::default().number(1, hook as u32).bytes(2, &priority.to_be_bytes());
+            attributes = attributes.text(7, kind).number(5, ACCEPT).nest(4, &hook);
+        }
         self.message(NEW_CHAIN, NLM_F_CREATE, table.family, &attributes);
     }
 
@@ -178,90 +145,12 @@ impl Batch {
     pub fn add_rule(&mut self, table: TableName<'_>, chain: &str, statements: &[Statement], comment: &str) {
         let mut expressions = Attributes::default();
         for statement in statements {
-            expressions = match statement {
-                Statement::Is { field, value, not } => {
-                    let operator = u32::from(*not);
-                    let data = Attributes::default().bytes(1, value);
-                    let compare = Attributes::default().number(1, REGISTER).number(2, operator);
-                    expressions.load(*field).expression("cmp", compare.nest(3, &data))
-                }
-                Statement::Among { field, kind, ranges } => {
-                    let set = self.anonymous_set(table, *kind, ranges);
-                    let lookup = Attributes::default().number(2, REGISTER).text(1, ANY_NAME).number(4, set);
-                    expressions.load(*field).expression("lookup", lookup)
-                }
-                Statement::Count => expressions.expression("counter", Attributes::default()),
-                Statement::Verdict(verdict) => {
-                    let data = Attributes::default().nest(2, &of_verdict(verdict));
-                    let immediate = Attributes::default().number(1, VERDICT_REGISTER).nest(2, &data);
-                    expressions.expression("immediate", immediate)
-                }
-            };
+            let declare = |kind, ranges: &[Range]| self.anonymous_set(table, kind, ranges);
+            expressions = expressions.statement(statement, declare);
         }
         let attributes = Attributes::default().text(1, table.name).text(2, chain);
         let attributes = attributes.nest(4, &expressions).bytes(7, &user_data(comment));
         self.message(NEW_RULE, NLM_F_CREATE | NLM_F_APPEND, table.family, &attributes);
-    }
-
-    /// Elements of a set with a name.
-    pub fn add_elements(&mut self, table: TableName<'_>, set: &str, elements: &[Element]) {
-        self.named_elements(NEW_ELEMENTS, NLM_F_CREATE, table, set, elements);
-    }
-
-    /// Takes out elements that are there.
-    pub fn delete_elements(&mut self, table: TableName<'_>, set: &str, elements: &[Element]) {
-        self.named_elements(DELETE_ELEMENTS, 0, table, set, elements);
-    }
-
-    fn named_elements(
-        &mut self,
-        kind: u16,
-        flags: u16,
-        table: TableName<'_>,
-        set: &str,
-        elements: &[Element],
-    ) {
-        for some in elements.chunks(AT_ONCE) {
-            let list = some.iter().fold(Attributes::default(), |list, element| {
-                let value = Attributes::default().bytes(1, &element.key);
-                let one = Attributes::default().nest(1, &value);
-                let one = match &element.data {
-                    None => one,
-                    Some(Data::Value(value)) => one.nest(2, &Attributes::default().bytes(1, value)),
-                    Some(Data::Verdict(verdict)) => {
-                        one.nest(2, &Attributes::default().nest(2, &of_verdict(verdict)))
-                    }
-                };
-                list.nest(LIST_ELEMENT, &one)
-            });
-            let attributes = Attributes::default().text(1, table.name).text(2, set).nest(3, &list);
-            self.message(kind, flags, table.family, &attributes);
-        }
-    }
-
-    /// The set that one rule looks something up in; its number in this batch.
-    fn anonymous_set(&mut self, table: TableName<'_>, kind: u32, ranges: &[(Vec<u8>, Vec<u8>)]) -> u32 {
-        self.sets += 1;
-        let id = self.sets;
-        let plain = ranges.iter().all(|(first, last)| first == last);
-        let elements = if plain { singles(ranges) } else { borders(ranges) };
-        let count = u32::try_from(elements.len()).unwrap_or(u32::MAX);
-        let length = ranges.first().map_or(0, |(first, _)| first.len());
-        let flags = ANONYMOUS | CONSTANT | if plain { 0 } else { INTERVAL };
-        let description = Attributes::default().number(1, count);
-        let attributes = Attributes::default().text(1, table.name).text(2, ANY_NAME).number(3, flags);
-        let attributes = attributes.number(4, kind).number(5, u32::try_from(length).unwrap_or(0));
-        let attributes = attributes.number(10, id).nest(9, &description).bytes(13, &KEYS_ARE_BIG_ENDIAN);
-        self.message(NEW_SET, NLM_F_CREATE, table.family, &attributes);
-        for some in elements.chunks(AT_ONCE) {
-            let list = some.iter().fold(Attributes::default(), |list, (key, flags)| {
-                let one = Attributes::default().nest(1, &Attributes::default().bytes(1, key));
-                list.nest(LIST_ELEMENT, &if *flags == 0 { one } else { one.number(3, *flags) })
-            });
-            let attributes = Attributes::default().text(1, table.name).text(2, ANY_NAME).number(4, id);
-            self.message(NEW_ELEMENTS, NLM_F_CREATE, table.family, &attributes.nest(3, &list));
-        }
-        id
     }
 
     /// All of it, with a question for an answer.
@@ -306,64 +195,23 @@ fn message(kind: u16, flags: u16, family: u8, resource: u16, sequence: u32, attr
     message
 }
 
-/// The kernel puts a number for the sign.
-const ANY_NAME: &str = "__set%d";
-/// What nft keeps beside a set: the byte order of its keys.
-const KEYS_ARE_BIG_ENDIAN: [u8; 6] = {
-    let [a, b, c, d] = 2_u32.to_ne_bytes();
-    [0, 4, a, b, c, d]
-};
-
-fn singles(ranges: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, u32)> {
-    ranges.iter().map(|(first, _)| (first.clone(), 0)).collect()
-}
-
-/// Where ranges begin, and where what follows them does.
-fn borders(ranges: &[(Vec<u8>, Vec<u8>)]) -> Vec<(Vec<u8>, u32)> {
-    let mut borders = Vec::new();
-    if let Some((first, _)) = ranges.first()
-        && first.iter().any(|byte| *byte != 0)
-    {
-        borders.push((vec![0; first.len()], INTERVAL_END));
-    }
-    for (first, last) in ranges {
-        borders.push((first.clone(), 0));
-        borders.extend(next(last).map(|next| (next, INTERVAL_END)));
-    }
-    borders
-}
-
-/// The number after this one, if there is one of its length.
-fn next(number: &[u8]) -> Option<Vec<u8>> {
-    let mut next = number.to_vec();
-    for byte in next.iter_mut().rev() {
-        let (sum, over) = byte.overflowing_add(1);
-        *byte = sum;
-        if !over {
-            return Some(next);
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use nix::errno::Errno;
 
     use super::*;
+    use crate::netlink::NetlinkError;
 
-    #[test]
-    fn ranges_have_borders_and_the_last_of_all_has_none() {
-        let range = |first: u16, last: u16| (first.to_be_bytes().to_vec(), last.to_be_bytes().to_vec());
-        let of = |ranges: &[(Vec<u8>, Vec<u8>)]| {
-            let number = |(key, flags): (Vec<u8>, u32)| (u16::from_be_bytes([key[0], key[1]]), flags);
-            borders(ranges).into_iter().map(number).collect::<Vec<_>>()
-        };
-        assert_eq!(
-            of(&[range(80, 0x00ff), range(443, 443)]),
-            [(0, 1), (80, 0), (256, 1), (443, 0), (444, 1)]
-        );
-        assert_eq!(of(&[range(0, 9), range(60_000, u16::MAX)]), [(0, 0), (10, 1), (60_000, 0)]);
+    fn refused(batch: Batch) -> NetlinkError {
+        let refused = std::thread::spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let mut nftables = Nftables::open().unwrap();
+            let refused = nftables.apply(batch).unwrap_err();
+            // What was said of the one is no answer to the next.
+            nftables.apply(Batch::new()).unwrap();
+            refused
+        });
+        refused.join().unwrap()
     }
 
     #[test]
@@ -373,18 +221,63 @@ mod tests {
 
     #[test]
     fn a_table_that_is_not_there_is_the_kernels_refusal() {
-        let refused = std::thread::spawn(|| {
-            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let mut batch = Batch::new();
+        let table = TableName { family: Family::Inet, name: "nowhere" };
+        batch.flush_chain(table, "c");
+        batch.add_chain(table, "d", None);
+        let refused = refused(batch);
+        assert_eq!(refused.errno(), Some(Errno::ENOENT));
+        assert_eq!(refused.to_string(), "cannot change the rules of chain c in table inet nowhere");
+    }
+
+    #[test]
+    fn the_first_of_many_refusals_is_heard() {
+        let mut batch = Batch::new();
+        let table = TableName { family: Family::Inet, name: "nowhere" };
+        for number in 0..3000 {
+            batch.delete_chain(table, &format!("c{number}"));
+        }
+        assert_eq!(refused(batch).to_string(), "cannot change chain c0 in table inet nowhere");
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        let table = TableName { family: Family::Bridge, name: "t" };
+        let has = |set: &str| {
+            let lookup = Lookup { key: vec![Field::Incoming], set: set.to_owned() };
+            [Statement::Has { lookup, not: false }]
+        };
+        let name = Kind { number: 41, length: 16, order: ByteOrder::Host };
+        let set = Set { key: name, data: None, remembers: None, counts: false };
+        type Write = fn(&mut Batch, TableName<'_>);
+        let wrong: [(Write, &str); 3] = [
+            (|batch, table| batch.delete_chain(table, "none"), "chain none"),
+            (|batch, table| batch.delete_set(table, "none"), "set none"),
+            (
+                |batch, table| {
+                    let element = Element { key: vec![1; 3], data: None };
+                    batch.add_elements(table, "names", &[element]);
+                },
+                "the elements of set names",
+            ),
+        ];
+        let all = || {
             let mut batch = Batch::new();
-            let table = TableName { family: Family::Inet, name: "nowhere" };
-            batch.flush_chain(table, "c");
-            batch.add_chain(table, "d");
-            let mut nftables = Nftables::open().unwrap();
-            let refused = nftables.apply(batch).unwrap_err();
-            // What was said of the one is no answer to the next.
-            nftables.apply(Batch::new()).unwrap();
-            refused
-        });
-        assert_eq!(refused.join().unwrap().errno(), Some(Errno::ENOENT));
+            batch.add_table(table);
+            batch.add_set(table, "names", &set);
+            batch.add_chain(table, "c", None);
+            batch.add_rule(table, "c", &has("names"), "right");
+            batch
+        };
+        for (write, what) in wrong {
+            let mut batch = all();
+            write(&mut batch, table);
+            assert_eq!(refused(batch).to_string(), format!("cannot change {what} in table bridge t"));
+        }
+        let mut batch = all();
+        batch.add_rule(table, "c", &has("others"), "wrong");
+        batch.add_rule(table, "c", &has("names"), "right again");
+        let refused = refused(batch).to_string();
+        assert_eq!(refused, "cannot change the rule \"wrong\" of chain c in table bridge t");
     }
 }

@@ -9,6 +9,7 @@ use super::{
     NEW_ELEMENTS, NEW_RULE, Nftables, TableName,
     attribute::{Attributes, LIST_ELEMENT, find, read},
     message,
+    socket::Failed,
 };
 use crate::netlink::{Cause, NetlinkError, Operation, ruleset::SUBSYSTEM};
 
@@ -105,8 +106,8 @@ impl Nftables {
         let question = message(kind, flags, family, 0, 0, &attributes.0);
         match self.exchange(&question, handle) {
             // What is not there has counted nothing.
-            Err(Cause::Refused(Errno::ENOENT)) => Ok(()),
-            other => other.map_err(|cause| NetlinkError::new(Operation::ReadRules, WHAT, cause)),
+            Err(Failed { cause: Cause::Refused(Errno::ENOENT), .. }) => Ok(()),
+            other => other.map_err(|failed| NetlinkError::new(Operation::ReadRules, WHAT, failed.cause)),
         }
     }
 }

@@ -9,7 +9,7 @@ use nix::{
     sys::socket::{setsockopt, sockopt::SndBufForce},
 };
 
-use super::Batch;
+use super::{Batch, refusal};
 use crate::netlink::{Cause, NetlinkError, Operation};
 
 /// `struct nfgenmsg`, before the attributes.
@@ -24,6 +24,19 @@ const LARGEST: usize = 16 << 20;
 pub struct Nftables {
     socket: Socket,
     buffer: Vec<u8>,
+}
+
+/// Why requests were not done.
+pub(super) struct Failed {
+    pub(super) cause: Cause,
+    /// The number of the one that the kernel refused.
+    message: Option<u32>,
+}
+
+impl From<Cause> for Failed {
+    fn from(cause: Cause) -> Self {
+        Self { cause, message: None }
+    }
 }
 
 impl Nftables {
@@ -48,8 +61,11 @@ impl Nftables {
     /// If the kernel refuses any; then none is made.
     pub fn apply(&mut self, batch: Batch) -> Result<(), NetlinkError> {
         let Some(bytes) = batch.finish() else { return Ok(()) };
-        self.exchange(&bytes, |_, _| {})
-            .map_err(|cause| NetlinkError::new(Operation::ChangeRules, "of nftables", cause))
+        self.exchange(&bytes, |_, _| {}).map_err(|Failed { cause, message }| {
+            let object = message.and_then(|message| refusal::object(&bytes, message));
+            let object = object.unwrap_or_else(|| "nftables".to_owned());
+            NetlinkError::new(Operation::ChangeRules, object, cause)
+        })
     }
 
     /// Sends requests and reads what the kernel says of them: it has begun to when the sending returns, and is never waited
@@ -58,10 +74,10 @@ impl Nftables {
         &mut self,
         requests: &[u8],
         mut handle: impl FnMut(u16, &[u8]),
-    ) -> Result<(), Cause> {
+    ) -> Result<(), Failed> {
         let sent = self.socket.send_to(requests, &SocketAddr::new(0, 0), 0).map_err(Cause::Exchange)?;
         if sent != requests.len() {
-            return Err(Cause::Exchange(io::ErrorKind::WriteZero.into()));
+            return Err(Cause::Exchange(io::ErrorKind::WriteZero.into()).into());
         }
         let mut refused = None;
         let mut finished = false;
@@ -69,14 +85,16 @@ impl Nftables {
             let length = match self.socket.recv(&mut self.buffer.as_mut_slice(), libc::MSG_DONTWAIT) {
                 Ok(length) => length,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                // More refusals than there was room for: the first of them are there.
+                Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => continue,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return match refused {
-                        Some(errno) => Err(Cause::Refused(errno)),
+                        Some(failed) => Err(failed),
                         None if finished => Ok(()),
-                        None => Err(Cause::Exchange(error)),
+                        None => Err(Cause::Exchange(error).into()),
                     };
                 }
-                Err(error) => return Err(Cause::Exchange(error)),
+                Err(error) => return Err(Cause::Exchange(error).into()),
             };
             let mut datagram = self.buffer.get(..length).unwrap_or_default();
             while !datagram.is_empty() {
@@ -88,7 +106,9 @@ impl Nftables {
                         match error.code() {
                             // The first is what the others come of.
                             Some(code) => {
-                                refused.get_or_insert(Errno::from_raw(code.get().wrapping_neg()));
+                                let cause = Cause::Refused(Errno::from_raw(code.get().wrapping_neg()));
+                                let message = Some(message.sequence_number());
+                                refused.get_or_insert(Failed { cause, message });
                             }
                             None => finished = true,
                         }
