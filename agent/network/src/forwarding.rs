@@ -254,14 +254,20 @@ impl Forwarding {
             return Ok(());
         }
         let links = netlink.links().map_err(ForwardingError::Observe)?;
+        let has_bridge = |user: &String| {
+            let owns = |prefix: Prefix| links.iter().any(|link| prefix.owns_bridge(&link.name));
+            user == self.prefix.as_str() || Prefix::new(user).is_ok_and(owns)
+        };
+        if record.users.keys().all(has_bridge) {
+            // To list locks the kernel waits for all processors.
+            return Ok(());
+        }
         let locks =
             fs::read_to_string("/proc/locks").map_err(Self::failed("read", Path::new("/proc/locks")))?;
         let locked = locked_inodes(&locks);
         record.users.retain(|user, lock| {
-            let has_bridge =
-                Prefix::new(user).is_ok_and(|prefix| links.iter().any(|link| prefix.owns_bridge(&link.name)));
             let runs = fs::metadata(lock).is_ok_and(|lock| locked.contains(&lock.ino()));
-            *user == self.prefix.as_str() || has_bridge || runs
+            has_bridge(user) || runs
         });
         Ok(())
     }

@@ -184,6 +184,21 @@ impl Inner {
         subnet: Ipv4Net,
         links: Option<(InstanceId, Links)>,
     ) -> Result<(), NetworkError> {
+        self.begin_helper(now, name);
+        let made = self.make(now, name, network, subnet, links);
+        self.tell_helpers(now);
+        made
+    }
+
+    /// The bridge, what the host forwards, and the tables.
+    fn make(
+        &self,
+        now: &mut Now,
+        name: &str,
+        network: &KnownNetwork,
+        subnet: Ipv4Net,
+        links: Option<(InstanceId, Links)>,
+    ) -> Result<(), NetworkError> {
         let mut netlink = open()?;
         let mtu = network.spec.mtu;
         let subnet6 = network.spec.ipv6_subnet;
@@ -203,9 +218,7 @@ impl Inner {
         if let Some((instance, links)) = links {
             record.add_links(&instance.to_string(), links);
         }
-        self.settle(now, record)?;
-        self.tell_helpers(now);
-        Ok(())
+        self.settle(now, record)
     }
 
     fn release(self: &Arc<Self>, now: &mut Now, name: &str) -> Result<(), NetworkError> {

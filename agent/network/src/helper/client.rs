@@ -95,10 +95,10 @@ impl Helper {
         }
     }
 
-    /// Starts one.
+    /// Starts one, and does not wait for it: what it is told before it listens is there when it does.
     ///
     /// # Errors
-    /// Where its program cannot be run, or does not answer.
+    /// Where its program cannot be run.
     pub fn start(program: &Path, path: &Path) -> Result<Started, HelperError> {
         let failed = |source| HelperError::Control { path: path.to_owned(), source };
         let listener = listen(path).map_err(failed)?;
@@ -112,14 +112,18 @@ impl Helper {
             .stderr(Stdio::null())
             .spawn()
             .map_err(|source| HelperError::Spawn { path: program.to_owned(), source })?;
-        let stream = connect(path).map_err(failed)?;
-        let helper = Self::greet(path, stream)?;
+        let helper = Self::of(path, connect(path).map_err(failed)?);
         Ok(Started { helper, process })
     }
 
-    fn greet(path: &Path, stream: UnixStream) -> Result<Self, HelperError> {
+    /// One of this agent's version that has no sockets yet.
+    fn of(path: &Path, stream: UnixStream) -> Self {
         let (path, stream) = (path.to_owned(), BufReader::new(stream));
-        let mut helper = Self { path, stream, version: 0, sockets: BTreeSet::new() };
+        Self { path, stream, version: VERSION, sockets: BTreeSet::new() }
+    }
+
+    fn greet(path: &Path, stream: UnixStream) -> Result<Self, HelperError> {
+        let mut helper = Self::of(path, stream);
         match helper.ask(&Request::Status)? {
             Response::Status { version, sockets } => {
                 (helper.version, helper.sockets) = (version, sockets);

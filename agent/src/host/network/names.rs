@@ -126,10 +126,14 @@ impl Inner {
         }
     }
 
+    /// Lets the helper start while the bridge is made. It is told later what it is to do, or to end where there is to be no
+    /// bridge; what is amiss with it is seen then.
+    pub(super) fn begin_helper(self: &Arc<Self>, now: &mut Now, bridge: &str) {
+        let _told_then = self.find_helper(now, bridge);
+    }
+
     fn tell_helper(self: &Arc<Self>, now: &mut Now, bridge: &str, config: &Config) -> Result<(), NamesError> {
-        if !now.helpers.all.contains_key(bridge) {
-            self.find_helper(now, bridge)?;
-        }
+        self.find_helper(now, bridge)?;
         let Some(known) = now.helpers.all.get_mut(bridge) else { return Err(NamesError::NoProgram) };
         if known.told.as_ref() == Some(config) {
             return Ok(());
@@ -144,8 +148,11 @@ impl Inner {
         Ok(())
     }
 
-    /// The helper that lives, or a new one.
+    /// The helper that is known or lives, or a new one.
     fn find_helper(self: &Arc<Self>, now: &mut Now, bridge: &str) -> Result<(), NamesError> {
+        if now.helpers.all.contains_key(bridge) {
+            return Ok(());
+        }
         let path = self.helper_socket(bridge);
         let adopted = match Helper::adopt(&path)? {
             Some(old) if !old.is_current() => {
