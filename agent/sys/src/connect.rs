@@ -37,13 +37,22 @@ impl Connecting {
         loop {
             match sockopt::socket_error(&self.socket)? {
                 // No error, and no peer: it is under way.
-                Ok(()) => return Ok(rustix::net::getpeername(&self.socket).is_ok()),
-                Err(error) => {
-                    self.refusal.get_or_insert(error);
-                    self.socket = next(&mut self.rest, &mut self.refusal)?;
-                }
+                Ok(()) => match rustix::net::getpeername(&self.socket) {
+                    // Nobody listens, and its own port happens to be that one: TCP lets it meet itself.
+                    Ok(Some(peer)) if peer == rustix::net::getsockname(&self.socket)? => {
+                        self.refuse(Errno::CONNREFUSED)?;
+                    }
+                    peer => return Ok(peer.is_ok()),
+                },
+                Err(error) => self.refuse(error)?,
             }
         }
+    }
+
+    fn refuse(&mut self, error: Errno) -> io::Result<()> {
+        self.refusal.get_or_insert(error);
+        self.socket = next(&mut self.rest, &mut self.refusal)?;
+        Ok(())
     }
 
     /// The connection, which does not block.
@@ -91,6 +100,17 @@ mod tests {
             nix::poll::poll(&mut fds, nix::poll::PollTimeout::NONE)?;
         }
         std::net::TcpStream::from(connecting.into_socket()).peer_addr()
+    }
+
+    #[test]
+    fn a_connection_that_meets_itself_is_none() {
+        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+        let socket = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None).unwrap();
+        rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let itself = rustix::net::getsockname(&socket).unwrap();
+        assert_eq!(rustix::net::connect(&socket, &itself), Err(Errno::INPROGRESS));
+        let mut itself = Connecting { socket, rest: Vec::new().into_iter(), refusal: None };
+        assert_eq!(itself.progress().unwrap_err().raw_os_error(), Some(libc::ECONNREFUSED));
     }
 
     #[test]
