@@ -5,6 +5,12 @@ use berth_acceptance_tests::under_each_terraform;
 
 under_each_terraform!(one_word_makes_it_a_machine, real_programs_run_as_machines);
 
+/// By instructions that are translated, which takes so long that once must do.
+#[test]
+fn a_database_makes_its_cluster_in_a_machine() {
+    cases::a_database_makes_its_cluster_in_a_machine();
+}
+
 /// What a host lacks is told with what to do, and no one else is touched; a machine that is lost is started again.
 #[test]
 fn what_fails_has_a_reason_and_the_rest_is_untouched() {
@@ -199,31 +205,58 @@ mod cases {
         assert_eq!(world.project.attributes("berth_instance.web").unwrap()["exit_code"], 9);
     }
 
-    /// Each image as it is, with its port published; what is called the interpreter has an image and arguments of the caller's.
-    fn machines(image: &str, arguments: &str) -> String {
-        let machine = |(name, image, port, arguments): (&str, &str, u16, &str)| {
-            format!(
-                "resource \"berth_instance\" \"{name}\" {{\n  name = \"{name}\"\n  type = \"virtual-machine\"\n  \
-                 image = \"${{berth_remote.local.name}}:berth/{image}:1\"\n  \
-                 ports = {{ http = {{ container_port = {port} }} }}\n  {arguments}\n}}\n"
-            )
-        };
-        let interpreter = ("interpreter", image, 8000, arguments);
-        [("web", "web", 80, ""), ("database", "database", 5432, ""), interpreter].map(machine).concat()
+    const MACHINE: &str = "virtual-machine";
+    const CLUSTER: &str = "mounts = { data = { type = \"volume\", source = berth_volume.cluster.name, \
+                           target = \"/var/lib/postgresql\" } }";
+
+    /// An image as it is, with its port published.
+    fn program(name: &str, kind: &str, image: &str, port: u16, arguments: &str) -> String {
+        format!(
+            "resource \"berth_instance\" \"{name}\" {{\n  name = \"{name}\"\n  type = \"{kind}\"\n  \
+             image = \"${{berth_remote.local.name}}:berth/{image}:1\"\n  \
+             ports = {{ http = {{ container_port = {port} }} }}\n  {arguments}\n}}\n"
+        )
+    }
+
+    /// Three programs; the database is of a kind of the caller's, and what is called the interpreter has an image and arguments
+    /// of the caller's.
+    fn programs(database: &str, image: &str, arguments: &str) -> String {
+        let volume = "resource \"berth_volume\" \"cluster\" {\n  name = \"cluster\"\n}\n";
+        let web = program("web", MACHINE, "web", 80, "");
+        let database = program("database", database, "database", 5432, CLUSTER);
+        let interpreter = program("interpreter", MACHINE, image, 8000, arguments);
+        [volume, &web, &database, &interpreter].concat()
+    }
+
+    fn ask(world: &World, sql: &str) -> Vec<String> {
+        let limit = Duration::from_secs(300);
+        wait::until("the database", limit, || postgres::query(world.port("database"), sql)).unwrap()
+    }
+
+    pub fn a_database_makes_its_cluster_in_a_machine() {
+        let world = World::new(&Terraform::from_path().unwrap());
+        world.write_all(&program("database", MACHINE, "database", 5432, ""));
+        world.project.apply_settled();
+        ask(&world, "CREATE TABLE kept (word text)");
+        ask(&world, "INSERT INTO kept VALUES ('here')");
+        world.agent.berth_ok(&["instance", "restart", "database"]).unwrap();
+        assert_eq!(ask(&world, "SELECT word FROM kept"), ["here"]);
+        world.project.assert_empty_plan();
+        world.project.destroy_ok();
     }
 
     pub fn real_programs_run_as_machines(terraform: &Terraform) {
         let mut world = World::new(terraform);
         tls_server::write(world.project.dir()).unwrap();
-        world.write_all(&machines("interpreter", &asked_over_tls("/well")));
+        world.write_all(&programs("container", "interpreter", &asked_over_tls("/well")));
         world.project.apply_settled();
-        // Its cluster is made by instructions that are translated.
-        let ask = |world: &World, sql: &str| {
-            let limit = Duration::from_secs(300);
-            wait::until("the database", limit, || postgres::query(world.port("database"), sql)).unwrap()
-        };
         ask(&world, "CREATE TABLE kept (word text)");
         ask(&world, "INSERT INTO kept VALUES ('here')");
+        // It goes on as a machine, on what the container has left.
+        world.write_all(&programs(MACHINE, "interpreter", &asked_over_tls("/well")));
+        world.project.apply_settled();
+        assert_eq!(world.instance("database")["type"], MACHINE);
+        assert_eq!(ask(&world, "SELECT word FROM kept"), ["here"]);
 
         assert!(world.page("/").contains("Hello from nginx"));
         let logs = world.agent.berth_ok(&["instance", "logs", "web"]).unwrap();
@@ -277,7 +310,7 @@ mod cases {
         let exec = ["instance", "exec", "interpreter", "--", tls_server::COMMAND[0], "-c", &start];
         world.agent.berth_ok(&exec).unwrap();
         is("healthy");
-        world.write_all(&machines("interpreter", &asked_over_tls("/ill")));
+        world.write_all(&programs(MACHINE, "interpreter", &asked_over_tls("/ill")));
         world.project.apply_settled();
         is("unhealthy");
     }
@@ -291,7 +324,7 @@ mod cases {
         // Another image in the same place, whose program ends with a code of its own.
         let ends = "entrypoint = [\"/usr/sbin/nginx\", \"-c\", \"/no/such\"]\n  \
                     restart = { policy = \"no\" }\n  wait_for = { condition = \"exited\", exit_codes = [1] }";
-        world.write_all(&machines("web", ends));
+        world.write_all(&programs(MACHINE, "web", ends));
         world.project.apply_settled();
         assert_eq!(same(), before);
         assert_eq!(world.project.attributes("berth_instance.interpreter").unwrap()["exit_code"], 1);
